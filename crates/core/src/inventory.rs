@@ -1,0 +1,299 @@
+//! What one catalog query tells about each table, on either node.
+//!
+//! The same query runs on source and target under an empty `search_path` and returns JSON of this shape, so that
+//! comparing two tables is comparing two values. Unknown keys are ignored: a newer query may say more.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ident;
+
+/// One relation that holds rows, or a partitioned table above such relations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// `pg_class.oid` on its own node.
+    pub oid: u32,
+    /// Schema, unquoted.
+    pub schema: String,
+    /// Name, unquoted.
+    pub name: String,
+    /// `relkind`: `r` table, `p` partitioned table, `f` foreign table, `m` materialized view.
+    pub kind: char,
+    /// `relpersistence`: `p` permanent, `u` unlogged, `t` temporary.
+    pub persistence: char,
+    /// Whether it is a partition of another table.
+    pub is_partition: bool,
+    /// Topmost partitioned ancestor; `None` when it is nobody's partition. Equals the last of `ancestors`.
+    #[serde(default)]
+    pub root: Option<u32>,
+    /// Oids of all partitioned tables above, nearest first; empty when it is nobody's partition.
+    #[serde(default)]
+    pub ancestors: Vec<u32>,
+    /// Table access method; `None` where the relation has no storage.
+    #[serde(default)]
+    pub access_method: Option<String>,
+    /// Size of the main fork in blocks of 8 kB.
+    pub pages: i64,
+    /// `pg_table_size` in bytes: main fork, free space and visibility maps, TOAST.
+    pub bytes: i64,
+    /// `reltuples`; -1 when the table was never analyzed.
+    pub rows: f64,
+    /// Whether it has a usable replica identity, so that UPDATE and DELETE can be published.
+    pub identity: bool,
+    /// The extension that owns it.
+    #[serde(default)]
+    pub extension: Option<String>,
+    /// Whether row-level security is enabled.
+    #[serde(default)]
+    pub row_security: bool,
+    /// Names of triggers that fire when rows are copied in: ENABLE ALWAYS or ENABLE REPLICA.
+    #[serde(default)]
+    pub triggers: Vec<String>,
+    /// Columns in the order of the table, dropped ones left out.
+    #[serde(default)]
+    pub columns: Vec<Column>,
+}
+
+/// One column of a [`Table`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Name, unquoted.
+    pub name: String,
+    /// `format_type` with modifiers under an empty `search_path`.
+    pub type_name: String,
+    /// `pg_type.oid` on its own node; the same everywhere for built-in types only.
+    pub type_oid: u32,
+    /// Collation, where it is not that of the type.
+    #[serde(default)]
+    pub collation: Option<String>,
+    /// Whether the column refuses NULL.
+    #[serde(default)]
+    pub not_null: bool,
+    /// Default expression.
+    #[serde(default)]
+    pub default: Option<String>,
+    /// `attidentity`: `a` always, `d` by default; `None` when it is no identity column.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// `attgenerated`: `s` stored, `v` virtual; `None` when it is not generated.
+    #[serde(default)]
+    pub generated: Option<String>,
+}
+
+impl Table {
+    /// `"schema"."name"`, always quoted, for SQL text.
+    pub fn qualified(&self) -> String {
+        ident::qualified(&self.schema, &self.name)
+    }
+
+    /// `schema.name`, quoted only where needed, for people.
+    pub fn qualified_display(&self) -> String {
+        format!(
+            "{}.{}",
+            ident::display_ident(&self.schema),
+            ident::display_ident(&self.name)
+        )
+    }
+
+    /// Whether rows can be addressed by block, that is, whether `ctid` ranges mean anything: storage of access method
+    /// `heap`.
+    pub fn is_heap(&self) -> bool {
+        matches!(self.kind, 'r' | 'm') && self.access_method.as_deref() == Some("heap")
+    }
+
+    /// The columns whose values travel: all but generated ones, which the target computes itself.
+    pub fn copied_columns(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| !column.is_generated())
+    }
+
+    /// The column of this name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+impl Column {
+    /// Whether the value is computed from other columns, stored or virtual.
+    pub fn is_generated(&self) -> bool {
+        is_set(&self.generated)
+    }
+
+    /// Whether the column fills itself when a row arrives without a value for it, or takes NULL.
+    pub fn can_be_left_out(&self) -> bool {
+        !self.not_null || self.default.is_some() || is_set(&self.identity) || self.is_generated()
+    }
+}
+
+/// `attidentity` and `attgenerated` are the empty string in pg_attribute when unset; a query that passes it on as it
+/// is means the same as NULL.
+fn is_set(flag: &Option<String>) -> bool {
+    flag.as_deref().is_some_and(|text| !text.is_empty())
+}
+
+/// Builders for the tests of this crate.
+#[cfg(test)]
+pub(crate) mod build {
+    use super::*;
+
+    pub(crate) fn column(name: &str, type_name: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            type_name: type_name.to_owned(),
+            type_oid: 25,
+            collation: None,
+            not_null: false,
+            default: None,
+            identity: None,
+            generated: None,
+        }
+    }
+
+    /// A plain permanent table `schema.name` with one column and a replica identity.
+    pub(crate) fn table(oid: u32, schema: &str, name: &str) -> Table {
+        Table {
+            oid,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            kind: 'r',
+            persistence: 'p',
+            is_partition: false,
+            root: None,
+            ancestors: Vec::new(),
+            access_method: Some("heap".to_owned()),
+            pages: 1,
+            bytes: 8192,
+            rows: 1.0,
+            identity: true,
+            extension: None,
+            row_security: false,
+            triggers: Vec::new(),
+            columns: vec![column("id", "bigint")],
+        }
+    }
+
+    impl Table {
+        pub(crate) fn kind(mut self, kind: char) -> Self {
+            self.kind = kind;
+            self
+        }
+
+        pub(crate) fn persistence(mut self, persistence: char) -> Self {
+            self.persistence = persistence;
+            self
+        }
+
+        /// A partition below these ancestors, nearest first.
+        pub(crate) fn under(mut self, ancestors: &[u32]) -> Self {
+            self.is_partition = !ancestors.is_empty();
+            self.ancestors = ancestors.to_vec();
+            self.root = ancestors.last().copied();
+            self
+        }
+
+        pub(crate) fn no_identity(mut self) -> Self {
+            self.identity = false;
+            self
+        }
+
+        pub(crate) fn of_extension(mut self, extension: &str) -> Self {
+            self.extension = Some(extension.to_owned());
+            self
+        }
+
+        pub(crate) fn columns(mut self, columns: Vec<Column>) -> Self {
+            self.columns = columns;
+            self
+        }
+    }
+
+    impl Column {
+        pub(crate) fn not_null(mut self) -> Self {
+            self.not_null = true;
+            self
+        }
+
+        pub(crate) fn generated(mut self, how: &str) -> Self {
+            self.generated = Some(how.to_owned());
+            self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::build::{column, table};
+    use super::*;
+
+    #[test]
+    fn json_of_the_query_is_read_and_unknown_keys_are_ignored() {
+        let json = r#"{
+            "oid": 16385, "schema": "public", "name": "orders", "kind": "r", "persistence": "p",
+            "is_partition": true, "root": 16380, "ancestors": [16382, 16380], "access_method": "heap",
+            "pages": 12, "bytes": 106496, "rows": 1.5e3, "identity": true, "extension": null,
+            "row_security": false, "triggers": ["audit"], "owner": "joe",
+            "columns": [{"name": "id", "type_name": "bigint", "type_oid": 20, "collation": null, "not_null": true,
+                         "default": null, "identity": "a", "generated": null, "storage": "p"}]
+        }"#;
+        let table: Table = serde_json::from_str(json).unwrap();
+        assert_eq!(table.kind, 'r');
+        assert_eq!(table.ancestors, [16382, 16380]);
+        assert_eq!(table.rows, 1500.0);
+        assert_eq!(table.columns[0].identity.as_deref(), Some("a"));
+        let again: Table = serde_json::from_str(&serde_json::to_string(&table).unwrap()).unwrap();
+        assert_eq!(again, table);
+    }
+
+    #[test]
+    fn optional_keys_may_be_missing() {
+        let json = r#"{"oid": 1, "schema": "s", "name": "t", "kind": "p", "persistence": "p", "is_partition": false,
+                       "pages": 0, "bytes": 0, "rows": -1, "identity": false}"#;
+        let table: Table = serde_json::from_str(json).unwrap();
+        assert_eq!(table.root, None);
+        assert!(table.ancestors.is_empty() && table.columns.is_empty() && table.triggers.is_empty());
+    }
+
+    #[test]
+    fn names_for_sql_and_for_people() {
+        let odd = table(1, "public", "We\"ird; --");
+        assert_eq!(odd.qualified(), "\"public\".\"We\"\"ird; --\"");
+        assert_eq!(odd.qualified_display(), "public.\"We\"\"ird; --\"");
+    }
+
+    #[test]
+    fn only_heap_storage_has_blocks() {
+        assert!(table(1, "s", "t").is_heap());
+        assert!(!table(1, "s", "t").kind('p').is_heap());
+        let mut columnar = table(1, "s", "t");
+        columnar.access_method = Some("columnar".to_owned());
+        assert!(!columnar.is_heap());
+        columnar.access_method = None;
+        assert!(!columnar.is_heap());
+    }
+
+    #[test]
+    fn generated_columns_do_not_travel() {
+        let t = table(1, "s", "t").columns(vec![
+            column("a", "integer"),
+            column("b", "integer").generated("s"),
+            column("c", "integer").generated("v"),
+            column("d", "integer").generated(""),
+        ]);
+        let copied: Vec<&str> = t.copied_columns().map(|c| c.name.as_str()).collect();
+        assert_eq!(copied, ["a", "d"]);
+        assert!(t.column("b").is_some() && t.column("e").is_none());
+    }
+
+    #[test]
+    fn a_column_that_must_be_given() {
+        let plain = column("a", "integer");
+        assert!(plain.can_be_left_out());
+        let required = plain.not_null();
+        assert!(!required.can_be_left_out());
+        let mut with_default = required.clone();
+        with_default.default = Some("0".to_owned());
+        assert!(with_default.can_be_left_out());
+        let mut with_identity = required.clone();
+        with_identity.identity = Some("d".to_owned());
+        assert!(with_identity.can_be_left_out());
+        assert!(required.generated("s").can_be_left_out());
+    }
+}

@@ -1,0 +1,39 @@
+//! The pure part of steep_repl: what can be decided, named, parsed and computed without a server.
+//!
+//! Nothing here does I/O, reads a clock, or is unsafe. The extension observes (catalog rows, samples, errors), hands
+//! plain values to this crate, and acts on what comes back; so every rule here is tested without PostgreSQL.
+//!
+//! | module | the one concept |
+//! | --- | --- |
+//! | [`node_state`] | the eight states of a node and the transitions between them |
+//! | [`lsn`] | positions in the write-ahead log |
+//! | [`names`] | names of what an operation makes on either node |
+//! | [`ident`] | quoting and parsing of SQL identifiers |
+//! | [`conninfo`] | connection strings, and keeping their secrets secret |
+//! | [`inventory`] | what one catalog query tells about each table |
+//! | [`selection`] | which tables are copied, and what is published for them |
+//! | [`schema_match`] | whether rows of a source table fit into the target's |
+//! | [`formats`] | which types may travel as binary |
+//! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
+//! | [`progress`] | percent, rate and time of arrival |
+//! | [`retry`] | what to do after an error, by SQLSTATE |
+//! | [`event`] | the JSON of an event |
+//! | [`errors`] | a server error that travels between processes |
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod conninfo;
+pub mod errors;
+pub mod event;
+pub mod formats;
+pub mod ident;
+pub mod inventory;
+pub mod lsn;
+pub mod names;
+pub mod node_state;
+pub mod plan;
+pub mod progress;
+pub mod retry;
+pub mod schema_match;
+pub mod selection;

@@ -1,0 +1,69 @@
+//! pgbench as a load generator.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use crate::database::Db;
+use crate::installation::output;
+use crate::{root, wait_until};
+
+/// A running pgbench, ended with this value.
+pub struct Pgbench {
+    child: Child,
+    db: Db,
+}
+
+impl Pgbench {
+    /// Creates and fills pgbench's tables (100,000 accounts per unit of scale). pgbench_history gets REPLICA IDENTITY FULL.
+    pub fn fill(db: &Db, scale: u32) {
+        let mut command = root::server_command(&db.cluster().installation().program("pgbench"));
+        output(command.args(["-i", "-q", "-s", &scale.to_string(), "-d", &db.conninfo()]));
+        db.exec("alter table pgbench_history replica identity full");
+    }
+
+    /// Starts the standard script at a rate of transactions per second.
+    pub fn start(db: &Db, clients: u32, rate: u32) -> Pgbench {
+        let mut command = root::server_command(&db.cluster().installation().program("pgbench"));
+        command.args([
+            "-n",
+            "-T",
+            "3600",
+            "-c",
+            &clients.to_string(),
+            "-R",
+            &rate.to_string(),
+            "-d",
+            &db.conninfo(),
+        ]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match command.spawn() {
+            Ok(child) => Pgbench { child, db: db.clone() },
+            Err(error) => panic!("cannot start pgbench: {error}"),
+        }
+    }
+
+    /// Ends it and waits until its last transactions are over; panics if it had ended by itself.
+    pub fn stop(mut self) {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            panic!("pgbench ended early: {status}");
+        }
+        self.kill();
+        let sessions =
+            "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgbench'";
+        wait_until("pgbench's sessions are gone", Duration::from_secs(30), || {
+            (self.db.scalar::<i64>(sessions) == 0).then_some(())
+        });
+    }
+
+    fn kill(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Pgbench {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

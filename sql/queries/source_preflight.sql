@@ -1,0 +1,15 @@
+SELECT pg_catalog.jsonb_build_object(
+    'version_num', pg_catalog.current_setting('server_version_num')::integer,
+    'version', pg_catalog.current_setting('server_version'),
+    'wal_level', pg_catalog.current_setting('wal_level'),
+    'in_recovery', pg_catalog.pg_is_in_recovery(),
+    'slots', pg_catalog.current_setting('max_replication_slots')::integer,
+    'slots_used', (SELECT count(*) FROM pg_catalog.pg_replication_slots),
+    'walsenders', pg_catalog.current_setting('max_wal_senders')::integer,
+    'walsenders_used', (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender'),
+    'role', current_user,
+    'may_replicate', (SELECT rolsuper OR rolreplication FROM pg_catalog.pg_roles WHERE rolname = current_user),
+    'may_create', pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
+    'database', pg_catalog.current_database(),
+    'database_oid', (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
+    'system_identifier', (SELECT system_identifier::text FROM pg_catalog.pg_control_system()))::text

@@ -1,0 +1,34 @@
+-- One task, or a batch of small ones. A task that failed once is tried alone, so that it cannot take others with it again.
+WITH next AS (
+    SELECT t.id, t.small AND t.attempts = 0 AS batched
+    FROM steep_repl.tasks t
+    WHERE t.operation_id = $1 AND t.kind = $2 AND t.status = 'pending' AND t.not_before <= pg_catalog.clock_timestamp()
+      AND (t.kind <> 'copy' OR EXISTS (SELECT FROM steep_repl.operations p WHERE p.id = $1 AND p.snapshot IS NOT NULL))
+    ORDER BY t.position LIMIT 1 FOR UPDATE SKIP LOCKED
+), others AS (
+    SELECT t.id
+    FROM steep_repl.tasks t
+    WHERE t.operation_id = $1 AND t.kind = $2 AND t.status = 'pending' AND t.small AND t.attempts = 0
+      AND t.id NOT IN (SELECT next.id FROM next) AND (SELECT next.batched FROM next)
+    ORDER BY t.position LIMIT $4 - 1 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE steep_repl.tasks t
+    SET status = 'running', worker_pid = $3::integer, started_at = pg_catalog.clock_timestamp(), error = NULL
+    WHERE t.id IN (SELECT next.id FROM next UNION ALL SELECT others.id FROM others)
+    RETURNING t.*
+), touched AS (
+    UPDATE steep_repl.operation_tables o
+    SET started_at = coalesce(o.started_at, pg_catalog.clock_timestamp()),
+        status = CASE WHEN k.kind = 'copy' THEN 'copying' ELSE o.status END
+    FROM taken k
+    WHERE o.operation_id = k.operation_id AND o.relid = k.relid AND o.status = 'waiting'
+)
+SELECT pg_catalog.jsonb_build_object(
+    'id', k.id, 'relid', k.relid::bigint, 'index_oid', k.index_oid::bigint, 'from_block', k.from_block, 'to_block', k.to_block,
+    'bytes', k.bytes, 'attempts', k.attempts, 'table_schema', o.table_schema, 'table_name', o.table_name,
+    'source_relid', o.source_relid::bigint, 'columns', o.columns, 'format', o.format, 'small', o.small, 'heap', o.heap,
+    'single', k.from_block IS NULL, 'snapshot', p.snapshot, 'frozen', o.frozen, 'rows_done', o.rows_done, 'bytes_total', o.bytes_total)::text
+FROM taken k
+JOIN steep_repl.operations p ON p.id = k.operation_id
+JOIN steep_repl.operation_tables o ON o.operation_id = k.operation_id AND o.relid = k.relid
+ORDER BY k.relid

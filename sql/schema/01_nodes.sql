@@ -1,0 +1,31 @@
+-- The nodes this database knows: itself, and the ones it copies from.
+
+CREATE TABLE steep_repl.nodes (
+    node        text PRIMARY KEY CHECK (node <> '' AND octet_length(node) <= 63),
+    conninfo    text NOT NULL,
+    owner       regrole NOT NULL,
+    is_local    boolean NOT NULL DEFAULT false,
+    state       text NOT NULL DEFAULT 'UNINITIALIZED' CHECK (state IN
+                    ('UNINITIALIZED', 'PREPARING', 'COPYING', 'CATCHING_UP',
+                     'SYNCHRONIZED', 'DIVERGED', 'FAILED', 'REINITIALIZING')),
+    source      text,
+    health      text NOT NULL DEFAULT 'ok' CHECK (health IN ('ok', 'warning', 'error')),
+    last_error  jsonb,
+    updated_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- A database is one node: it may be registered under one name only.
+CREATE UNIQUE INDEX nodes_one_local ON steep_repl.nodes (is_local) WHERE is_local;
+
+SELECT pg_catalog.pg_extension_config_dump('steep_repl.nodes', '');
+
+COMMENT ON TABLE steep_repl.nodes IS 'Nodes known to this database: itself (is_local) and those it can be initialized from';
+COMMENT ON COLUMN steep_repl.nodes.node IS 'Name of the node, at most 63 bytes';
+COMMENT ON COLUMN steep_repl.nodes.conninfo IS 'libpq connection string; may hold a password, so read node_status instead';
+COMMENT ON COLUMN steep_repl.nodes.owner IS 'Role that registered the node; only it and superusers may use the connection string';
+COMMENT ON COLUMN steep_repl.nodes.is_local IS 'True for the node that is this very database';
+COMMENT ON COLUMN steep_repl.nodes.state IS 'UNINITIALIZED, PREPARING, COPYING, CATCHING_UP, SYNCHRONIZED, DIVERGED, FAILED or REINITIALIZING';
+COMMENT ON COLUMN steep_repl.nodes.source IS 'Node that this one was or is being initialized from';
+COMMENT ON COLUMN steep_repl.nodes.health IS 'ok, warning or error';
+COMMENT ON COLUMN steep_repl.nodes.last_error IS 'The error that made the node FAILED: sqlstate, message, detail, hint';
+COMMENT ON COLUMN steep_repl.nodes.updated_at IS 'When this row last changed';

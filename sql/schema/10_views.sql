@@ -1,0 +1,168 @@
+-- What people and monitoring read. No view opens a user table: sizes are those of the plan.
+
+CREATE VIEW steep_repl.init_progress AS
+SELECT o.id AS operation_id,
+       o.node,
+       o.source,
+       o.kind,
+       o.method,
+       n.state,
+       o.phase,
+       round(o.overall_percent::numeric, 1) AS overall_percent,
+       t.tables_total,
+       t.tables_done,
+       t.current_tables,
+       o.rows_done,
+       o.bytes_done,
+       o.bytes_total,
+       round(o.rows_per_second::numeric) AS rows_per_second,
+       round(o.bytes_per_second::numeric) AS bytes_per_second,
+       o.workers_active,
+       o.workers_planned,
+       o.started_at,
+       o.updated_at,
+       o.eta,
+       o.lag_bytes,
+       o.error ->> 'message' AS error
+FROM steep_repl.nodes n
+JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node ORDER BY p.id DESC LIMIT 1) o ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS tables_total,
+           count(*) FILTER (WHERE ot.status = 'done') AS tables_done,
+           coalesce((SELECT array_agg(format('%I.%I', c.table_schema, c.table_name) ORDER BY c.ordinal)
+                     FROM (SELECT DISTINCT k.relid FROM steep_repl.tasks k
+                           WHERE k.operation_id = o.id AND k.status = 'running' LIMIT 64) r
+                     JOIN steep_repl.operation_tables c ON c.operation_id = o.id AND c.relid = r.relid), '{}') AS current_tables
+    FROM steep_repl.operation_tables ot WHERE ot.operation_id = o.id) t
+ORDER BY o.node;
+
+COMMENT ON VIEW steep_repl.init_progress IS 'Newest operation of each node, one row a node, ordered by node; at most a second old';
+COMMENT ON COLUMN steep_repl.init_progress.operation_id IS 'Number of the operation';
+COMMENT ON COLUMN steep_repl.init_progress.node IS 'Node that is being worked on';
+COMMENT ON COLUMN steep_repl.init_progress.source IS 'Node the data comes from';
+COMMENT ON COLUMN steep_repl.init_progress.kind IS 'What is done: init';
+COMMENT ON COLUMN steep_repl.init_progress.method IS 'How it is done: parallel';
+COMMENT ON COLUMN steep_repl.init_progress.state IS 'State of the node';
+COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
+COMMENT ON COLUMN steep_repl.init_progress.overall_percent IS 'Share of all work done, 0 to 100; never falls, 100 only at the end';
+COMMENT ON COLUMN steep_repl.init_progress.tables_total IS 'Tables of the plan';
+COMMENT ON COLUMN steep_repl.init_progress.tables_done IS 'Tables that are ready: rows, indexes, statistics';
+COMMENT ON COLUMN steep_repl.init_progress.current_tables IS 'Tables being worked on, at most 64, largest first';
+COMMENT ON COLUMN steep_repl.init_progress.rows_done IS 'Rows copied';
+COMMENT ON COLUMN steep_repl.init_progress.bytes_done IS 'Bytes copied, as a share of bytes_total';
+COMMENT ON COLUMN steep_repl.init_progress.bytes_total IS 'Size of the tables on the source when planned, in bytes, TOAST included, indexes not';
+COMMENT ON COLUMN steep_repl.init_progress.rows_per_second IS 'Rows copied per second over the last 10 seconds; null when nothing is copied';
+COMMENT ON COLUMN steep_repl.init_progress.bytes_per_second IS 'Bytes copied per second over the last 10 seconds; null when nothing is copied';
+COMMENT ON COLUMN steep_repl.init_progress.workers_active IS 'Copy workers running';
+COMMENT ON COLUMN steep_repl.init_progress.workers_planned IS 'Copy workers asked for';
+COMMENT ON COLUMN steep_repl.init_progress.started_at IS 'When work began';
+COMMENT ON COLUMN steep_repl.init_progress.updated_at IS 'When the figures were taken';
+COMMENT ON COLUMN steep_repl.init_progress.eta IS 'Expected time of the end; null while unknown';
+COMMENT ON COLUMN steep_repl.init_progress.lag_bytes IS 'Bytes of WAL the node is behind the source, while catching up';
+COMMENT ON COLUMN steep_repl.init_progress.error IS 'What stopped the operation; cause and cure are in node_status';
+
+CREATE VIEW steep_repl.table_progress AS
+SELECT t.operation_id,
+       t.table_schema,
+       t.table_name,
+       t.status,
+       CASE t.status WHEN 'copying' THEN 'copy' WHEN 'deferred' THEN 'copy' WHEN 'indexing' THEN 'index'
+                     WHEN 'vacuuming' THEN 'vacuum' END AS phase,
+       round((100 * CASE
+           WHEN t.status = 'done' THEN 1
+           WHEN t.status = 'indexing' THEN (1 + 0.3 * coalesce(l.index_share, 0)) / 1.4
+           WHEN t.status = 'vacuuming' THEN 1.3 / 1.4
+           WHEN t.bytes_total > 0
+               THEN least(t.bytes_done::double precision / t.bytes_total + coalesce(l.copied_share, 0), 0.99) / 1.4
+           ELSE 0 END)::numeric, 1) AS percent,
+       t.rows_done + coalesce(l.rows_arrived, 0) AS rows_done,
+       t.bytes_done + (coalesce(l.copied_share, 0) * t.bytes_total)::bigint AS bytes_done,
+       t.bytes_total,
+       t.attempts,
+       t.started_at,
+       t.finished_at,
+       t.copy_ms,
+       t.index_ms,
+       t.error ->> 'message' AS error
+FROM steep_repl.operation_tables t
+LEFT JOIN steep_repl.live_progress() l ON l.operation_id = t.operation_id AND l.relid = t.relid::bigint
+ORDER BY t.operation_id, t.ordinal;
+
+COMMENT ON VIEW steep_repl.table_progress IS 'Tables of all operations, one row each, ordered by operation and size';
+COMMENT ON COLUMN steep_repl.table_progress.operation_id IS 'Number of the operation';
+COMMENT ON COLUMN steep_repl.table_progress.table_schema IS 'Schema of the table';
+COMMENT ON COLUMN steep_repl.table_progress.table_name IS 'Name of the table';
+COMMENT ON COLUMN steep_repl.table_progress.status IS 'waiting, copying, deferred (to a later snapshot), indexing, vacuuming, done or failed';
+COMMENT ON COLUMN steep_repl.table_progress.phase IS 'copy, index or vacuum; null when waiting, done or failed';
+COMMENT ON COLUMN steep_repl.table_progress.percent IS 'Share of the work on the table done, 0 to 100';
+COMMENT ON COLUMN steep_repl.table_progress.rows_done IS 'Rows copied, those not yet committed among them';
+COMMENT ON COLUMN steep_repl.table_progress.bytes_done IS 'Bytes copied, as a share of bytes_total';
+COMMENT ON COLUMN steep_repl.table_progress.bytes_total IS 'pg_table_size() on the source when planned, in bytes';
+COMMENT ON COLUMN steep_repl.table_progress.attempts IS 'Failed attempts';
+COMMENT ON COLUMN steep_repl.table_progress.started_at IS 'When its copy began';
+COMMENT ON COLUMN steep_repl.table_progress.finished_at IS 'When it was ready: rows, indexes, statistics';
+COMMENT ON COLUMN steep_repl.table_progress.copy_ms IS 'Time spent copying, summed over the workers, in milliseconds';
+COMMENT ON COLUMN steep_repl.table_progress.index_ms IS 'Time spent building indexes, summed over the workers, in milliseconds';
+COMMENT ON COLUMN steep_repl.table_progress.error IS 'Last error of a task of the table';
+
+CREATE VIEW steep_repl.node_status AS
+SELECT n.node,
+       n.is_local,
+       n.state,
+       n.source,
+       n.health,
+       o.id AS operation_id,
+       o.status AS operation_status,
+       o.phase,
+       CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END AS notice,
+       n.last_error ->> 'sqlstate' AS sqlstate,
+       n.last_error ->> 'message' AS last_error,
+       n.last_error ->> 'detail' AS detail,
+       n.last_error ->> 'hint' AS hint,
+       steep_repl.redact_conninfo(n.conninfo) AS conninfo,
+       n.owner,
+       n.updated_at
+FROM steep_repl.nodes n
+LEFT JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node ORDER BY p.id DESC LIMIT 1) o ON true
+LEFT JOIN LATERAL (SELECT count(*) AS suspended FROM steep_repl.suspended_indexes s
+                   WHERE s.operation_id = o.id AND s.restored_at IS NULL AND o.status <> 'completed') i ON true
+ORDER BY n.node;
+
+COMMENT ON VIEW steep_repl.node_status IS 'Registered nodes, one row each, ordered by node: state, and what is wrong and what to do about it';
+COMMENT ON COLUMN steep_repl.node_status.node IS 'Name of the node';
+COMMENT ON COLUMN steep_repl.node_status.is_local IS 'True for the node that is this very database';
+COMMENT ON COLUMN steep_repl.node_status.state IS 'UNINITIALIZED, PREPARING, COPYING, CATCHING_UP, SYNCHRONIZED, DIVERGED, FAILED or REINITIALIZING';
+COMMENT ON COLUMN steep_repl.node_status.source IS 'Node that it was or is being initialized from';
+COMMENT ON COLUMN steep_repl.node_status.health IS 'ok, warning or error';
+COMMENT ON COLUMN steep_repl.node_status.operation_id IS 'Its newest operation';
+COMMENT ON COLUMN steep_repl.node_status.operation_status IS 'pending, running, cancelling, failed, cancelled or completed';
+COMMENT ON COLUMN steep_repl.node_status.phase IS 'Step the operation is in';
+COMMENT ON COLUMN steep_repl.node_status.notice IS 'What to know while it lasts; with indexes suspended a pg_dump of this database lacks them';
+COMMENT ON COLUMN steep_repl.node_status.sqlstate IS 'SQLSTATE of the error that made the node FAILED';
+COMMENT ON COLUMN steep_repl.node_status.last_error IS 'Its message';
+COMMENT ON COLUMN steep_repl.node_status.detail IS 'Its detail';
+COMMENT ON COLUMN steep_repl.node_status.hint IS 'What to do about it';
+COMMENT ON COLUMN steep_repl.node_status.conninfo IS 'Connection string without secrets';
+COMMENT ON COLUMN steep_repl.node_status.owner IS 'Role that registered the node';
+COMMENT ON COLUMN steep_repl.node_status.updated_at IS 'When the state last changed';
+
+CREATE VIEW steep_repl.metrics AS
+SELECT m.name, m.node, m.value
+FROM steep_repl.init_progress p
+CROSS JOIN LATERAL (VALUES
+    ('steep_repl_init_percent', p.node, p.overall_percent::double precision),
+    ('steep_repl_init_rows', p.node, p.rows_done::double precision),
+    ('steep_repl_init_bytes', p.node, p.bytes_done::double precision),
+    ('steep_repl_init_bytes_total', p.node, p.bytes_total::double precision),
+    ('steep_repl_init_tables_done', p.node, p.tables_done::double precision),
+    ('steep_repl_init_tables_total', p.node, p.tables_total::double precision),
+    ('steep_repl_init_lag_bytes', p.node, p.lag_bytes::double precision),
+    ('steep_repl_init_eta_seconds', p.node, greatest(extract(epoch FROM p.eta - clock_timestamp()), 0)::double precision),
+    ('steep_repl_node_healthy', p.node, (p.state <> 'FAILED')::integer::double precision)) AS m (name, node, value)
+WHERE m.value IS NOT NULL
+ORDER BY m.node, m.name;
+
+COMMENT ON VIEW steep_repl.metrics IS 'The same figures by name, for monitoring; ordered by node and name';
+COMMENT ON COLUMN steep_repl.metrics.name IS 'Name of the figure, with its unit';
+COMMENT ON COLUMN steep_repl.metrics.node IS 'Node it is about';
+COMMENT ON COLUMN steep_repl.metrics.value IS 'Its value';

@@ -1,0 +1,26 @@
+-- Nobody but the extension's owner writes its tables; conninfo may hold a password and is shown redacted only. Who may create
+-- subscriptions may use the functions, who may monitor may read the views; each function checks what its caller may do.
+
+REVOKE ALL ON ALL TABLES IN SCHEMA steep_repl FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA steep_repl FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA steep_repl TO pg_create_subscription, pg_monitor;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA steep_repl TO pg_create_subscription;
+GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.redact_conninfo, steep_repl.wait_for_init TO pg_monitor;
+GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events
+    TO pg_create_subscription, pg_monitor;
+
+COMMENT ON FUNCTION steep_repl.register_node(text, text, boolean) IS
+    'Registers a node by name and libpq connection string; is_local says that it is this very database';
+COMMENT ON FUNCTION steep_repl.unregister_node(text) IS
+    'Forgets a node; refused while an operation uses it';
+COMMENT ON FUNCTION steep_repl.init_node(text, text, text, text, integer, boolean, text[], text[], text, text, text, text, boolean, interval) IS
+    'Initializes the local node from a source: copies its tables, builds indexes, catches up; returns the operation''s number at once';
+COMMENT ON FUNCTION steep_repl.wait_for_init(text, interval) IS
+    'Waits until the newest operation of a node has ended; raises its error when it failed, 57014 at the timeout; returns the state';
+COMMENT ON FUNCTION steep_repl.sync_sequences(text) IS
+    'Sets the sequences of the local node to where the source''s are, forward only; returns how many were moved';
+COMMENT ON FUNCTION steep_repl.live_progress() IS
+    'Progress of the tasks that run now, by table; the views are built on it';
+COMMENT ON FUNCTION steep_repl.redact_conninfo(text) IS
+    'A connection string without its secrets';

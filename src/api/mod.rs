@@ -1,0 +1,41 @@
+//! The SQL functions, by topic: they check arguments, write one row, and return. What they start is done by workers.
+
+mod init;
+mod nodes;
+mod sequences;
+pub mod views;
+mod wait;
+
+use crate::error::{Error, Result};
+use pgrx::pg_sys::panic::ErrorReport;
+
+/// What a SQL function returns: an error becomes a PostgreSQL error with SQLSTATE, detail and hint.
+type SqlResult<T> = std::result::Result<T, ErrorReport>;
+
+/// A text[] argument without its nulls; an empty one is an error, since it would mean nothing or all.
+fn list(argument: &'static str, values: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
+    let Some(values) = values else { return Ok(None) };
+    let values: Vec<String> = values.into_iter().flatten().collect();
+    if values.is_empty() {
+        return Err(Error::Argument {
+            argument,
+            value: "{}".to_owned(),
+            hint: "Leave it out to mean all, or name at least one.".to_owned(),
+        });
+    }
+    Ok(Some(values))
+}
+
+/// An interval in seconds; a month counts as 30 days, as in PostgreSQL's own arithmetic with intervals.
+fn seconds(argument: &'static str, interval: Option<pgrx::datum::Interval>) -> Result<Option<f64>> {
+    let Some(interval) = interval else { return Ok(None) };
+    let seconds = interval.as_micros() as f64 / 1e6;
+    if seconds < 0.0 {
+        return Err(Error::Argument {
+            argument,
+            value: format!("{seconds} s"),
+            hint: "It must not be negative.".to_owned(),
+        });
+    }
+    Ok(Some(seconds))
+}

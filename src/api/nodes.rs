@@ -1,0 +1,62 @@
+//! Registering nodes.
+
+use super::SqlResult;
+use crate::catalog::{nodes, operations};
+use crate::error::{Error, Result};
+use crate::pg::role;
+use crate::source;
+use pgrx::prelude::*;
+
+#[pg_extern]
+fn register_node(node: &str, conninfo: &str, is_local: default!(bool, "false")) -> SqlResult<()> {
+    Ok(register(node, conninfo, is_local)?)
+}
+
+fn register(node: &str, conninfo: &str, is_local: bool) -> Result<()> {
+    if node.is_empty() || node.len() > 63 {
+        return Err(Error::NodeName { name: node.to_owned() });
+    }
+    let parsed = source::parse(node, conninfo)?;
+    let me = role::current();
+    if !is_local {
+        source::check_conninfo(node, &parsed, role::is_superuser(me))?;
+    }
+    let known = nodes::all()?;
+    if known.iter().any(|other| other.node == node) {
+        return Err(Error::NodeExists { node: node.to_owned() });
+    }
+    if is_local {
+        if let Some(other) = known.iter().find(|other| other.is_local) {
+            return Err(Error::LocalNodeExists {
+                node: other.node.clone(),
+            });
+        }
+    }
+    nodes::insert(node, &parsed.to_string(), me, is_local)
+}
+
+#[pg_extern]
+fn unregister_node(node: &str) -> SqlResult<()> {
+    Ok(unregister(node)?)
+}
+
+fn unregister(name: &str) -> Result<()> {
+    let node = nodes::lock(name)?;
+    let me = role::current();
+    if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
+        return Err(Error::NodeNotYours {
+            node: name.to_owned(),
+            owner: role::name_of(node.owner),
+        });
+    }
+    for operation in operations::unfinished()? {
+        if operation.node == name || operation.source == name {
+            return Err(Error::OperationUnfinished {
+                operation: operation.id,
+                node: operation.node,
+                status: operation.status,
+            });
+        }
+    }
+    nodes::delete(name)
+}

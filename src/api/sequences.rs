@@ -1,0 +1,54 @@
+//! Moving sequences to where the source's are, for a cut-over.
+
+use super::SqlResult;
+use crate::catalog::{nodes, operations, user};
+use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
+use crate::pg::{raise, role};
+use crate::source;
+use pgrx::prelude::*;
+use steep_repl_core::names::{application_name, Part};
+use steep_repl_core::node_state::NodeState;
+
+#[pg_extern]
+fn sync_sequences(node: &str) -> SqlResult<i32> {
+    Ok(sync(node)?)
+}
+
+fn sync(name: &str) -> Result<i32> {
+    let node = nodes::get(name)?;
+    if !node.is_local {
+        let target = source::parse(name, &node.conninfo)?.describe();
+        return Err(Error::NodeNotLocal {
+            node: name.to_owned(),
+            target,
+        });
+    }
+    let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
+    if !matches!(
+        node.state()?,
+        NodeState::Synchronized | NodeState::Diverged | NodeState::CatchingUp
+    ) {
+        return Err(Error::WrongState {
+            node: name.to_owned(),
+            state: node.state,
+            hint: "Sequences are set by the initialization itself; call this when the node is SYNCHRONIZED.".to_owned(),
+        });
+    }
+    let target = source::target(&nodes::get(&operation.source)?, role::current())?;
+    let connection = Connection::open(&target, &application_name(operation.token()?, Part::Check))?;
+    let tables: Vec<u32> = operations::tables(operation.id)?
+        .iter()
+        .map(|table| table.source_relid)
+        .collect();
+    let all = operation.options.schemas.is_none() && operation.options.tables.is_none();
+    let values = source::sequences::read(&connection, &tables, operation.options.schemas.as_deref(), all)?;
+    let (moved, missing) = user::set_sequences(&values)?;
+    if !missing.is_empty() {
+        raise::warning(&format!(
+            "sequences of the source that are not here: {}",
+            missing.join(", ")
+        ));
+    }
+    Ok(moved as i32)
+}

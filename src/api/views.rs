@@ -1,0 +1,44 @@
+//! Functions under the views: what the server shows to owners of the sessions only, shown to whoever may read the views.
+
+use crate::catalog::progress::{self, Live};
+use crate::pg::raise;
+use crate::source;
+use pgrx::prelude::*;
+
+/// Progress of the copy and index tasks that run now, read with the rights of the extension's owner.
+#[pg_extern]
+pub fn live_progress() -> TableIterator<
+    'static,
+    (
+        name!(operation_id, i64),
+        name!(relid, i64),
+        name!(rows_arrived, i64),
+        name!(bytes_arrived, i64),
+        name!(copied_share, f64),
+        name!(index_share, f64),
+    ),
+> {
+    let live: Vec<Live> = match progress::live() {
+        Ok(live) => live,
+        Err(error) => {
+            raise::warning(&error.problem().message);
+            Vec::new()
+        }
+    };
+    TableIterator::new(live.into_iter().map(|live| {
+        (
+            live.operation_id,
+            i64::from(live.relid),
+            live.rows_arrived,
+            live.bytes_arrived,
+            live.copied_share,
+            live.index_share,
+        )
+    }))
+}
+
+/// A connection string without its secrets.
+#[pg_extern(immutable, strict, parallel_safe)]
+pub fn redact_conninfo(conninfo: &str) -> String {
+    source::parse("", conninfo).map_or_else(|_| "********".to_owned(), |conninfo| conninfo.redacted())
+}

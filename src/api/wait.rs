@@ -1,0 +1,76 @@
+//! Waiting for an operation, without being in its way.
+
+use super::{seconds, SqlResult};
+use crate::catalog::{nodes, operations, progress};
+use crate::error::{Error, Result};
+use crate::pg::{raise, snapshot, system};
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use pgrx::{register_xact_callback, PgXactCallbackEvent};
+use std::cell::Cell;
+
+/// How often to look, in milliseconds.
+const LOOK_MS: i64 = 200;
+/// How often to tell, in seconds.
+const TELL: f64 = 10.0;
+
+thread_local! {
+    /// The operation that the current transaction has started.
+    static STARTED: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Notes that the current transaction has started an operation.
+pub(super) fn note_started(operation: i64) {
+    STARTED.with(|started| started.set(operation));
+    register_xact_callback(PgXactCallbackEvent::Commit, || STARTED.with(|started| started.set(0)));
+    register_xact_callback(PgXactCallbackEvent::Abort, || STARTED.with(|started| started.set(0)));
+}
+
+#[pg_extern]
+fn wait_for_init(node: &str, timeout: default!(Option<Interval>, "NULL")) -> SqlResult<String> {
+    Ok(wait(node, seconds("timeout", timeout)?)?)
+}
+
+fn wait(node: &str, timeout: Option<f64>) -> Result<String> {
+    nodes::get(node)?;
+    let operation = operations::newest_of(node)?.ok_or_else(|| Error::NoOperation { node: node.to_owned() })?;
+    if STARTED.with(Cell::get) == operation.id {
+        return Err(Error::WaitInTransaction);
+    }
+    let started = system::now_secs();
+    let mut told = started;
+    loop {
+        let now = snapshot::fresh(|| progress::brief(operation.id))?;
+        match now.status.as_str() {
+            "completed" => return Ok(now.state),
+            "cancelled" => {
+                return Err(Error::Cancelled {
+                    operation: operation.id,
+                    node: node.to_owned(),
+                })
+            }
+            "failed" => {
+                return Err(now.error.map_or_else(
+                    || Error::internal("a failed operation without an error"),
+                    |problem| Error::Server(Box::new(problem)),
+                ))
+            }
+            _ => {}
+        }
+        let waited = system::now_secs() - started;
+        if timeout.is_some_and(|timeout| waited >= timeout) {
+            return Err(Error::WaitTimeout {
+                node: node.to_owned(),
+                waited: format!("{waited:.0} s"),
+                progress: now.words(),
+            });
+        }
+        if system::now_secs() - told >= TELL {
+            told = system::now_secs();
+            raise::notice(&now.words());
+        }
+        snapshot::release_horizon_if_unused();
+        let left = timeout.map_or(f64::MAX, |timeout| (timeout - waited) * 1000.0);
+        system::wait_latch(LOOK_MS.min(left.max(1.0) as i64));
+    }
+}

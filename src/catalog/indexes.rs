@@ -1,0 +1,83 @@
+//! Rows of `steep_repl.suspended_indexes` and `steep_repl.suspended_constraints`.
+
+use super::{execute, json, rows, write, Arg};
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+
+/// An index to be switched off.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Suspended {
+    /// Its OID.
+    pub index_oid: u32,
+    /// Its table.
+    pub relid: u32,
+}
+
+/// Writes down the valid indexes of tables before they are switched off. Indexes that are invalid are left as they are.
+pub fn record(operation: i64, relids: &[u32]) -> Result<Vec<Suspended>> {
+    write(
+        include_str!("../../sql/queries/suspended_indexes_record.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(&relids)?)],
+    )
+}
+
+/// Whether an index of the table is maintained by writes.
+pub fn any_maintained(relid: u32) -> Result<bool> {
+    let found: Vec<bool> = rows(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = $1::oid AND i.indisready)::text",
+        &[Arg::Int(i64::from(relid))],
+    )?;
+    Ok(found.into_iter().next().unwrap_or(true))
+}
+
+/// A NOT VALID constraint that is, or is to be, set aside.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Constraint {
+    /// Its table.
+    pub relid: u32,
+    /// Its OID.
+    pub constraint_oid: u32,
+    /// Its name.
+    pub constraint_name: String,
+    /// c for CHECK, n for NOT NULL.
+    pub contype: String,
+    /// pg_get_constraintdef().
+    pub definition: String,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// not_enforced or dropped.
+    pub how: String,
+}
+
+/// NOT VALID constraints, at the root of their trees, that rows of the given tables would be checked against.
+pub fn not_valid(relids: &[u32]) -> Result<Vec<Constraint>> {
+    rows(
+        include_str!("../../sql/queries/constraints_not_valid.sql"),
+        &[Arg::Text(&json(&relids)?)],
+    )
+}
+
+/// Writes constraints down before they are set aside.
+pub fn record_constraints(operation: i64, constraints: &[Constraint]) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/suspended_constraints_record.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(&constraints)?)],
+    )
+}
+
+/// Constraints that are set aside and not back yet.
+pub fn constraints_to_restore(operation: i64) -> Result<Vec<Constraint>> {
+    rows(
+        include_str!("../../sql/queries/suspended_constraints.sql"),
+        &[Arg::Int(operation)],
+    )
+}
+
+/// Notes that a constraint is back.
+pub fn constraint_restored(operation: i64, constraint: u32) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.suspended_constraints SET restored_at = pg_catalog.clock_timestamp() \
+         WHERE operation_id = $1 AND constraint_oid = $2::oid",
+        &[Arg::Int(operation), Arg::Int(i64::from(constraint))],
+    )
+}

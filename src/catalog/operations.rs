@@ -1,0 +1,349 @@
+//! Rows of `steep_repl.operations` and of its tables.
+
+use super::{execute, json, maybe, rows, write, Arg};
+use crate::error::{Error, Result};
+use crate::pg::system;
+use serde::{Deserialize, Serialize};
+use steep_repl_core::errors::Problem;
+use steep_repl_core::lsn::Lsn;
+use steep_repl_core::names::Token;
+
+/// Arguments and settings of an operation as they were resolved when it was requested: what a session had set then counts,
+/// not what the worker's session happens to have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Options {
+    /// Copy workers.
+    pub parallel_workers: u32,
+    /// Tables above this size are copied in ranges of about this size, in bytes.
+    pub chunk_size: i64,
+    /// Failed attempts that a task may have.
+    pub max_retries: u32,
+    /// How long to try while the source is away, in seconds.
+    pub source_lost_timeout: f64,
+    /// How long the whole may take, in seconds; 0 is for ever.
+    pub init_timeout: f64,
+    /// Lag at which a node counts as synchronized, in bytes.
+    pub catchup_lag: i64,
+    /// Events older than this are deleted, in seconds.
+    pub event_retention: f64,
+    /// What to do with tables without replica identity: error, insert_only or full.
+    pub no_identity: String,
+    /// Empty tables that are not.
+    pub force: bool,
+    /// Schemas asked for.
+    pub schemas: Option<Vec<String>>,
+    /// Tables asked for, as given.
+    pub tables: Option<Vec<String>>,
+}
+
+/// An operation.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Operation {
+    /// Its number.
+    pub id: i64,
+    /// The node that is worked on.
+    pub node: String,
+    /// Where the data comes from.
+    pub source: String,
+    /// pending, running, cancelling, failed, cancelled or completed.
+    pub status: String,
+    /// The step it is in.
+    pub phase: String,
+    /// How it is to be done.
+    pub options: Options,
+    /// OID of the role that asked.
+    pub requested_by: u32,
+    /// Cluster that made the row.
+    pub system_identifier: String,
+    /// Database that made the row.
+    pub database: u32,
+    /// Its identity.
+    pub token: String,
+    /// Slot on the source.
+    pub slot_name: String,
+    /// Publications on the source.
+    pub publications: Vec<String>,
+    /// Whether it makes them itself.
+    pub own_publications: bool,
+    /// Subscription here.
+    pub subscription: String,
+    /// OID of the subscription, once made.
+    pub subscription_oid: Option<u32>,
+    /// Where replication starts.
+    pub start_lsn: Option<Lsn>,
+    /// Exported snapshot that the workers import.
+    pub snapshot: Option<String>,
+    /// What that snapshot stands for.
+    pub snapshot_lsn: Option<Lsn>,
+    /// Source LSN when the subscription was enabled.
+    pub enable_lsn: Option<Lsn>,
+    /// Share done, 0 to 100.
+    pub overall_percent: f64,
+    /// Copy workers asked for.
+    pub workers_planned: u32,
+    /// Times a coordinator took it up.
+    pub attempts: i32,
+    /// Seconds since work began.
+    pub age_seconds: Option<f64>,
+    /// What stopped it.
+    pub error: Option<Problem>,
+}
+
+impl Operation {
+    /// Its identity as a number.
+    pub fn token(&self) -> Result<Token> {
+        self.token
+            .parse()
+            .map_err(|_| Error::internal(format!("operation {} has no token", self.id)))
+    }
+
+    /// Whether this database made it. A copy of the database carries the row too, and must not act on it.
+    pub fn is_ours(&self) -> bool {
+        self.system_identifier == system::system_identifier().to_string() && self.database == system::database_oid()
+    }
+
+    /// Whether it has not come to an end of whatever kind.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.status.as_str(), "pending" | "running" | "cancelling" | "failed")
+    }
+}
+
+/// What is to be published, as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PublicationPlan {
+    /// Tables and partitioned roots.
+    pub entries: Vec<Published>,
+    /// Tables that get REPLICA IDENTITY FULL, as (schema, name).
+    pub identity_full: Vec<(String, String)>,
+}
+
+/// One member of a publication.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Published {
+    /// OID on the source.
+    pub oid: u32,
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Into the publication of inserts and truncates.
+    pub insert_only: bool,
+    /// As ONLY, without what inherits from it.
+    pub only: bool,
+}
+
+/// What a new operation is made of.
+#[derive(Debug, Serialize)]
+pub struct NewOperation<'a> {
+    /// The node that is worked on.
+    pub node: &'a str,
+    /// Where the data comes from.
+    pub source: &'a str,
+    /// How.
+    pub method: &'a str,
+    /// As resolved.
+    pub options: &'a Options,
+    /// OID of the role that asks.
+    pub requested_by: u32,
+    /// This cluster.
+    pub system_identifier: String,
+    /// This database.
+    pub database: u32,
+    /// Random identity.
+    pub token: String,
+    /// Slot it will make.
+    pub slot_name: String,
+    /// Publications it will use.
+    pub publications: &'a [String],
+    /// Whether it makes them.
+    pub own_publications: bool,
+    /// What they are to hold.
+    pub publication_plan: &'a PublicationPlan,
+    /// Subscription it will make.
+    pub subscription: String,
+    /// Sum of the sizes of its tables.
+    pub bytes_total: i64,
+    /// Copy workers.
+    pub workers_planned: u32,
+}
+
+/// A table of the plan, as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlannedTable {
+    /// OID here.
+    pub relid: u32,
+    /// Place in the plan.
+    pub ordinal: i32,
+    /// Schema.
+    pub table_schema: String,
+    /// Name.
+    pub table_name: String,
+    /// OID on the source.
+    pub source_relid: u32,
+    /// Columns that are copied.
+    pub columns: Vec<String>,
+    /// binary or text.
+    pub format: String,
+    /// Copied in a batch, with its indexes on.
+    pub small: bool,
+    /// Of access method heap on the source.
+    pub heap: bool,
+    /// Only inserts are replicated.
+    pub insert_only: bool,
+    /// Blocks on the source.
+    pub pages: i64,
+    /// Size on the source.
+    pub bytes_total: i64,
+    /// Rows by statistics, -1 unknown.
+    pub rows_estimated: f64,
+}
+
+/// Stores a new operation; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check first.
+pub fn insert(new: &NewOperation) -> Result<i64> {
+    let ids: Vec<i64> = write(
+        include_str!("../../sql/queries/operation_insert.sql"),
+        &[Arg::Text(&json(new)?)],
+    )?;
+    ids.into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("no operation was stored"))
+}
+
+/// Stores the plan of an operation.
+pub fn insert_tables(operation: i64, tables: &[PlannedTable]) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/operation_tables_insert.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(&tables)?)],
+    )
+}
+
+/// What an operation is to publish.
+pub fn publication_plan(operation: i64) -> Result<PublicationPlan> {
+    maybe(
+        "SELECT publication_plan::text FROM steep_repl.operations WHERE id = $1",
+        &[Arg::Int(operation)],
+    )?
+    .ok_or_else(|| Error::internal(format!("operation {operation} is gone")))
+}
+
+/// The plan of an operation, largest table first.
+pub fn tables(operation: i64) -> Result<Vec<PlannedTable>> {
+    rows(
+        include_str!("../../sql/queries/operation_tables.sql"),
+        &[Arg::Int(operation)],
+    )
+}
+
+/// The operation of that number.
+pub fn get(operation: i64) -> Result<Option<Operation>> {
+    maybe(
+        include_str!("../../sql/queries/operation_get.sql"),
+        &[Arg::Int(operation)],
+    )
+}
+
+/// The newest operation of a node.
+pub fn newest_of(node: &str) -> Result<Option<Operation>> {
+    maybe(
+        include_str!("../../sql/queries/operation_newest.sql"),
+        &[Arg::Text(node)],
+    )
+}
+
+/// Unfinished operations that want a coordinator, whoever made them.
+pub fn wanting_a_coordinator() -> Result<Vec<Operation>> {
+    rows(include_str!("../../sql/queries/operations_wanting.sql"), &[])
+}
+
+/// All operations that have not come to an end.
+pub fn unfinished() -> Result<Vec<Operation>> {
+    rows(include_str!("../../sql/queries/operations_unfinished.sql"), &[])
+}
+
+/// Notes that a coordinator took the operation up.
+pub fn take_up(operation: i64) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET status = 'running', attempts = attempts + 1, error = NULL, \
+         started_at = coalesce(started_at, pg_catalog.clock_timestamp()), updated_at = pg_catalog.clock_timestamp() \
+         WHERE id = $1 AND status IN ('pending', 'running')",
+        &[Arg::Int(operation)],
+    )
+}
+
+/// Moves an operation to its next step.
+pub fn set_phase(operation: i64, phase: &str) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET phase = $2, updated_at = pg_catalog.clock_timestamp() WHERE id = $1",
+        &[Arg::Int(operation), Arg::Text(phase)],
+    )
+}
+
+/// Ends an operation, or stops it with an error.
+pub fn set_status(operation: i64, status: &str, error: Option<&Problem>) -> Result<()> {
+    let error = error.map(json).transpose()?;
+    execute(
+        include_str!("../../sql/queries/operation_set_status.sql"),
+        &[Arg::Int(operation), Arg::Text(status), Arg::MaybeText(error.as_deref())],
+    )
+}
+
+/// Stores what the keeper made: the slot's start and the snapshot that stands for it.
+pub fn set_snapshot(operation: i64, start: Lsn, snapshot: &str, keeper_pid: i32) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/operation_set_snapshot.sql"),
+        &[
+            Arg::Int(operation),
+            Arg::Text(&start.to_string()),
+            Arg::Text(snapshot),
+            Arg::Int(i64::from(keeper_pid)),
+        ],
+    )
+}
+
+/// Forgets the snapshot: it is given up, or lost.
+pub fn clear_snapshot(operation: i64) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL WHERE id = $1",
+        &[Arg::Int(operation)],
+    )
+}
+
+/// Stores the subscription's OID.
+pub fn set_subscription(operation: i64, subscription: u32) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET subscription_oid = $2::oid WHERE id = $1",
+        &[Arg::Int(operation), Arg::Int(i64::from(subscription))],
+    )
+}
+
+/// Stores where the source was when the subscription was enabled.
+pub fn set_enable_lsn(operation: i64, lsn: Lsn) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET enable_lsn = $2::pg_lsn WHERE id = $1",
+        &[Arg::Int(operation), Arg::Text(&lsn.to_string())],
+    )
+}
+
+/// Forgets a snapshot that turned out to be gone, unless there is a newer one already.
+pub fn forget_snapshot(operation: i64, snapshot: &str) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET snapshot = NULL WHERE id = $1 AND snapshot = $2",
+        &[Arg::Int(operation), Arg::Text(snapshot)],
+    )
+}
+
+/// Leaves a message of the keeper for the coordinator: why there is no snapshot.
+pub fn note_error(operation: i64, problem: &Problem) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET error = $2::jsonb WHERE id = $1",
+        &[Arg::Int(operation), Arg::Text(&json(problem)?)],
+    )
+}
+
+/// Takes the keeper's message away: it was read.
+pub fn clear_error(operation: i64) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET error = NULL WHERE id = $1",
+        &[Arg::Int(operation)],
+    )
+}

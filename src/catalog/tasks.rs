@@ -1,0 +1,284 @@
+//! Rows of `steep_repl.tasks`: taking, finishing, giving back.
+
+use super::{execute, json, rows, write, Arg};
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+use steep_repl_core::errors::Problem;
+use steep_repl_core::ident::display_ident;
+use steep_repl_core::lsn::Lsn;
+
+/// A task as it is planned.
+#[derive(Debug, Serialize)]
+pub struct NewTask {
+    /// The table here.
+    pub relid: u32,
+    /// copy, index or vacuum.
+    pub kind: &'static str,
+    /// Order among its kind.
+    pub position: i32,
+    /// First block of a range.
+    pub from_block: Option<u32>,
+    /// Block after it.
+    pub to_block: Option<u32>,
+    /// Share of the table's size.
+    pub bytes: i64,
+    /// Taken in a batch.
+    pub small: bool,
+    /// waiting or pending.
+    pub status: &'static str,
+}
+
+/// A task that a worker has taken, with what it must know of its table.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Task {
+    /// Its number.
+    pub id: i64,
+    /// The table here.
+    pub relid: u32,
+    /// Index to build.
+    pub index_oid: Option<u32>,
+    /// First block of a range; none for a whole table.
+    pub from_block: Option<u32>,
+    /// Block after it; none when open-ended.
+    pub to_block: Option<u32>,
+    /// Share of the table's size.
+    pub bytes: i64,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// Schema.
+    pub table_schema: String,
+    /// Name.
+    pub table_name: String,
+    /// OID on the source.
+    pub source_relid: u32,
+    /// Columns that are copied.
+    pub columns: Vec<String>,
+    /// binary or text.
+    pub format: String,
+    /// Copied in a batch, with its indexes on.
+    pub small: bool,
+    /// Of access method heap on the source.
+    pub heap: bool,
+    /// The only copy task of its table.
+    pub single: bool,
+    /// The rows were loaded frozen.
+    pub frozen: bool,
+    /// Rows of the table so far.
+    pub rows_done: i64,
+    /// Size of the table.
+    pub bytes_total: i64,
+    /// Snapshot to copy under.
+    pub snapshot: Option<String>,
+}
+
+impl Task {
+    /// The table's name for people.
+    pub fn table(&self) -> String {
+        format!(
+            "{}.{}",
+            display_ident(&self.table_schema),
+            display_ident(&self.table_name)
+        )
+    }
+}
+
+/// What came of a copy.
+#[derive(Debug, Serialize)]
+pub struct Copied {
+    /// The task.
+    pub id: i64,
+    /// Its table.
+    pub relid: u32,
+    /// Rows that arrived.
+    pub rows: i64,
+    /// Share of the table's size.
+    pub bytes: i64,
+    /// How long it took, in milliseconds.
+    pub ms: f64,
+    /// Loaded frozen.
+    pub frozen: bool,
+}
+
+/// Stores the tasks of an operation, and how many of each a table has.
+pub fn insert(operation: i64, tasks: &[NewTask]) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/tasks_insert.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(&tasks)?)],
+    )
+}
+
+/// Adds a build for each suspended index of the given tables.
+pub fn insert_index_tasks(operation: i64, relids: &[u32]) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/tasks_insert_indexes.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(&relids)?)],
+    )
+}
+
+/// Takes the next task of a kind for the worker `pid`; small ones up to `batch` together. Empty when there is none now.
+pub fn claim(operation: i64, kind: &str, pid: i32, batch: i64) -> Result<Vec<Task>> {
+    write(
+        include_str!("../../sql/queries/tasks_claim.sql"),
+        &[
+            Arg::Int(operation),
+            Arg::Text(kind),
+            Arg::Int(i64::from(pid)),
+            Arg::Int(batch),
+        ],
+    )
+}
+
+/// Marks copies done, in the transaction of their rows, and frees the tasks that waited for them; returns how many.
+pub fn finish_copies(copied: &[Copied]) -> Result<usize> {
+    let freed: Vec<i64> = write(
+        include_str!("../../sql/queries/tasks_finish_copies.sql"),
+        &[Arg::Text(&json(&copied)?)],
+    )?;
+    Ok(freed.len())
+}
+
+/// Marks an index build done, in the transaction of the build, and frees the vacuum that waited for it; returns how many.
+pub fn finish_index(task: i64, ms: f64) -> Result<usize> {
+    let freed: Vec<i64> = write(
+        include_str!("../../sql/queries/tasks_finish_index.sql"),
+        &[Arg::Int(task), Arg::Float(ms)],
+    )?;
+    Ok(freed.len())
+}
+
+/// Marks tables done after their vacuum; returns what they took.
+pub fn finish_vacuums(tasks: &[i64]) -> Result<Vec<Finished>> {
+    write(
+        include_str!("../../sql/queries/tasks_finish_vacuums.sql"),
+        &[Arg::Text(&json(&tasks)?)],
+    )
+}
+
+/// Gives tasks back after an error: to be tried again after `pause_ms`, or failed for good.
+pub fn give_back(tasks: &[i64], problem: &Problem, counts: bool, fails: bool, pause_ms: f64) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/tasks_give_back.sql"),
+        &[
+            Arg::Text(&json(&tasks)?),
+            Arg::Text(&json(problem)?),
+            Arg::Bool(counts),
+            Arg::Bool(fails),
+            Arg::Float(pause_ms / 1000.0),
+        ],
+    )
+}
+
+/// Puts the tables of tasks aside until there is a later snapshot: what is left of them cannot be read under this one.
+pub fn defer(tasks: &[i64], problem: &Problem) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/tasks_defer.sql"),
+        &[Arg::Text(&json(&tasks)?), Arg::Text(&json(problem)?)],
+    )
+}
+
+/// A table that no finished copy stands for yet, and must be copied whole under a new snapshot.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Unfinished {
+    /// The table here.
+    pub relid: u32,
+    /// Schema.
+    pub table_schema: String,
+    /// Name.
+    pub table_name: String,
+    /// OID on the source, as last known.
+    pub source_relid: u32,
+    /// Some of its rows are here already.
+    pub has_rows: bool,
+    /// Put aside because it was rewritten on the source.
+    pub deferred: bool,
+    /// Failed attempts.
+    pub attempts: u32,
+}
+
+/// Tables that are not wholly copied.
+pub fn unfinished_tables(operation: i64) -> Result<Vec<Unfinished>> {
+    rows(
+        include_str!("../../sql/queries/tables_unfinished.sql"),
+        &[Arg::Int(operation)],
+    )
+}
+
+/// Makes all copies of these tables pending again, to be done under a new snapshot.
+pub fn restart_tables(operation: i64, relids: &[u32]) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/tables_restart.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(&relids)?)],
+    )
+}
+
+/// Notes that a table has another OID on the source now.
+pub fn set_source_relid(operation: i64, relid: u32, source_relid: u32) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operation_tables SET source_relid = $3::oid WHERE operation_id = $1 AND relid = $2::oid",
+        &[
+            Arg::Int(operation),
+            Arg::Int(i64::from(relid)),
+            Arg::Int(i64::from(source_relid)),
+        ],
+    )
+}
+
+/// Tables that were copied under a later snapshot than the one replication starts at, with its LSN.
+pub fn later_tables(operation: i64) -> Result<Vec<(u32, Lsn)>> {
+    rows(
+        include_str!("../../sql/queries/tables_later.sql"),
+        &[Arg::Int(operation)],
+    )
+}
+
+/// What a finished table took, for its event.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Finished {
+    /// Schema-qualified.
+    pub table: String,
+    /// Rows.
+    pub rows: i64,
+    /// Size on the source.
+    pub bytes: i64,
+    /// Copying and index time of all workers, in milliseconds.
+    pub ms: f64,
+}
+
+/// Makes tasks pending again whose worker is not among the running ones any more. Returns how many.
+pub fn recover(operation: i64, running: &[i32]) -> Result<usize> {
+    let ids: Vec<i64> = write(
+        include_str!("../../sql/queries/tasks_recover.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(&running)?)],
+    )?;
+    Ok(ids.len())
+}
+
+/// A task that failed for good.
+#[derive(Debug, Deserialize)]
+pub struct Failed {
+    /// Its table, schema-qualified.
+    pub table: String,
+    /// copy, index or vacuum.
+    pub kind: String,
+    /// What stopped it.
+    pub error: Problem,
+}
+
+/// The first task that failed for good.
+pub fn first_failed(operation: i64) -> Result<Option<Failed>> {
+    Ok(rows(
+        include_str!("../../sql/queries/tasks_failed.sql"),
+        &[Arg::Int(operation)],
+    )?
+    .into_iter()
+    .next())
+}
+
+/// How many tables are not wholly copied.
+pub fn unfinished_count(operation: i64) -> Result<i64> {
+    let counts: Vec<i64> = rows(
+        "SELECT count(*)::text FROM steep_repl.operation_tables WHERE operation_id = $1 AND copies_left > 0",
+        &[Arg::Int(operation)],
+    )?;
+    Ok(counts.into_iter().next().unwrap_or(0))
+}

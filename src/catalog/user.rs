@@ -1,0 +1,275 @@
+//! The user's own tables, sequences and subscription: as the current role, with its rights, under a pinned search_path.
+//!
+//! Names that come from the catalogs go through the one quoting helper; values are bound.
+
+use super::{json, parse, texts, Access, Arg};
+use crate::error::{Error, Result};
+use crate::pg::role;
+use serde::{Deserialize, Serialize};
+use steep_repl_core::ident::{qualified, quote_ident};
+use steep_repl_core::inventory::Table;
+
+fn read<T: serde::de::DeserializeOwned>(sql: &str, args: &[Arg]) -> Result<Vec<T>> {
+    parse(role::with_pinned_path(|| texts(Access::Read, sql, args))?)
+}
+
+fn run(sql: &str) -> Result<()> {
+    role::with_pinned_path(|| texts(Access::Write, sql, &[])).map(drop)
+}
+
+/// The query that lists the tables of a database, on either node.
+pub fn inventory_query(with_sizes: bool) -> String {
+    include_str!("../../sql/queries/inventory.sql").replace(":sizes", if with_sizes { "true" } else { "false" })
+}
+
+/// The tables of this database; sizes are not asked for, since that would wait for a locked table.
+pub fn inventory() -> Result<Vec<Table>> {
+    read(&inventory_query(false), &[])
+}
+
+/// Which of the given tables hold rows. Needs SELECT on them (42501). Waits for nobody longer than the given time (55P03).
+pub fn not_empty(tables: &[(u32, String, String)]) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for batch in tables.chunks(200) {
+        let query = batch
+            .iter()
+            .map(|(relid, schema, name)| {
+                format!(
+                    "SELECT {relid}::text WHERE EXISTS (SELECT FROM ONLY {})",
+                    qualified(schema, name)
+                )
+            })
+            .collect::<Vec<_>>()
+            .join(" UNION ALL ");
+        found.extend(read::<u32>(&query, &[])?);
+    }
+    Ok(found)
+}
+
+/// Locks tables against all others until the transaction ends; 55P03 when somebody holds one for more than 5 s.
+pub fn lock_exclusively(tables: &[(String, String)]) -> Result<()> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = tables
+        .iter()
+        .map(|(schema, name)| format!("ONLY {}", qualified(schema, name)))
+        .collect();
+    run("SET LOCAL lock_timeout = '5s'")?;
+    run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", ")))?;
+    run("SET LOCAL lock_timeout = 0")
+}
+
+/// Waits for locks at most this long in the rest of the transaction; 0 means for ever.
+pub fn set_lock_timeout(milliseconds: u32) -> Result<()> {
+    run(&format!("SET LOCAL lock_timeout = {milliseconds}"))
+}
+
+/// Tables that must be truncated together with the given ones because of foreign keys among the planned tables, and tables
+/// outside the plan that refer to them.
+#[derive(Debug, Deserialize)]
+pub struct References {
+    /// Planned tables that refer, directly or not, to one of the given.
+    pub inside: Vec<u32>,
+    /// Given tables that a table outside the plan refers to.
+    pub from_outside: Vec<u32>,
+}
+
+/// Foreign keys that point at the given tables, as far as TRUNCATE cares.
+pub fn references_to(relids: &[u32], planned: &[u32]) -> Result<References> {
+    read(
+        include_str!("../../sql/queries/references_to.sql"),
+        &[Arg::Text(&json(&relids)?), Arg::Text(&json(&planned)?)],
+    )?
+    .into_iter()
+    .next()
+    .ok_or_else(|| Error::internal("no answer about foreign keys"))
+}
+
+/// Empties tables by one TRUNCATE.
+pub fn truncate(tables: &[(String, String)]) -> Result<()> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = tables
+        .iter()
+        .map(|(schema, name)| format!("ONLY {}", qualified(schema, name)))
+        .collect();
+    run(&format!("TRUNCATE TABLE {}", names.join(", ")))
+}
+
+/// Empties a table row by row: where TRUNCATE is refused because a table outside the plan refers to it.
+pub fn delete_rows(schema: &str, name: &str) -> Result<()> {
+    run(&format!("DELETE FROM ONLY {}", qualified(schema, name)))
+}
+
+/// Drops a NOT VALID constraint that is to be added again.
+pub fn drop_constraint(relid: u32, name: &str) -> Result<()> {
+    let table = regclass(relid)?;
+    run(&format!("ALTER TABLE {table} DROP CONSTRAINT {}", quote_ident(name)))
+}
+
+/// Adds a constraint that was dropped, with its comment.
+pub fn add_constraint(relid: u32, name: &str, definition: &str, comment: Option<&str>) -> Result<()> {
+    let table = regclass(relid)?;
+    run(&format!(
+        "ALTER TABLE {table} ADD CONSTRAINT {} {definition}",
+        quote_ident(name)
+    ))?;
+    if let Some(comment) = comment {
+        let comment = steep_repl_core::ident::quote_literal(comment);
+        run(&format!(
+            "COMMENT ON CONSTRAINT {} ON {table} IS {comment}",
+            quote_ident(name)
+        ))?;
+    }
+    Ok(())
+}
+
+/// Locks a table against all others until the transaction ends.
+pub fn lock_by_oid(relid: u32) -> Result<()> {
+    run(&format!(
+        "LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE",
+        regclass(relid)?
+    ))
+}
+
+fn regclass(relid: u32) -> Result<String> {
+    read::<String>(
+        "SELECT pg_catalog.to_jsonb($1::oid::regclass::text)::text",
+        &[Arg::Int(i64::from(relid))],
+    )?
+    .into_iter()
+    .next()
+    .ok_or_else(|| Error::internal(format!("table {relid} is gone")))
+}
+
+/// Starts or stops the apply worker of a subscription.
+pub fn enable_subscription(name: &str, enable: bool) -> Result<()> {
+    run(&format!(
+        "ALTER SUBSCRIPTION {} {}",
+        quote_ident(name),
+        if enable { "ENABLE" } else { "DISABLE" }
+    ))
+}
+
+/// How far a subscription is on this side.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Applying {
+    /// Whether an apply worker runs.
+    pub running: bool,
+    /// Apply errors counted since the statistics were reset.
+    pub errors: i64,
+    /// Tables that are not in state ready.
+    pub not_ready: i64,
+}
+
+/// How far a subscription is on this side.
+pub fn applying(subscription: u32) -> Result<Applying> {
+    read(
+        include_str!("../../sql/queries/applying.sql"),
+        &[Arg::Int(i64::from(subscription))],
+    )?
+    .into_iter()
+    .next()
+    .ok_or_else(|| Error::internal(format!("subscription {subscription} is gone")))
+}
+
+/// A sequence's position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceValue {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// last_value.
+    pub last_value: i64,
+    /// Whether last_value was handed out.
+    pub is_called: bool,
+}
+
+/// Moves sequences to the source's positions, forward only; returns how many were moved, and the names of those that are not
+/// here.
+pub fn set_sequences(values: &[SequenceValue]) -> Result<(usize, Vec<String>)> {
+    #[derive(Deserialize)]
+    struct Here {
+        schema: String,
+        name: String,
+        increment: i64,
+    }
+    let here: Vec<Here> = read(
+        include_str!("../../sql/queries/sequences_here.sql"),
+        &[Arg::Text(&json(&values)?)],
+    )?;
+    let mut moved = 0;
+    let mut missing = Vec::new();
+    for batch in values.chunks(500) {
+        let mut known = Vec::new();
+        for value in batch {
+            match here
+                .iter()
+                .find(|here| here.schema == value.schema && here.name == value.name)
+            {
+                Some(here) => known.push((value, here.increment)),
+                None => missing.push(qualified(&value.schema, &value.name)),
+            }
+        }
+        let statement = known
+            .iter()
+            .map(|(value, increment)| {
+                // Forward is down for a sequence that counts down. A position that was not handed out lies before the same
+                // one that was.
+                let name = qualified(&value.schema, &value.name);
+                let beyond = if *increment >= 0 { "<" } else { ">" };
+                format!(
+                    "SELECT pg_catalog.to_jsonb(pg_catalog.setval('{}'::regclass, {last}, {called}))::text FROM {name} \
+                     WHERE last_value {beyond} {last} OR last_value = {last} AND NOT is_called AND {called}",
+                    name.replace('\'', "''"),
+                    last = value.last_value,
+                    called = value.is_called,
+                )
+            })
+            .collect::<Vec<_>>()
+            .join(" UNION ALL ");
+        if !statement.is_empty() {
+            moved += role::with_pinned_path(|| texts(Access::Write, &statement, &[]))?.len();
+        }
+    }
+    Ok((moved, missing))
+}
+
+/// Ends copy workers and keepers that a coordinator before this one left, and waits until they are gone.
+pub fn end_leftover_workers(name_prefix: &str) -> Result<()> {
+    read::<i32>(
+        include_str!("../../sql/queries/end_leftover_workers.sql"),
+        &[Arg::Text(name_prefix)],
+    )
+    .map(drop)
+}
+
+/// Those of the given tables that the current role does not own.
+pub fn not_owned(relids: &[u32]) -> Result<Vec<String>> {
+    read(
+        include_str!("../../sql/queries/tables_not_owned.sql"),
+        &[Arg::Text(&json(&relids)?)],
+    )
+}
+
+/// What the current role needs to make a subscription here.
+#[derive(Debug, Deserialize)]
+pub struct SubscriptionRights {
+    /// Member of pg_create_subscription.
+    pub may_subscribe: bool,
+    /// CREATE on this database.
+    pub may_create: bool,
+    /// Name of this database.
+    pub database: String,
+}
+
+/// Whether the current role may make a subscription here.
+pub fn subscription_rights() -> Result<SubscriptionRights> {
+    read(include_str!("../../sql/queries/subscription_rights.sql"), &[])?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("no answer about privileges"))
+}

@@ -1,0 +1,317 @@
+//! Doing what was decided.
+
+use super::decide::{Phase, Step};
+use super::main::{Coordinator, Worker};
+use crate::catalog::operations::{self, Published};
+use crate::catalog::{events, nodes, tasks, user};
+use crate::error::{Error, Result};
+use crate::pg::subscription::{self, NewSubscription, TableState};
+use crate::pg::worker::{self, Assignment, Kind};
+use crate::pg::{origin, role, system, transaction};
+use crate::schema;
+use crate::source::{publication, sequences, state};
+use steep_repl_core::event::{self, Severity};
+use steep_repl_core::lsn::Lsn;
+use steep_repl_core::names::origin_name;
+use steep_repl_core::node_state::NodeState;
+
+/// How often what a slot's creation waits for is looked at, in seconds.
+const BLOCKER_LOOK: f64 = 3.0;
+
+impl Coordinator {
+    /// Does a step.
+    pub(super) fn act(&mut self, phase: Phase, step: Step) -> Result<()> {
+        match step {
+            Step::DoPhase => {
+                match phase {
+                    Phase::Publication => self.make_publications()?,
+                    Phase::Subscription => self.make_subscription()?,
+                    Phase::Tables => return self.prepare_tables(),
+                    Phase::Sequences => {
+                        self.restore_constraints()?;
+                        self.set_sequences()?;
+                    }
+                    Phase::Enable => return self.enable(),
+                    Phase::Slot | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
+                }
+                self.enter(phase.next())
+            }
+            Step::NextPhase => {
+                if phase == Phase::Copy {
+                    self.give_snapshot_up()?;
+                }
+                self.enter(phase.next())
+            }
+            Step::StartKeeper => self.start_keeper(),
+            Step::AwaitSnapshot => self.look_for_blockers(),
+            Step::RenewSnapshot => self.renew_snapshot(),
+            Step::HandleKeeperError => self.handle_keeper_error(),
+            Step::StartWorkers(count) => self.start_workers(count),
+            Step::WatchCatchup => self.watch_catchup(),
+            Step::FailByTask => self.fail_by_task(),
+            Step::FailByTimeout => {
+                let limit = format!("{} s", self.operation.options.init_timeout);
+                self.fail(&Error::InitTimeout {
+                    operation: self.operation.id,
+                    limit,
+                })
+            }
+            Step::Wait | Step::Finished => Ok(()),
+        }
+    }
+
+    fn make_publications(&mut self) -> Result<()> {
+        if !self.operation.own_publications {
+            return Ok(());
+        }
+        let id = self.operation.id;
+        let plan = transaction::run(|| operations::publication_plan(id))?;
+        let names = self.operation.publications.clone();
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| {
+            publication::set_identity_full(connection, &plan.identity_full)?;
+            for (number, name) in names.iter().enumerate() {
+                // The second publication, where there is one, is that of inserts only.
+                let entries: Vec<&Published> = plan
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.insert_only == (number == 1))
+                    .collect();
+                publication::make(connection, name, &entries, number == 1)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn start_keeper(&mut self) -> Result<()> {
+        let assignment = self.assignment(1);
+        match worker::start(Kind::Keeper, &assignment) {
+            Some(handle) => {
+                self.keeper = Some(handle);
+                Ok(())
+            }
+            None => self.no_worker_to_be_had(),
+        }
+    }
+
+    fn assignment(&self, number: u32) -> Assignment {
+        Assignment {
+            operation: self.operation.id,
+            database: system::database_oid(),
+            role: self.operation.requested_by,
+            number,
+        }
+    }
+
+    fn no_worker_to_be_had(&mut self) -> Result<()> {
+        let mut event = self
+            .event("init.workers_limited")
+            .message(format!("max_worker_processes is used up; {} copy workers run", self.workers.len()))
+            .hint("The operation goes on with what there is. Raise max_worker_processes and restart the server to give it more.");
+        event.severity = Severity::Warning;
+        self.try_source_at = system::now_secs() + 5.0;
+        self.say_once("workers_limited", event)
+    }
+
+    /// Says what the creation of the slot waits for.
+    fn look_for_blockers(&mut self) -> Result<()> {
+        let now = system::now_secs();
+        if now - self.shown_at < BLOCKER_LOOK {
+            return Ok(());
+        }
+        self.shown_at = now;
+        let slot = self.operation.slot_name.clone();
+        let connection = self.source()?;
+        let blockers = transaction::run_without_snapshot(|| state::blockers(connection, &slot))?;
+        let Some(oldest) = blockers.first().filter(|blocker| blocker.age_seconds > BLOCKER_LOOK) else {
+            return Ok(());
+        };
+        let who: Vec<&str> = blockers.iter().map(|blocker| blocker.who.as_str()).collect();
+        let mut event = self
+            .event("init.slot_waiting")
+            .message(format!(
+                "the slot waits for transactions that run on the source: {}; the oldest is {:.0} s old",
+                who.join(", "),
+                oldest.age_seconds
+            ))
+            .hint("The operation goes on when they have ended.");
+        event.severity = Severity::Warning;
+        self.say_once(&format!("slot waits for {}", who.join(",")), event)
+    }
+
+    fn handle_keeper_error(&mut self) -> Result<()> {
+        let Some(problem) = self.operation.error.clone() else {
+            return Ok(());
+        };
+        let id = self.operation.id;
+        transaction::run(|| operations::clear_error(id))?;
+        Err(Error::Server(Box::new(problem)))
+    }
+
+    /// Lets the keeper end: the last row is here, and nothing on the source is held back any more.
+    pub(super) fn give_snapshot_up(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        transaction::run(|| operations::clear_snapshot(id))?;
+        if let Some(keeper) = self.keeper.take() {
+            if let worker::Status::Running(pid) = keeper.status() {
+                system::wake(pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the subscription, with exactly the plan's tables, at the slot's start; in one transaction.
+    fn make_subscription(&mut self) -> Result<()> {
+        if self.operation.subscription_oid.is_some() {
+            return Ok(());
+        }
+        let Some(start) = self.operation.start_lsn else {
+            return Err(Error::internal("no slot"));
+        };
+        let operation = &self.operation;
+        let conninfo = self.target.conninfo.to_string();
+        let created = transaction::run(|| {
+            let created = subscription::create(&NewSubscription {
+                name: &operation.subscription,
+                conninfo: &conninfo,
+                publications: &operation.publications,
+                slot: &operation.slot_name,
+                password_required: !role::is_superuser(operation.requested_by),
+            })?;
+            for table in operations::tables(operation.id)? {
+                subscription::add_table(created, table.relid, TableState::Ready, Lsn::INVALID);
+            }
+            origin::advance(&origin_name(created), start)?;
+            operations::set_subscription(operation.id, created)?;
+            Ok(created)
+        })?;
+        self.operation.subscription_oid = Some(created);
+        Ok(())
+    }
+
+    /// Holds the origin that the workers join.
+    fn hold_origin(&mut self) -> Result<()> {
+        if self.holds_origin {
+            return Ok(());
+        }
+        let Some(subscription) = self.operation.subscription_oid else {
+            return Err(Error::internal("no subscription"));
+        };
+        transaction::run(|| origin::tag_session(&origin_name(subscription), None))?;
+        self.holds_origin = true;
+        Ok(())
+    }
+
+    fn start_workers(&mut self, count: u32) -> Result<()> {
+        self.hold_origin()?;
+        for _ in 0..count {
+            let number = (1..)
+                .find(|number| self.workers.iter().all(|worker| worker.number != *number))
+                .unwrap_or(1);
+            match worker::start(Kind::Copy, &self.assignment(number)) {
+                Some(handle) => self.workers.push(Worker { number, handle }),
+                None => return self.no_worker_to_be_had(),
+            }
+        }
+        self.known_workers = self.workers.len();
+        Ok(())
+    }
+
+    /// Tasks of workers that are gone are free again.
+    pub(super) fn recover_tasks(&mut self) -> Result<()> {
+        let running: Vec<i32> = self
+            .workers
+            .iter()
+            .filter_map(|worker| match worker.handle.status() {
+                worker::Status::Running(pid) => Some(pid),
+                _ => None,
+            })
+            .collect();
+        let id = self.operation.id;
+        let recovered = transaction::run(|| tasks::recover(id, &running))?;
+        if recovered > 0 {
+            // Workers that fail as soon as they start must not be started without a pause.
+            self.failures += 1;
+            self.try_source_at = system::now_secs() + steep_repl_core::retry::backoff_ms(self.failures) as f64 / 1000.0;
+        }
+        Ok(())
+    }
+
+    fn fail_by_task(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        let Some(failed) = transaction::run(|| tasks::first_failed(id))? else {
+            return Ok(());
+        };
+        let mut problem = failed.error;
+        problem.message = format!("{} of table {} failed: {}", failed.kind, failed.table, problem.message);
+        self.fail(&Error::Server(Box::new(problem)))
+    }
+
+    /// Sets this node's sequences to where the source's are, forward only.
+    pub(super) fn set_sequences(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        let tables: Vec<u32> = transaction::run(|| operations::tables(id))?
+            .iter()
+            .map(|table| table.source_relid)
+            .collect();
+        let schemas = self.operation.options.schemas.clone();
+        let all = schemas.is_none() && self.operation.options.tables.is_none();
+        let connection = self.source()?;
+        let values =
+            transaction::run_without_snapshot(|| sequences::read(connection, &tables, schemas.as_deref(), all))?;
+        let (moved, missing) = transaction::run(|| user::set_sequences(&values))?;
+        let event = self
+            .event("init.sequences_set")
+            .rows(moved as i64)
+            .message(format!("{moved} sequences were set"));
+        transaction::run(|| events::write(&[event]))?;
+        if !missing.is_empty() {
+            let mut event = self.event("init.sequences_missing").message(format!(
+                "sequences of the source that are not here: {}",
+                missing.join(", ")
+            ));
+            event.severity = Severity::Warning;
+            self.say_once("sequences_missing", event)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the subscription where each table stands, and starts it.
+    fn enable(&mut self) -> Result<()> {
+        let (Some(subscription), Some(_)) = (self.operation.subscription_oid, self.operation.start_lsn) else {
+            return Err(Error::internal("no subscription"));
+        };
+        // The apply worker needs the origin; all who joined it are gone.
+        self.end_workers();
+        if self.holds_origin {
+            origin::release_session();
+            self.holds_origin = false;
+        }
+        let id = self.operation.id;
+        let planned = transaction::run(|| operations::tables(id))?;
+        let connection = self.source()?;
+        let differences = transaction::run(|| schema::changed_since(connection, &planned))?;
+        if !differences.is_empty() {
+            return Err(Error::SourceChanged { differences });
+        }
+        let connection = self.source()?;
+        let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
+        let (node, name) = (self.operation.node.clone(), self.operation.subscription.clone());
+        let phase = self
+            .event(event::INIT_PHASE_STARTED)
+            .message(format!("phase {}", Phase::Catchup));
+        let change = self.event(event::INIT_STATE_CHANGE).message("CATCHING_UP");
+        transaction::run(|| {
+            for (relid, lsn) in tasks::later_tables(id)? {
+                subscription::set_table(subscription, relid, TableState::SyncDone, lsn);
+            }
+            user::enable_subscription(&name, true)?;
+            operations::set_enable_lsn(id, now)?;
+            operations::set_phase(id, Phase::Catchup.as_str())?;
+            nodes::set_state(&node, NodeState::CatchingUp, None, None)?;
+            events::write(&[change, phase])
+        })?;
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| state::nudge(connection))
+    }
+}

@@ -1,0 +1,161 @@
+//! Catching up: how far the subscription is, until it counts as synchronized.
+
+use super::main::Coordinator;
+use crate::catalog::progress::{self, Shown};
+use crate::catalog::{events, nodes, operations, user};
+use crate::error::{Error, Result};
+use crate::pg::{system, transaction};
+use crate::source::state;
+use steep_repl_core::event::{self, Severity};
+use steep_repl_core::node_state::NodeState;
+use steep_repl_core::progress::RateMeter;
+
+/// A replication delay at which a node counts as synchronized whatever the bytes are, in seconds.
+const LAG_SECONDS: f64 = 10.0;
+/// How long the lag may grow before it is said, in seconds.
+const FALLING_BEHIND_AFTER: f64 = 300.0;
+
+/// What was seen of the catch-up so far. In memory only.
+pub struct Watch {
+    errors_before: Option<i64>,
+    replayed: RateMeter,
+    written: RateMeter,
+    smallest_lag: Option<(f64, u64)>,
+    started_lag: Option<u64>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch {
+            errors_before: None,
+            replayed: RateMeter::new(60.0),
+            written: RateMeter::new(60.0),
+            smallest_lag: None,
+            started_lag: None,
+        }
+    }
+}
+
+impl Coordinator {
+    /// Looks how far replication is, and ends the operation when it is there.
+    pub(super) fn watch_catchup(&mut self) -> Result<()> {
+        let (Some(subscription), Some(enabled_at)) = (self.operation.subscription_oid, self.operation.enable_lsn)
+        else {
+            return Err(Error::internal("catching up without a subscription"));
+        };
+        let slot_name = self.operation.slot_name.clone();
+        let connection = self.source()?;
+        let slot = transaction::run_without_snapshot(|| state::slot(connection, &slot_name))?;
+        let lost = || Error::SlotLost {
+            slot: slot_name.clone(),
+            node: self.operation.source.clone(),
+        };
+        if slot.wal_status.as_deref() == Some("lost") {
+            return Err(lost());
+        }
+        let Some(confirmed) = slot.confirmed else {
+            return Err(lost());
+        };
+        let applying = transaction::run(|| user::applying(subscription))?;
+        let before = *self.catchup.errors_before.get_or_insert(applying.errors);
+        self.say_apply_errors(applying.errors - before)?;
+        let lag = slot.now.bytes_since(confirmed);
+        let now = system::now_secs();
+        self.show_catchup(now, confirmed.0, slot.now.0, lag)?;
+        let close = lag <= self.operation.options.catchup_lag.unsigned_abs()
+            || slot.replay_lag_seconds.is_some_and(|seconds| seconds <= LAG_SECONDS);
+        // An apply error leaves the slot where it is, so a position beyond the start of the catch-up means it was overcome.
+        if confirmed >= enabled_at && applying.not_ready == 0 && applying.running && close {
+            return self.finish();
+        }
+        self.say_falling_behind(now, lag)
+    }
+
+    fn say_apply_errors(&mut self, errors: i64) -> Result<()> {
+        if errors <= 0 {
+            return Ok(());
+        }
+        let error = Error::ApplyFails {
+            subscription: self.operation.subscription.clone(),
+            errors,
+        };
+        if errors > i64::from(self.operation.options.max_retries) {
+            return Err(error);
+        }
+        let problem = error.problem();
+        let mut event = self.event("init.apply_error").message(problem.message);
+        event.hint = problem.hint;
+        event.severity = Severity::Warning;
+        self.say_once(&format!("apply error {errors}"), event)
+    }
+
+    fn show_catchup(&mut self, now: f64, confirmed: u64, written: u64, lag: u64) -> Result<()> {
+        self.catchup.replayed.push(now, confirmed as f64);
+        self.catchup.written.push(now, written as f64);
+        if now - self.shown_at < 0.4 {
+            return Ok(());
+        }
+        self.shown_at = now;
+        let gain = self.catchup.replayed.rate() - self.catchup.written.rate();
+        let first = *self.catchup.started_lag.get_or_insert(lag.max(1));
+        // What is left of the bar is for the catch-up: 97 to 99 percent by the share of the lag that is made good.
+        let share = 1.0 - (lag as f64 / first as f64).min(1.0);
+        let shown = Shown {
+            rows_done: 0,
+            bytes_done: 0,
+            rows_per_second: None,
+            bytes_per_second: None,
+            overall_percent: self.operation.overall_percent.max(97.0 + 2.0 * share),
+            eta_seconds: (gain > 0.0).then(|| lag as f64 / gain),
+            lag_bytes: Some(lag as i64),
+            workers_active: 0,
+        };
+        let id = self.operation.id;
+        transaction::run(|| progress::show(id, &shown))
+    }
+
+    fn say_falling_behind(&mut self, now: f64, lag: u64) -> Result<()> {
+        match self.catchup.smallest_lag {
+            Some((since, smallest)) if lag >= smallest => {
+                if now - since > FALLING_BEHIND_AFTER {
+                    let (replayed, written) = (self.catchup.replayed.rate(), self.catchup.written.rate());
+                    let mut event = self
+                        .event(event::INIT_CATCHUP_FALLING_BEHIND)
+                        .bytes(lag as i64)
+                        .message(format!(
+                            "the source writes {written:.0} bytes of WAL a second, the node replays {replayed:.0}"
+                        ))
+                        .hint("Reduce the load on the source for a while, or give this node faster storage.");
+                    event.severity = Severity::Warning;
+                    self.catchup.smallest_lag = Some((now, lag));
+                    transaction::run(|| events::write(&[event]))?;
+                }
+            }
+            _ => self.catchup.smallest_lag = Some((now, lag)),
+        }
+        Ok(())
+    }
+
+    /// The node is synchronized: sequences once more, then the end.
+    fn finish(&mut self) -> Result<()> {
+        self.set_sequences()?;
+        let (id, node, source) = (
+            self.operation.id,
+            self.operation.node.clone(),
+            self.operation.source.clone(),
+        );
+        let retention = self.operation.options.event_retention;
+        let seconds = self.operation.age_seconds.unwrap_or(0.0);
+        let change = self.event(event::INIT_STATE_CHANGE).message("SYNCHRONIZED");
+        let complete = self
+            .event(event::INIT_COMPLETED)
+            .percent(100.0)
+            .duration_ms((seconds * 1000.0) as i64);
+        transaction::run(|| {
+            operations::set_status(id, "completed", None)?;
+            nodes::set_state(&node, NodeState::Synchronized, Some(&source), None)?;
+            events::write(&[change, complete])?;
+            events::forget_older_than(retention)
+        })
+    }
+}

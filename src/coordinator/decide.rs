@@ -1,0 +1,463 @@
+//! What to do next. Pure: a struct of what was seen in, a step out.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The steps an operation goes through, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Publications are made on the source and committed.
+    Publication,
+    /// The slot is made, with its snapshot.
+    Slot,
+    /// The subscription is made here, disabled.
+    Subscription,
+    /// Target tables are emptied, indexes suspended, tasks planned.
+    Tables,
+    /// Rows are copied; indexes of finished tables are built when workers are free.
+    Copy,
+    /// All rows are here and the snapshot is given up; indexes are built and tables vacuumed.
+    Indexes,
+    /// Constraints are put back, sequences set.
+    Sequences,
+    /// The subscription is told where each table stands, and enabled.
+    Enable,
+    /// Changes since the snapshot are replayed.
+    Catchup,
+    /// The end.
+    Done,
+}
+
+impl Phase {
+    const ALL: [(Phase, &'static str); 10] = [
+        (Phase::Publication, "publication"),
+        (Phase::Slot, "slot"),
+        (Phase::Subscription, "subscription"),
+        (Phase::Tables, "tables"),
+        (Phase::Copy, "copy"),
+        (Phase::Indexes, "indexes"),
+        (Phase::Sequences, "sequences"),
+        (Phase::Enable, "enable"),
+        (Phase::Catchup, "catchup"),
+        (Phase::Done, "done"),
+    ];
+
+    /// The word in `operations.phase`.
+    pub fn as_str(self) -> &'static str {
+        Phase::ALL
+            .iter()
+            .find(|(phase, _)| *phase == self)
+            .map_or("", |(_, word)| word)
+    }
+
+    /// The phase after this one.
+    pub fn next(self) -> Phase {
+        Phase::ALL
+            .iter()
+            .map(|(phase, _)| *phase)
+            .find(|phase| *phase > self)
+            .unwrap_or(Phase::Done)
+    }
+}
+
+impl FromStr for Phase {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        Phase::ALL
+            .iter()
+            .find(|(_, known)| *known == word)
+            .map(|(phase, _)| *phase)
+            .ok_or(())
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where the snapshot keeper stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeper {
+    /// Not asked for, or ended.
+    None,
+    /// Asked for or running.
+    Running,
+}
+
+/// What was seen of an operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen {
+    /// The step it is in.
+    pub phase: Phase,
+    /// Whether its slot exists: its start is known.
+    pub has_slot: bool,
+    /// Whether there is a snapshot to copy under.
+    pub has_snapshot: bool,
+    /// The process that keeps it.
+    pub keeper: Keeper,
+    /// Whether the last keeper left an error.
+    pub keeper_failed: bool,
+    /// Copies that are pending or running.
+    pub copies_open: i64,
+    /// Copies that run.
+    pub copies_running: i64,
+    /// Tables not wholly copied, those that were put aside among them.
+    pub tables_unfinished: i64,
+    /// Index builds and vacuums not done, waiting ones among them.
+    pub builds_left: i64,
+    /// Those of them that can be done now.
+    pub builds_open: i64,
+    /// A task failed for good.
+    pub task_failed: bool,
+    /// Workers that run or start.
+    pub workers: u32,
+    /// Workers that the operation may have.
+    pub workers_planned: u32,
+    /// It took longer than it may.
+    pub timed_out: bool,
+    /// It is time to try the source again.
+    pub may_try_source: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Do what the phase is about, then go to the next.
+    DoPhase,
+    /// The phase's work is done: go to the next.
+    NextPhase,
+    /// Start a keeper: the slot, or a later snapshot, is needed.
+    StartKeeper,
+    /// Empty the unfinished tables and forget the snapshot, before a later one is made.
+    RenewSnapshot,
+    /// Wait for the keeper; look what holds it up.
+    AwaitSnapshot,
+    /// Start that many workers.
+    StartWorkers(u32),
+    /// Look how far replication is.
+    WatchCatchup,
+    /// Wait for workers.
+    Wait,
+    /// A task failed: stop with its error.
+    FailByTask,
+    /// The time is over.
+    FailByTimeout,
+    /// The keeper could not do it: try again or stop.
+    HandleKeeperError,
+    /// Nothing is left.
+    Finished,
+}
+
+/// The next step.
+pub fn decide(seen: &Seen) -> Step {
+    if seen.phase == Phase::Done {
+        return Step::Finished;
+    }
+    if seen.timed_out {
+        return Step::FailByTimeout;
+    }
+    match seen.phase {
+        Phase::Slot if seen.has_slot => Step::NextPhase,
+        Phase::Slot => snapshot_needed(seen),
+        Phase::Copy => copy(seen),
+        Phase::Indexes => {
+            if seen.task_failed {
+                Step::FailByTask
+            } else if seen.builds_left == 0 {
+                if seen.workers == 0 {
+                    Step::NextPhase
+                } else {
+                    Step::Wait
+                }
+            } else {
+                workers_for(seen, seen.builds_open)
+            }
+        }
+        Phase::Catchup => Step::WatchCatchup,
+        _ => Step::DoPhase,
+    }
+}
+
+fn copy(seen: &Seen) -> Step {
+    if seen.task_failed {
+        return Step::FailByTask;
+    }
+    if seen.tables_unfinished == 0 {
+        return Step::NextPhase;
+    }
+    if !seen.has_snapshot {
+        // Lost, or given up for tables that were put aside. Copies that still run end first: what they note is noted under
+        // the snapshot they had.
+        return if seen.copies_running > 0 {
+            Step::Wait
+        } else {
+            snapshot_needed(seen)
+        };
+    }
+    if seen.keeper == Keeper::None || seen.copies_open == 0 {
+        // The keeper is gone, and with it sooner or later the snapshot; or all that is left was put aside.
+        return if seen.copies_running > 0 {
+            Step::Wait
+        } else {
+            Step::RenewSnapshot
+        };
+    }
+    workers_for(seen, seen.copies_open + seen.builds_open)
+}
+
+fn snapshot_needed(seen: &Seen) -> Step {
+    match seen.keeper {
+        Keeper::Running => Step::AwaitSnapshot,
+        Keeper::None if seen.keeper_failed => Step::HandleKeeperError,
+        Keeper::None if seen.may_try_source => Step::StartKeeper,
+        Keeper::None => Step::Wait,
+    }
+}
+
+fn workers_for(seen: &Seen, tasks: i64) -> Step {
+    let useful = u32::try_from(tasks.max(0))
+        .unwrap_or(u32::MAX)
+        .min(seen.workers_planned);
+    if useful > seen.workers && seen.may_try_source {
+        Step::StartWorkers(useful - seen.workers)
+    } else {
+        Step::Wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copying() -> Seen {
+        Seen {
+            phase: Phase::Copy,
+            has_slot: true,
+            has_snapshot: true,
+            keeper: Keeper::Running,
+            keeper_failed: false,
+            copies_open: 10,
+            copies_running: 0,
+            tables_unfinished: 5,
+            builds_left: 20,
+            builds_open: 0,
+            task_failed: false,
+            workers: 0,
+            workers_planned: 4,
+            timed_out: false,
+            may_try_source: true,
+        }
+    }
+
+    #[test]
+    fn phases_are_words_in_order() {
+        let mut phase = Phase::Publication;
+        let mut words = vec![phase.as_str()];
+        while phase != Phase::Done {
+            phase = phase.next();
+            words.push(phase.as_str());
+        }
+        assert_eq!(
+            words.join(" "),
+            "publication slot subscription tables copy indexes sequences enable catchup done"
+        );
+        assert!(words
+            .iter()
+            .all(|word| word.parse::<Phase>().map(Phase::as_str) == Ok(*word)));
+        assert_eq!(Phase::Done.next(), Phase::Done);
+    }
+
+    #[test]
+    fn as_many_workers_as_there_is_work_for() {
+        assert_eq!(decide(&copying()), Step::StartWorkers(4));
+        assert_eq!(
+            decide(&Seen {
+                workers: 3,
+                ..copying()
+            }),
+            Step::StartWorkers(1)
+        );
+        assert_eq!(
+            decide(&Seen {
+                workers: 4,
+                ..copying()
+            }),
+            Step::Wait
+        );
+        assert_eq!(
+            decide(&Seen {
+                copies_open: 1,
+                ..copying()
+            }),
+            Step::StartWorkers(1)
+        );
+        assert_eq!(
+            decide(&Seen {
+                may_try_source: false,
+                ..copying()
+            }),
+            Step::Wait
+        );
+    }
+
+    #[test]
+    fn the_snapshot_is_given_up_when_the_last_row_is_here_and_not_before() {
+        assert_eq!(
+            decide(&Seen {
+                tables_unfinished: 0,
+                copies_open: 0,
+                ..copying()
+            }),
+            Step::NextPhase
+        );
+        assert_ne!(
+            decide(&Seen {
+                copies_open: 1,
+                copies_running: 1,
+                ..copying()
+            }),
+            Step::NextPhase
+        );
+    }
+
+    #[test]
+    fn a_lost_snapshot_is_renewed_after_running_copies_ended() {
+        let lost = Seen {
+            keeper: Keeper::None,
+            copies_running: 2,
+            ..copying()
+        };
+        assert_eq!(decide(&lost), Step::Wait);
+        assert_eq!(
+            decide(&Seen {
+                copies_running: 0,
+                ..lost
+            }),
+            Step::RenewSnapshot
+        );
+        let renewing = Seen {
+            has_snapshot: false,
+            keeper: Keeper::None,
+            ..copying()
+        };
+        assert_eq!(decide(&renewing), Step::StartKeeper);
+        assert_eq!(
+            decide(&Seen {
+                keeper: Keeper::Running,
+                ..renewing
+            }),
+            Step::AwaitSnapshot
+        );
+        assert_eq!(
+            decide(&Seen {
+                keeper_failed: true,
+                ..renewing
+            }),
+            Step::HandleKeeperError
+        );
+        assert_eq!(
+            decide(&Seen {
+                may_try_source: false,
+                ..renewing
+            }),
+            Step::Wait
+        );
+    }
+
+    #[test]
+    fn tables_that_were_put_aside_get_a_later_snapshot() {
+        let aside = Seen {
+            copies_open: 0,
+            tables_unfinished: 1,
+            ..copying()
+        };
+        assert_eq!(decide(&aside), Step::RenewSnapshot);
+    }
+
+    #[test]
+    fn a_failed_task_stops_the_operation() {
+        assert_eq!(
+            decide(&Seen {
+                task_failed: true,
+                ..copying()
+            }),
+            Step::FailByTask
+        );
+        assert_eq!(
+            decide(&Seen {
+                task_failed: true,
+                phase: Phase::Indexes,
+                ..copying()
+            }),
+            Step::FailByTask
+        );
+    }
+
+    #[test]
+    fn the_slot_is_made_by_the_keeper() {
+        let before = Seen {
+            phase: Phase::Slot,
+            has_slot: false,
+            has_snapshot: false,
+            keeper: Keeper::None,
+            ..copying()
+        };
+        assert_eq!(decide(&before), Step::StartKeeper);
+        assert_eq!(
+            decide(&Seen {
+                keeper: Keeper::Running,
+                ..before
+            }),
+            Step::AwaitSnapshot
+        );
+        assert_eq!(
+            decide(&Seen {
+                has_slot: true,
+                ..before
+            }),
+            Step::NextPhase
+        );
+    }
+
+    #[test]
+    fn builds_end_before_the_next_phase_and_so_do_their_workers() {
+        let building = Seen {
+            phase: Phase::Indexes,
+            copies_open: 0,
+            tables_unfinished: 0,
+            builds_open: 3,
+            ..copying()
+        };
+        assert_eq!(decide(&building), Step::StartWorkers(3));
+        let built = Seen {
+            builds_left: 0,
+            builds_open: 0,
+            workers: 1,
+            ..building
+        };
+        assert_eq!(decide(&built), Step::Wait);
+        assert_eq!(decide(&Seen { workers: 0, ..built }), Step::NextPhase);
+    }
+
+    #[test]
+    fn time_is_over_in_every_phase_but_the_last() {
+        assert_eq!(
+            decide(&Seen {
+                timed_out: true,
+                ..copying()
+            }),
+            Step::FailByTimeout
+        );
+        assert_eq!(
+            decide(&Seen {
+                timed_out: true,
+                phase: Phase::Done,
+                ..copying()
+            }),
+            Step::Finished
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! The snapshot keeper: makes the slot, and keeps its snapshot alive for the copy workers.
+//!
+//! It is a process of its own because making a slot waits for every transaction that runs on the source, for hours if need
+//! be, and the coordinator must be able to look on, to say what it waits for, and to be cancelled.
+//!
+//! The walsender that made the slot exports the snapshot N; a plain connection imports it and exports it again as K; the
+//! walsender is closed (holding a snapshot it is "idle in transaction", cannot be probed, and dies of timeouts); workers
+//! import K. The slot's name stands in the operation's row before the slot is made. When replication has a start already,
+//! this is a later snapshot for unfinished tables, and its slot is a temporary one: only its start and its snapshot count.
+
+use crate::catalog::operations::{self, Operation};
+use crate::error::{Error, Result};
+use crate::pg::remote::{Connection, Target};
+use crate::pg::worker::{report_activity, report_name, Assignment};
+use crate::pg::{shmem, system, transaction};
+use crate::source::{self, state};
+use steep_repl_core::lsn::Lsn;
+use steep_repl_core::names::{application_name, temporary_slot_name, Part};
+
+/// How often the snapshot's connection is asked for a sign of life, in milliseconds: more often than a firewall forgets.
+const PING_MS: i64 = 20_000;
+
+/// Runs until the snapshot is given up or lost.
+pub fn run(assignment: Assignment) -> Result<()> {
+    let prepared = transaction::run(|| {
+        let Some(operation) = operations::get(assignment.operation)? else {
+            return Ok(None);
+        };
+        let node = crate::catalog::nodes::get(&operation.source)?;
+        let target = source::target(&node, operation.requested_by)?;
+        Ok(Some((operation, target)))
+    })?;
+    let Some((operation, target)) = prepared else {
+        return Ok(());
+    };
+    report_name(&application_name(operation.token()?, Part::Keeper));
+    let kept = match make(&operation, &target) {
+        Ok(kept) => kept,
+        Err(error) => {
+            let problem = error.problem();
+            transaction::run(|| operations::note_error(operation.id, &problem))?;
+            shmem::wake_coordinator(system::database_oid(), operation.id);
+            return Err(error);
+        }
+    };
+    shmem::wake_coordinator(system::database_oid(), operation.id);
+    let outcome = keep(&operation, &kept);
+    if let Err(error) = &outcome {
+        let problem = error.problem();
+        transaction::run(|| {
+            operations::forget_snapshot(operation.id, &kept.snapshot)?;
+            operations::note_error(operation.id, &problem)
+        })?;
+    }
+    shmem::wake_coordinator(system::database_oid(), operation.id);
+    outcome
+}
+
+/// The connection that holds the snapshot, and its name.
+struct Kept {
+    connection: Connection,
+    snapshot: String,
+}
+
+fn make(operation: &Operation, target: &Target) -> Result<Kept> {
+    report_activity(Some("creating the replication slot"));
+    let name = application_name(operation.token()?, Part::Keeper);
+    let main = operation.start_lsn.is_none();
+    let slot = if main {
+        operation.slot_name.clone()
+    } else {
+        temporary_slot_name(operation.token()?, operation.attempts.unsigned_abs())
+    };
+    let connection = transaction::run_without_snapshot(|| {
+        let connection = Connection::open(target, &name)?;
+        if main {
+            // One of ours from an attempt that died before it could be noted: its snapshot is gone, so it is of no use.
+            state::drop_slot(&connection, &slot)?;
+        }
+        Ok(connection)
+    })?;
+    let (start, snapshot) = export(&connection, target, &name, &slot, !main)?;
+    transaction::run(|| operations::set_snapshot(operation.id, start, &snapshot, system::my_pid()))?;
+    Ok(Kept { connection, snapshot })
+}
+
+/// Makes the slot over a walsender of its own, and carries its snapshot over to the plain connection.
+fn export(connection: &Connection, target: &Target, name: &str, slot: &str, temporary: bool) -> Result<(Lsn, String)> {
+    // Outside of any transaction of ours: source and target may be one cluster, and the slot would wait for us.
+    let walsender = transaction::run_without_snapshot(|| Connection::open_walsender(target, name))?;
+    let created = transaction::run_without_snapshot(|| walsender.create_slot(slot, temporary))?;
+    let snapshot = transaction::run_without_snapshot(|| {
+        connection.execute(
+            &state::begin_under(&created.snapshot),
+            "could not import the slot's snapshot",
+        )?;
+        connection.value(
+            "SELECT pg_catalog.pg_export_snapshot()",
+            "could not export the snapshot",
+        )
+    })?;
+    drop(walsender);
+    let snapshot = snapshot.ok_or_else(|| Error::internal("the source exported no snapshot"))?;
+    Ok((created.lsn, snapshot))
+}
+
+/// Holds the snapshot until the operation's row says that it is not wanted any more.
+fn keep(operation: &Operation, kept: &Kept) -> Result<()> {
+    report_activity(None);
+    loop {
+        system::wait_latch(PING_MS);
+        system::reload_configuration_if_asked();
+        let wanted = transaction::run(|| {
+            let Some(now) = operations::get(operation.id)? else {
+                return Ok(false);
+            };
+            Ok(now.snapshot.as_deref() == Some(kept.snapshot.as_str()) && now.status == "running")
+        })?;
+        if !wanted {
+            return Ok(());
+        }
+        transaction::run_without_snapshot(|| kept.connection.value("SELECT 1::text", "could not keep the snapshot"))?;
+    }
+}

@@ -1,0 +1,311 @@
+//! The coordinator's process: observe, decide, act, wait; and how it ends.
+
+use super::decide::{decide, Phase, Step};
+use super::observe::Samples;
+use crate::catalog::operations::{self, Operation};
+use crate::catalog::{events, nodes, tasks};
+use crate::error::{Error, Result};
+use crate::pg::remote::{Connection, Target};
+use crate::pg::worker::{report_activity, report_name, Assignment, Handle};
+use crate::pg::{origin, shmem, system, transaction};
+use crate::source;
+use steep_repl_core::event::{self, Event, Severity};
+use steep_repl_core::names::{application_name, Part};
+use steep_repl_core::node_state::NodeState;
+use steep_repl_core::retry::{self, Verdict};
+
+/// How often progress is looked at and shown, in milliseconds. Work that ends wakes the coordinator earlier.
+const TICK_MS: i64 = 500;
+
+/// A worker that was started.
+pub(super) struct Worker {
+    pub(super) number: u32,
+    pub(super) handle: Handle,
+}
+
+/// One operation in the hands of its coordinator.
+pub struct Coordinator {
+    pub(super) operation: Operation,
+    pub(super) target: Target,
+    /// Control connection to the source, made when needed and dropped on error.
+    pub(super) connection: Option<Connection>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) keeper: Option<Handle>,
+    pub(super) samples: Samples,
+    pub(super) shown_at: f64,
+    /// Whether this process holds the origin that the workers join.
+    pub(super) holds_origin: bool,
+    /// Not to be tried before, in seconds on the clock.
+    pub(super) try_source_at: f64,
+    /// Since when the source is away.
+    pub(super) source_lost_since: Option<f64>,
+    /// Failures since the last success, for the pause before the next try.
+    pub(super) failures: u32,
+    /// What was said already, so that it is said once.
+    pub(super) said: std::collections::HashSet<String>,
+    pub(super) catchup: super::catchup::Watch,
+    /// Workers that ran at the last look.
+    pub(super) known_workers: usize,
+    notified: i64,
+    notified_at: f64,
+}
+
+/// Runs until the operation has ended or cannot go on.
+pub fn run(assignment: Assignment) -> Result<()> {
+    if !shmem::become_coordinator(assignment.operation) {
+        return Ok(());
+    }
+    let Some(mut coordinator) = take_up(assignment)? else {
+        shmem::forget(system::database_oid(), assignment.operation);
+        return Ok(());
+    };
+    report_name(&application_name(coordinator.operation.token()?, Part::Coordinator));
+    loop {
+        system::reload_configuration_if_asked();
+        if !coordinator.refresh()? || !matches!(coordinator.operation.status.as_str(), "pending" | "running") {
+            break;
+        }
+        let step = match coordinator.turn() {
+            Ok(step) => step,
+            Err(error) => coordinator.handle(&error)?,
+        };
+        if step == Step::Finished {
+            break;
+        }
+        if coordinator.notify().is_err() {
+            // A full notification queue must not stop the operation; listeners poll anyway.
+            coordinator.said.insert("notify".to_owned());
+        }
+        if !matches!(step, Step::DoPhase | Step::NextPhase) {
+            system::wait_latch(TICK_MS);
+            coordinator.wake_workers();
+        }
+    }
+    coordinator.leave();
+    Ok(())
+}
+
+/// Reads the operation and makes it this process's own. None when it is finished, gone, or somebody else's.
+fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
+    let operation = transaction::run(|| {
+        if !crate::pg::role::extension_exists() {
+            return Ok(None);
+        }
+        let Some(operation) = operations::get(assignment.operation)? else {
+            return Ok(None);
+        };
+        if !matches!(operation.status.as_str(), "pending" | "running") || !operation.is_ours() {
+            return Ok(None);
+        }
+        operations::take_up(operation.id)?;
+        if operation.status == "pending" {
+            events::write(&[Event::info(event::INIT_STARTED)
+                .operation_id(operation.id)
+                .node(&operation.node)
+                .source(&operation.source)])?;
+        }
+        Ok(Some(operation))
+    })?;
+    let Some(operation) = operation else { return Ok(None) };
+    // Workers of a coordinator before this one have joined an origin that it held.
+    let name = operation.token()?;
+    transaction::run(|| crate::catalog::user::end_leftover_workers(&steep_repl_core::names::slot_name(name)))?;
+    let target = transaction::run(|| {
+        let node = nodes::get(&operation.source)?;
+        source::target(&node, operation.requested_by)
+    })?;
+    transaction::run(|| tasks::recover(operation.id, &[]))?;
+    let newest = transaction::run(events::newest)?;
+    Ok(Some(Coordinator {
+        operation,
+        target,
+        connection: None,
+        workers: Vec::new(),
+        keeper: None,
+        samples: Samples::new(),
+        shown_at: 0.0,
+        holds_origin: false,
+        try_source_at: 0.0,
+        source_lost_since: None,
+        failures: 0,
+        said: std::collections::HashSet::new(),
+        catchup: super::catchup::Watch::default(),
+        known_workers: 0,
+        notified: newest,
+        notified_at: 0.0,
+    }))
+}
+
+impl Coordinator {
+    /// One turn: look, decide, do.
+    fn turn(&mut self) -> Result<Step> {
+        let seen = self.observe()?;
+        if self.workers.len() < self.known_workers {
+            // A worker that was ended from outside could not give its task back.
+            self.recover_tasks()?;
+        }
+        self.known_workers = self.workers.len();
+        let step = decide(&seen);
+        self.act(seen.phase, step)?;
+        if matches!(step, Step::NextPhase | Step::DoPhase) {
+            self.failures = 0;
+            self.source_lost_since = None;
+            shmem::note_progress(self.operation.id);
+        }
+        Ok(step)
+    }
+
+    /// An event of this operation.
+    pub(super) fn event(&self, name: &str) -> Event {
+        Event::info(name)
+            .operation_id(self.operation.id)
+            .node(&self.operation.node)
+            .source(&self.operation.source)
+    }
+
+    /// Says something once.
+    pub(super) fn say_once(&mut self, key: &str, event: Event) -> Result<()> {
+        if self.said.insert(key.to_owned()) {
+            transaction::run(|| events::write(&[event]))?;
+        }
+        Ok(())
+    }
+
+    /// The control connection; a new one when there is none.
+    pub(super) fn source(&mut self) -> Result<&Connection> {
+        if self.connection.is_none() {
+            let (operation, target) = (&self.operation, &self.target);
+            let connection = transaction::run_without_snapshot(|| source::open(operation, target, Part::Coordinator))?;
+            self.connection = Some(connection);
+        }
+        self.connection
+            .as_ref()
+            .ok_or_else(|| Error::internal("no control connection"))
+    }
+
+    /// Goes to a phase, with its event.
+    pub(super) fn enter(&mut self, phase: Phase) -> Result<()> {
+        let id = self.operation.id;
+        let event = self.event(event::INIT_PHASE_STARTED).message(format!("phase {phase}"));
+        report_activity(Some(&format!("phase {phase}")));
+        transaction::run(|| {
+            operations::set_phase(id, phase.as_str())?;
+            events::write(&[event])
+        })
+    }
+
+    /// What to do about an error of this process: try again later, or stop the operation.
+    fn handle(&mut self, error: &Error) -> Result<Step> {
+        self.connection = None;
+        self.failures += 1;
+        let verdict = error.verdict();
+        let now = system::now_secs();
+        let retry = match verdict {
+            Verdict::RetrySource => {
+                let since = *self.source_lost_since.get_or_insert(now);
+                now - since <= self.operation.options.source_lost_timeout
+            }
+            Verdict::RetryTask | Verdict::SnapshotLost => self.failures <= self.operation.options.max_retries,
+            Verdict::Fail => false,
+        };
+        if !retry {
+            self.fail(error)?;
+            return Ok(Step::Finished);
+        }
+        self.try_source_at = now + retry::backoff_ms(self.failures) as f64 / 1000.0;
+        let problem = error.problem();
+        let mut event = self
+            .event("init.retry")
+            .sqlstate(&problem.sqlstate)
+            .message(problem.message.clone());
+        event.severity = Severity::Warning;
+        self.say_once(&format!("retry {}", problem.message), event)?;
+        // The pause is waited for on the latch, since what is tried next may be anything.
+        system::wait_latch(retry::backoff_ms(self.failures) as i64);
+        Ok(Step::Wait)
+    }
+
+    /// Stops the operation with an error that says cause and cure. What is done is kept.
+    pub(super) fn fail(&mut self, error: &Error) -> Result<()> {
+        self.end_workers();
+        let (id, node) = (self.operation.id, self.operation.node.clone());
+        let problem = error.problem();
+        let mut event = self
+            .event(event::INIT_FAILED)
+            .sqlstate(&problem.sqlstate)
+            .message(problem.message.clone());
+        event.severity = Severity::Error;
+        if let Some(hint) = &problem.hint {
+            event = event.hint(hint);
+        }
+        let change = self.event(event::INIT_STATE_CHANGE).message("FAILED");
+        transaction::run(|| {
+            operations::clear_snapshot(id)?;
+            operations::set_status(id, "failed", Some(&problem))?;
+            nodes::set_state(&node, NodeState::Failed, None, Some(&problem))?;
+            events::write(&[event, change])
+        })?;
+        self.notify_now()
+    }
+
+    /// Wakes those who listen, at most five times a second.
+    fn notify(&mut self) -> Result<()> {
+        if system::now_secs() - self.notified_at < 0.2 {
+            return Ok(());
+        }
+        self.notify_now()
+    }
+
+    fn notify_now(&mut self) -> Result<()> {
+        let newest = transaction::run(events::newest)?;
+        if newest > self.notified {
+            transaction::run(|| events::notify(newest))?;
+            self.notified = newest;
+            self.notified_at = system::now_secs();
+        }
+        Ok(())
+    }
+
+    fn wake_workers(&self) {
+        for worker in &self.workers {
+            if let crate::pg::worker::Status::Running(pid) = worker.handle.status() {
+                system::wake(pid);
+            }
+        }
+    }
+
+    /// Ends workers and keeper and waits until they are gone.
+    pub(super) fn end_workers(&mut self) {
+        for worker in &self.workers {
+            worker.handle.terminate();
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.terminate();
+        }
+        while self
+            .workers
+            .iter()
+            .any(|worker| worker.handle.status() != crate::pg::worker::Status::Stopped)
+            || self
+                .keeper
+                .as_ref()
+                .is_some_and(|keeper| keeper.status() != crate::pg::worker::Status::Stopped)
+        {
+            // The postmaster sets the latch when one of them has ended.
+            system::wait_latch(TICK_MS);
+        }
+        self.workers.clear();
+        self.keeper = None;
+    }
+
+    /// The end: nothing of this process is left, and the launcher need not start another.
+    fn leave(&mut self) {
+        self.end_workers();
+        if self.holds_origin {
+            origin::release_session();
+            self.holds_origin = false;
+        }
+        self.notify_now().ok();
+        shmem::forget(system::database_oid(), self.operation.id);
+    }
+}

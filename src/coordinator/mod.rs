@@ -1,0 +1,22 @@
+//! The coordinator owns one operation: it observes, decides by a pure function, and acts.
+//!
+//! Purpose: take the operation from its row to its end, whatever ends in between: this process, its workers, the server.
+//!
+//! What is durable: the operation's row (phase, slot, publications, snapshot, LSNs), its tables and tasks, what was suspended.
+//! Every intent is committed before it is carried out, and every step can be done again when it is not known whether it was.
+//! What is only in memory: the handles of workers and keeper, the control connection, samples for rates. All of it is made
+//! anew by the next coordinator.
+//!
+//! Phases: publication -> slot -> subscription -> tables -> copy -> indexes -> sequences -> enable -> catchup -> done.
+//! A snapshot that is lost, and a table that is rewritten on the source, do not leave `copy`: the tables that are not finished
+//! are emptied and copied under a new snapshot, and the subscription is told where each table stands.
+
+mod act;
+mod catchup;
+pub mod decide;
+pub mod keeper;
+pub mod main;
+mod observe;
+mod tables;
+
+pub use tables::SMALL_BELOW;

@@ -1,0 +1,300 @@
+//! The target's tables: emptied, indexes suspended, NOT VALID constraints set aside; and put back.
+
+use super::decide::Phase;
+use super::main::Coordinator;
+use crate::catalog::operations::{self, PlannedTable};
+use crate::catalog::tasks::{self, NewTask};
+use crate::catalog::{events, indexes, nodes, user};
+use crate::error::{Error, Result};
+use crate::pg::{index, storage, transaction};
+use crate::schema;
+use crate::source::publication;
+use steep_repl_core::event;
+use steep_repl_core::node_state::NodeState;
+use steep_repl_core::plan::{plan_copies, TableSize};
+
+/// Tables below this size keep their indexes during the load and go in batches, in bytes.
+pub const SMALL_BELOW: i64 = 1024 * 1024;
+/// Tables that are locked at a time.
+const BATCH: usize = 100;
+
+fn names(tables: &[&PlannedTable]) -> Vec<(String, String)> {
+    tables
+        .iter()
+        .map(|table| (table.table_schema.clone(), table.table_name.clone()))
+        .collect()
+}
+
+fn located(tables: &[&PlannedTable]) -> Vec<(u32, String, String)> {
+    tables
+        .iter()
+        .map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone()))
+        .collect()
+}
+
+impl Coordinator {
+    /// Makes the target's tables ready for the load, plans the tasks, and goes to `copy`.
+    pub(super) fn prepare_tables(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        let planned = transaction::run(|| operations::tables(id))?;
+        let all: Vec<&PlannedTable> = planned.iter().collect();
+        if self.operation.options.force {
+            transaction::run(|| empty(&all, &all))?;
+        }
+        for batch in all.chunks(BATCH) {
+            self.prepare_batch(batch)?;
+        }
+        let tasks = plan_tasks(&planned, &self.operation.options);
+        let (node, change) = (
+            self.operation.node.clone(),
+            self.event(event::INIT_STATE_CHANGE).message("COPYING"),
+        );
+        let phase = self
+            .event(event::INIT_PHASE_STARTED)
+            .message(format!("phase {}", Phase::Copy));
+        transaction::run(|| {
+            tasks::insert(id, &tasks)?;
+            // After the tasks: a table's count of builds is added to its row.
+            let large: Vec<u32> = planned
+                .iter()
+                .filter(|table| !table.small)
+                .map(|table| table.relid)
+                .collect();
+            tasks::insert_index_tasks(id, &large)?;
+            operations::set_phase(id, Phase::Copy.as_str())?;
+            nodes::set_state(&node, NodeState::Copying, None, None)?;
+            events::write(&[change, phase])
+        })
+    }
+
+    /// Locks a few tables, sees that they are empty, writes down what is suspended and suspends it; in one transaction.
+    fn prepare_batch(&self, batch: &[&PlannedTable]) -> Result<()> {
+        let (id, node) = (self.operation.id, self.operation.node.clone());
+        transaction::run(|| {
+            user::lock_exclusively(&names(batch))?;
+            let full = user::not_empty(&located(batch))?;
+            if !full.is_empty() {
+                let tables: Vec<String> = batch
+                    .iter()
+                    .filter(|table| full.contains(&table.relid))
+                    .map(|table| steep_repl_core::ident::qualified(&table.table_schema, &table.table_name))
+                    .collect();
+                return Err(Error::NotEmpty {
+                    node,
+                    count: tables.len(),
+                    tables,
+                });
+            }
+            let relids: Vec<u32> = batch.iter().map(|table| table.relid).collect();
+            let constraints = indexes::not_valid(&relids)?;
+            indexes::record_constraints(id, &constraints)?;
+            for constraint in &constraints {
+                match constraint.how.as_str() {
+                    "not_enforced" => {
+                        storage::set_constraint_enforced(constraint.relid, constraint.constraint_oid, false)?;
+                    }
+                    _ => user::drop_constraint(constraint.relid, &constraint.constraint_name)?,
+                }
+            }
+            suspend_indexes(id, batch.iter().copied().filter(|table| !table.small))
+        })
+    }
+
+    /// Puts constraints back that were set aside for the load.
+    pub(super) fn restore_constraints(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        for constraint in transaction::run(|| indexes::constraints_to_restore(id))? {
+            transaction::run(|| {
+                match constraint.how.as_str() {
+                    "not_enforced" => {
+                        user::set_lock_timeout(5000)?;
+                        user::lock_by_oid(constraint.relid)?;
+                        storage::set_constraint_enforced(constraint.relid, constraint.constraint_oid, true)?;
+                    }
+                    _ => {
+                        user::set_lock_timeout(5000)?;
+                        user::add_constraint(
+                            constraint.relid,
+                            &constraint.constraint_name,
+                            &constraint.definition,
+                            constraint.comment.as_deref(),
+                        )?;
+                    }
+                }
+                indexes::constraint_restored(id, constraint.constraint_oid)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives the snapshot up and makes the unfinished tables ready to be copied whole under a later one.
+    pub(super) fn renew_snapshot(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        self.give_snapshot_up()?;
+        let unfinished = transaction::run(|| tasks::unfinished_tables(id))?;
+        let most = self.operation.options.max_retries;
+        if let Some(table) = unfinished.iter().find(|table| table.deferred && table.attempts > most) {
+            let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
+            return self.fail(&Error::Rewritten { table });
+        }
+        let deferred: Vec<u32> = unfinished
+            .iter()
+            .filter(|table| table.deferred)
+            .map(|table| table.relid)
+            .collect();
+        if !deferred.is_empty() {
+            self.follow_source(&deferred)?;
+        }
+        let planned = transaction::run(|| operations::tables(id))?;
+        let with_rows: Vec<&PlannedTable> = planned
+            .iter()
+            .filter(|table| unfinished.iter().any(|one| one.relid == table.relid && one.has_rows))
+            .collect();
+        let relids: Vec<u32> = unfinished.iter().map(|table| table.relid).collect();
+        transaction::run(|| {
+            user::lock_exclusively(&names(&with_rows))?;
+            // Others, finished ones, may refer to them and must keep their rows.
+            empty(&with_rows, &with_rows)?;
+            suspend_indexes(id, with_rows.iter().copied().filter(|table| !table.small))?;
+            tasks::restart_tables(id, &relids)
+        })?;
+        let event = self
+            .event("init.snapshot_renewed")
+            .message(format!("{} tables are copied under a later snapshot", unfinished.len()));
+        transaction::run(|| events::write(&[event]))
+    }
+
+    /// Finds out what tables that were put aside are on the source now, and publishes what replaced them.
+    fn follow_source(&mut self, relids: &[u32]) -> Result<()> {
+        let id = self.operation.id;
+        let planned: Vec<PlannedTable> = transaction::run(|| operations::tables(id))?
+            .into_iter()
+            .filter(|table| relids.contains(&table.relid))
+            .collect();
+        let connection = self.source()?;
+        let differences = transaction::run(|| schema::changed_since(connection, &planned))?;
+        if !differences.is_empty() {
+            return Err(Error::SourceChanged { differences });
+        }
+        let now = transaction::run(|| schema::oids_now(connection, &planned))?;
+        let own = self
+            .operation
+            .own_publications
+            .then(|| self.operation.publications.clone());
+        let connection = self.source()?;
+        for (table, oid) in planned.iter().zip(now.iter().copied()) {
+            if table.source_relid == oid {
+                continue;
+            }
+            if let Some(names) = &own {
+                let name = names.get(usize::from(table.insert_only)).or(names.first());
+                if let Some(name) = name {
+                    let entry = operations::Published {
+                        oid,
+                        schema: table.table_schema.clone(),
+                        name: table.table_name.clone(),
+                        insert_only: table.insert_only,
+                        only: true,
+                    };
+                    transaction::run_without_snapshot(|| {
+                        publication::make(connection, name, &[&entry], table.insert_only)?;
+                        if now.contains(&table.source_relid) {
+                            return Ok(());
+                        }
+                        publication::remove_replaced(connection, name, table.source_relid)
+                    })?;
+                }
+            }
+            transaction::run(|| tasks::set_source_relid(id, table.relid, oid))?;
+        }
+        Ok(())
+    }
+}
+
+/// Suspends the indexes of tables that are locked and empty, after writing down what they are.
+fn suspend_indexes<'a>(operation: i64, tables: impl Iterator<Item = &'a PlannedTable>) -> Result<()> {
+    let relids: Vec<u32> = tables.map(|table| table.relid).collect();
+    let recorded = indexes::record(operation, &relids)?;
+    for relid in &relids {
+        let own: Vec<u32> = recorded
+            .iter()
+            .filter(|index| index.relid == *relid)
+            .map(|index| index.index_oid)
+            .collect();
+        if !own.is_empty() {
+            index::suspend(*relid, &own)?;
+        }
+    }
+    Ok(())
+}
+
+/// Empties those of the tables that hold rows: by one TRUNCATE with what among `together` refers to them, row by row where a
+/// table outside refers to them and TRUNCATE is refused.
+fn empty(tables: &[&PlannedTable], together: &[&PlannedTable]) -> Result<()> {
+    let full = user::not_empty(&located(tables))?;
+    if full.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<u32> = together.iter().map(|table| table.relid).collect();
+    let references = user::references_to(&full, &all)?;
+    let by_row = !references.from_outside.is_empty();
+    let chosen: Vec<&PlannedTable> = together
+        .iter()
+        .copied()
+        .filter(|table| {
+            if by_row {
+                full.contains(&table.relid)
+            } else {
+                references.inside.contains(&table.relid)
+            }
+        })
+        .collect();
+    if by_row {
+        for (schema, name) in names(&chosen) {
+            user::delete_rows(&schema, &name)?;
+        }
+        Ok(())
+    } else {
+        user::truncate(&names(&chosen))
+    }
+}
+
+/// The tasks of a plan: copies first, then a vacuum for each table; index builds are added by what was suspended.
+fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
+    let sizes: Vec<TableSize> = planned
+        .iter()
+        .map(|table| TableSize {
+            bytes: table.bytes_total,
+            pages: table.pages,
+            heap: table.heap,
+        })
+        .collect();
+    let copies = plan_copies(&sizes, options.chunk_size, SMALL_BELOW, options.parallel_workers);
+    let mut tasks = Vec::with_capacity(copies.len() + planned.len());
+    for (position, copy) in copies.iter().enumerate() {
+        let Some(table) = planned.get(copy.table) else { continue };
+        tasks.push(NewTask {
+            relid: table.relid,
+            kind: "copy",
+            position: position as i32,
+            from_block: copy.from_block,
+            to_block: copy.to_block,
+            bytes: copy.bytes,
+            small: table.small,
+            status: "pending",
+        });
+    }
+    for table in planned {
+        tasks.push(NewTask {
+            relid: table.relid,
+            kind: "vacuum",
+            position: table.ordinal,
+            from_block: None,
+            to_block: None,
+            bytes: table.bytes_total,
+            small: table.small,
+            status: "waiting",
+        });
+    }
+    tasks
+}

@@ -1,0 +1,89 @@
+//! One load: a task, or a batch of small ones, in one transaction on either side.
+
+use super::statement;
+use crate::catalog::tasks::{self, Copied, Task};
+use crate::catalog::{indexes, user};
+use crate::error::{Error, Result};
+use crate::pg::copy_in::{copy_in, CopyIn};
+use crate::pg::remote::Connection;
+use crate::pg::{storage, system, transaction};
+use crate::source::state;
+
+/// What came of a load.
+pub struct Loaded {
+    /// Tasks that wait no more.
+    pub freed: usize,
+    /// Tasks whose tables cannot be read under this snapshot any more.
+    pub rewritten: Vec<i64>,
+}
+
+/// Copies the given tasks under their snapshot, and marks them done in the transaction of their rows.
+pub fn load(connection: &Connection, taken: &[Task]) -> Result<Loaded> {
+    let Some(snapshot) = taken.first().and_then(|task| task.snapshot.clone()) else {
+        return Err(Error::internal("a copy without a snapshot"));
+    };
+    transaction::run(|| {
+        connection
+            .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
+            .map_err(|error| error.of_snapshot_import(connection.node()))?;
+        connection.execute(&statement::lock(taken), "could not lock tables")?;
+        let gone: Vec<u32> = connection.json(&statement::rewritten(taken), "could not check tables")?;
+        let mut done = Vec::new();
+        for task in taken.iter().filter(|task| !gone.contains(&task.source_relid)) {
+            done.push(load_one(connection, task)?);
+        }
+        connection.execute("COMMIT", "could not end the transaction")?;
+        let freed = if done.is_empty() {
+            0
+        } else {
+            tasks::finish_copies(&done)?
+        };
+        let rewritten = taken
+            .iter()
+            .filter(|task| gone.contains(&task.source_relid))
+            .map(|task| task.id)
+            .collect();
+        Ok(Loaded { freed, rewritten })
+    })
+}
+
+fn load_one(connection: &Connection, task: &Task) -> Result<Copied> {
+    let started = system::now_micros();
+    let frozen = prepare_frozen(task)?;
+    let name = steep_repl_core::ident::qualified(&task.table_schema, &task.table_name);
+    connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
+    let rows = copy_in(
+        connection,
+        &CopyIn {
+            relid: task.relid,
+            columns: &task.columns,
+            binary: task.format == "binary",
+            freeze: frozen,
+        },
+    )?;
+    Ok(Copied {
+        id: task.id,
+        relid: task.relid,
+        rows: rows as i64,
+        bytes: task.bytes,
+        ms: (system::now_micros() - started) as f64 / 1000.0,
+        frozen,
+    })
+}
+
+/// Gives the table new storage, so that its rows can be loaded frozen: only a table that one task loads, that is empty, and
+/// whose indexes are all suspended. Readers wait for it until the load commits, so large tables, which go in chunks, are
+/// never locked like this.
+fn prepare_frozen(task: &Task) -> Result<bool> {
+    if task.small || !task.single || !task.heap {
+        return Ok(false);
+    }
+    let name = (task.table_schema.clone(), task.table_name.clone());
+    user::lock_exclusively(std::slice::from_ref(&name))?;
+    let holds_rows = !user::not_empty(&[(task.relid, name.0, name.1)])?.is_empty();
+    if holds_rows || indexes::any_maintained(task.relid)? {
+        return Ok(false);
+    }
+    storage::make_new(task.relid)?;
+    Ok(true)
+}

@@ -1,0 +1,300 @@
+//! A copy worker.
+//!
+//! It takes a task, does it, notes it, and takes the next: copies first, so that the snapshot on the source is held as short
+//! as possible, then index builds, then vacuums. When nothing can be taken but something is still waiting for others, it
+//! waits for its latch; when nothing is left, it ends. An error of a task is noted with the task, and decides by its kind
+//! whether the task is tried again; the worker itself goes on unless its connection is gone.
+
+use super::load;
+use crate::catalog::operations::{self, Operation};
+use crate::catalog::tasks::{self, Task};
+use crate::catalog::{events, progress};
+use crate::error::{Error, Result};
+use crate::pg::remote::{Connection, Target};
+use crate::pg::worker::{report_activity, report_name, Assignment};
+use crate::pg::{index, origin, shmem, system, transaction, vacuum};
+use crate::source;
+use steep_repl_core::event::{self, Event};
+use steep_repl_core::names::{application_name, origin_name, Part};
+use steep_repl_core::retry::{self, Verdict};
+
+/// Tables of a batch, at most.
+const BATCH: i64 = 100;
+/// How long to wait for others' tasks before looking again, in milliseconds.
+const IDLE_MS: i64 = 250;
+
+struct Worker {
+    operation: Operation,
+    target: Target,
+    part: Part,
+    coordinator: i32,
+    batch: i64,
+    connection: Option<Connection>,
+}
+
+/// Runs until no task is left.
+pub fn run(assignment: Assignment) -> Result<()> {
+    let number = assignment.number;
+    let mut worker = match transaction::run(|| prepare(assignment))? {
+        Some(worker) => worker,
+        None => return Ok(()),
+    };
+    report_name(&application_name(worker.operation.token()?, Part::Worker(number)));
+    loop {
+        system::reload_configuration_if_asked();
+        match worker.claim()? {
+            Claimed::Tasks(kind, taken) => worker.work(kind, &taken)?,
+            Claimed::Wait => {
+                report_activity(None);
+                system::wait_latch(IDLE_MS);
+            }
+            Claimed::Nothing => return Ok(()),
+        }
+    }
+}
+
+/// Reads the operation and joins its origin. None when there is nothing to do for it any more.
+fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
+    let Some(operation) = operations::get(assignment.operation)? else {
+        return Ok(None);
+    };
+    if operation.status != "running" || !operation.is_ours() {
+        return Ok(None);
+    }
+    let Some(coordinator) = shmem::coordinator_of(system::database_oid(), operation.id) else {
+        return Ok(None);
+    };
+    let node = crate::catalog::nodes::get(&operation.source)?;
+    let target = source::target(&node, operation.requested_by)?;
+    let Some(subscription) = operation.subscription_oid else {
+        return Ok(None);
+    };
+    origin::tag_session(&origin_name(subscription), Some(coordinator))?;
+    let small = progress::small_tasks(operation.id)?;
+    // Batches small enough that every worker gets several.
+    let batch = (small / (4 * i64::from(operation.workers_planned.max(1)))).clamp(1, BATCH);
+    Ok(Some(Worker {
+        part: Part::Worker(assignment.number),
+        operation,
+        target,
+        coordinator,
+        batch,
+        connection: None,
+    }))
+}
+
+enum Kind {
+    Copy,
+    Index,
+    Vacuum,
+}
+
+enum Claimed {
+    Tasks(Kind, Vec<Task>),
+    Wait,
+    Nothing,
+}
+
+impl Worker {
+    fn claim(&self) -> Result<Claimed> {
+        let (operation, me) = (self.operation.id, system::my_pid());
+        transaction::run(|| {
+            for (kind, name) in [(Kind::Copy, "copy"), (Kind::Index, "index"), (Kind::Vacuum, "vacuum")] {
+                let taken = tasks::claim(operation, name, me, self.batch)?;
+                if !taken.is_empty() {
+                    if matches!(kind, Kind::Copy) {
+                        let started: Vec<Event> = taken
+                            .iter()
+                            .filter(|task| task.from_block.unwrap_or(0) == 0)
+                            .map(|task| self.event(event::INIT_TABLE_STARTED, task).bytes(task.bytes_total))
+                            .collect();
+                        events::write(&started)?;
+                    }
+                    return Ok(Claimed::Tasks(kind, taken));
+                }
+            }
+            Ok(if progress::any_task_open(operation)? {
+                Claimed::Wait
+            } else {
+                Claimed::Nothing
+            })
+        })
+    }
+
+    fn event(&self, name: &str, task: &Task) -> Event {
+        Event::info(name)
+            .operation_id(self.operation.id)
+            .node(&self.operation.node)
+            .source(&self.operation.source)
+            .table(task.table())
+    }
+
+    /// Does what was taken, and notes what came of it.
+    fn work(&mut self, kind: Kind, taken: &[Task]) -> Result<()> {
+        let Some(first) = taken.first() else { return Ok(()) };
+        let name = first.table();
+        let more = if taken.len() > 1 {
+            format!(" and {} more", taken.len() - 1)
+        } else {
+            String::new()
+        };
+        let (verb, outcome) = match kind {
+            Kind::Copy => {
+                report_activity(Some(&format!("copying {name}{more}")));
+                ("copy", self.copy(taken))
+            }
+            Kind::Index => {
+                report_activity(Some(&format!(
+                    "building index {} of {name}",
+                    first.index_oid.unwrap_or(0)
+                )));
+                ("index", build_index(first))
+            }
+            Kind::Vacuum => {
+                report_activity(Some(&format!("vacuuming {name}{more}")));
+                ("vacuum", self.vacuum(taken))
+            }
+        };
+        match outcome {
+            Ok(freed) => {
+                if freed > 0 {
+                    // Others may be waiting for just these tasks; the coordinator wakes them.
+                    system::wake(self.coordinator);
+                }
+                Ok(())
+            }
+            Err(error) => self.give_back(verb, taken, &error),
+        }
+    }
+
+    fn copy(&mut self, taken: &[Task]) -> Result<usize> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
+        };
+        let loaded = load::load(&connection, taken)?;
+        // Kept only after success: an error may have left it in any state.
+        self.connection = Some(connection);
+        if !loaded.rewritten.is_empty() {
+            self.defer(taken, &loaded.rewritten)?;
+        }
+        Ok(loaded.freed)
+    }
+
+    /// Puts tables aside that were rewritten on the source after the snapshot.
+    fn defer(&self, taken: &[Task], rewritten: &[i64]) -> Result<()> {
+        transaction::run(|| {
+            let tables: Vec<&Task> = taken.iter().filter(|task| rewritten.contains(&task.id)).collect();
+            let mut noted = Vec::new();
+            for task in &tables {
+                let error = Error::Rewritten { table: task.table() };
+                let problem = error.problem();
+                tasks::defer(&[task.id], &problem)?;
+                let mut event = self.event("init.table_deferred", task).message(problem.message);
+                event.severity = event::Severity::Warning;
+                noted.push(event);
+            }
+            events::write(&noted)
+        })?;
+        system::wake(self.coordinator);
+        Ok(())
+    }
+
+    /// Vacuums, or only analyzes what was loaded frozen.
+    fn vacuum(&self, taken: &[Task]) -> Result<usize> {
+        for frozen in [true, false] {
+            let relids: Vec<u32> = taken
+                .iter()
+                .filter(|task| task.frozen == frozen)
+                .map(|task| task.relid)
+                .collect();
+            if !relids.is_empty() {
+                vacuum::vacuum(&relids, !frozen)?;
+            }
+        }
+        let ids: Vec<i64> = taken.iter().map(|task| task.id).collect();
+        transaction::run(|| {
+            let finished = tasks::finish_vacuums(&ids)?;
+            let complete: Vec<Event> = finished
+                .iter()
+                .map(|table| {
+                    Event::info(event::INIT_TABLE_COMPLETE)
+                        .operation_id(self.operation.id)
+                        .node(&self.operation.node)
+                        .source(&self.operation.source)
+                        .table(&table.table)
+                        .rows(table.rows)
+                        .bytes(table.bytes)
+                        .duration_ms(table.ms as i64)
+                })
+                .collect();
+            events::write(&complete)
+        })?;
+        Ok(ids.len())
+    }
+
+    /// Notes an error with its tasks; what happens to them next depends on its kind.
+    fn give_back(&mut self, kind: &str, taken: &[Task], error: &Error) -> Result<()> {
+        let problem = error.problem();
+        let verdict = error.verdict();
+        let attempts = taken.iter().map(|task| task.attempts).max().unwrap_or(0) + 1;
+        let counts = verdict == Verdict::RetryTask;
+        // A batch is split by its first failure, which therefore is nobody's fault yet.
+        let fails = match verdict {
+            Verdict::Fail => taken.len() == 1,
+            Verdict::RetryTask => taken.len() == 1 && attempts > self.operation.options.max_retries,
+            Verdict::RetrySource | Verdict::SnapshotLost => false,
+        };
+        let counts = counts || verdict == Verdict::Fail;
+        let pause = if taken.len() > 1 {
+            0
+        } else {
+            retry::backoff_ms(attempts)
+        };
+        let ids: Vec<i64> = taken.iter().map(|task| task.id).collect();
+        self.connection = None;
+        transaction::run(|| {
+            tasks::give_back(&ids, &problem, counts, fails, pause as f64)?;
+            if verdict == Verdict::SnapshotLost {
+                if let Some(snapshot) = taken.first().and_then(|task| task.snapshot.as_deref()) {
+                    operations::forget_snapshot(self.operation.id, snapshot)?;
+                }
+            }
+            let mut event = match taken {
+                [one] => self.event(event::INIT_TABLE_FAILED, one),
+                _ => Event::info(event::INIT_TABLE_FAILED)
+                    .operation_id(self.operation.id)
+                    .node(&self.operation.node)
+                    .source(&self.operation.source),
+            };
+            event.severity = if fails {
+                event::Severity::Error
+            } else {
+                event::Severity::Warning
+            };
+            let what = format!("{kind} failed: {}", problem.message);
+            event = event.sqlstate(&problem.sqlstate).message(what);
+            if let Some(hint) = &problem.hint {
+                event = event.hint(hint);
+            }
+            events::write(&[event])
+        })?;
+        system::wake(self.coordinator);
+        if verdict == Verdict::RetrySource {
+            // The coordinator decides when the source is worth another try.
+            return Err(error.clone());
+        }
+        Ok(())
+    }
+}
+
+fn build_index(task: &Task) -> Result<usize> {
+    let Some(index) = task.index_oid else {
+        return Err(Error::internal("an index build without an index"));
+    };
+    let started = system::now_micros();
+    transaction::run(|| {
+        index::rebuild(task.relid, index)?;
+        tasks::finish_index(task.id, (system::now_micros() - started) as f64 / 1000.0)
+    })
+}

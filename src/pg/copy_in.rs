@@ -1,0 +1,235 @@
+//! Rows from a COPY on the source straight into the heap: `BeginCopyFrom` with a callback that is fed by `walrcv_receive`.
+//!
+//! The callback is called by C with no argument of ours, so what it reads from stands in a thread-local for as long as one
+//! copy runs. After the end of the stream the server calls it once more: the end is remembered.
+
+use super::compat::{guarded, RestoreUserContext, SwitchToUntrustedUser, UserContext};
+use super::remote::{receive_function, Connection};
+use crate::error::{Error, Result};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void, CString};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// What to load, and how.
+pub struct CopyIn<'a> {
+    /// The table.
+    pub relid: u32,
+    /// Its columns in the order of the stream; none means a stream of rows without fields.
+    pub columns: &'a [String],
+    /// Binary format; text otherwise.
+    pub binary: bool,
+    /// Load the rows frozen. The table's storage must have been made new in this transaction.
+    pub freeze: bool,
+}
+
+type Receive =
+    unsafe extern "C-unwind" fn(*mut pg_sys::WalReceiverConn, *mut *mut c_char, *mut pg_sys::pgsocket) -> c_int;
+
+/// The stream of the copy that runs. Plain integers and pointers: nothing here needs a destructor.
+#[derive(Clone, Copy)]
+struct Feed {
+    connection: *mut pg_sys::WalReceiverConn,
+    receive: Receive,
+    message: *mut c_char,
+    length: usize,
+    position: usize,
+    ended: bool,
+}
+
+thread_local! {
+    static FEED: Cell<Option<Feed>> = const { Cell::new(None) };
+}
+
+/// Fills the server's buffer with at least `minread` and at most `maxread` bytes, fewer only at the end of the stream.
+#[pg_guard]
+unsafe extern "C-unwind" fn read_feed(out: *mut c_void, minread: c_int, maxread: c_int) -> c_int {
+    let Some(mut feed) = FEED.with(Cell::get) else { return 0 };
+    let feed_ptr = &raw mut feed;
+    // SAFETY: the closure calls C and copies bytes within the bounds it computes; it owns nothing with a destructor.
+    let read = guarded(|| fill(&mut *feed_ptr, out.cast(), minread.max(1) as usize, maxread as usize));
+    FEED.with(|cell| cell.set(Some(feed)));
+    read as c_int
+}
+
+/// The loop of [`read_feed`]. One guard around the whole of it: it runs once per row.
+unsafe fn fill(feed: &mut Feed, out: *mut u8, minread: usize, maxread: usize) -> usize {
+    let mut read = 0;
+    while read < maxread {
+        let available = feed.length - feed.position;
+        if available > 0 {
+            let count = available.min(maxread - read);
+            ptr::copy_nonoverlapping(feed.message.cast::<u8>().add(feed.position), out.add(read), count);
+            feed.position += count;
+            read += count;
+            continue;
+        }
+        if feed.ended {
+            break;
+        }
+        let mut socket: pg_sys::pgsocket = -1;
+        let mut message: *mut c_char = ptr::null_mut();
+        let length = (feed.receive)(feed.connection, &mut message, &mut socket);
+        if length > 0 {
+            feed.message = message;
+            feed.length = length as usize;
+            feed.position = 0;
+        } else if length < 0 {
+            feed.ended = true;
+        } else if read >= minread {
+            break;
+        } else {
+            pg_sys::WaitLatchOrSocket(
+                pg_sys::MyLatch,
+                (pg_sys::WL_SOCKET_READABLE | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int,
+                socket,
+                -1,
+                pg_sys::PG_WAIT_EXTENSION,
+            );
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+        if pg_sys::InterruptPending != 0 {
+            pg_sys::ProcessInterrupts();
+        }
+    }
+    read
+}
+
+/// Empties [`FEED`] however the copy ends.
+struct FeedGuard;
+
+impl Drop for FeedGuard {
+    fn drop(&mut self) {
+        FEED.with(|cell| cell.set(None));
+    }
+}
+
+/// A user context that is left however the work in it ends.
+struct OwnerContext(MaybeUninit<UserContext>);
+
+impl OwnerContext {
+    /// Becomes the owner of a table, restricted, as logical replication's own workers do. The current role must be allowed to.
+    fn enter(owner: pg_sys::Oid) -> Self {
+        let mut context = OwnerContext(MaybeUninit::uninit());
+        let raw = context.0.as_mut_ptr();
+        // SAFETY: the context is filled before it is read; an error leaves the role as it was.
+        unsafe { guarded(|| SwitchToUntrustedUser(owner, raw)) };
+        context
+    }
+
+    /// Back to the role before. Not in Drop: after an error the abort of the transaction puts the role back, and the call
+    /// may itself raise an error, which must not happen while unwinding.
+    fn leave(mut self) {
+        let raw = self.0.as_mut_ptr();
+        // SAFETY: filled by `enter`.
+        unsafe { guarded(|| RestoreUserContext(raw)) };
+    }
+}
+
+fn option(name: &'static std::ffi::CStr, value: &str) -> Result<*mut pg_sys::DefElem> {
+    let value = CString::new(value).map_err(|_| Error::internal("a NUL byte in a COPY option"))?;
+    // SAFETY: both strings are copied or static.
+    unsafe {
+        let node = pg_sys::makeString(pg_sys::pstrdup(value.as_ptr()));
+        Ok(pg_sys::makeDefElem(name.as_ptr().cast_mut(), node.cast(), -1))
+    }
+}
+
+/// Loads the COPY that was started on `connection` and returns the number of rows.
+///
+/// The current role must have INSERT on the table; row-level security must not apply to it (42501, 0A000). The rows go in with
+/// the rights of the table's owner, so that no constraint or trigger function runs with the operator's.
+pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
+    let relid = pg_sys::Oid::from(what.relid);
+    let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    let receive = receive_function()?;
+    let names = what
+        .columns
+        .iter()
+        .map(|name| CString::new(name.as_str()).map_err(|_| Error::internal("a NUL byte in a column name")))
+        .collect::<Result<Vec<_>>>()?;
+    // SAFETY: every pointer below comes from the server and stays alive until the table is closed; errors unwind through the
+    // guards of the bindings, and the transaction's abort releases what was opened.
+    unsafe {
+        let rel = pg_sys::table_open(relid, lock);
+        check_insert_allowed(relid)?;
+        let owner = OwnerContext::enter((*(*rel).rd_rel).relowner);
+        let pstate = pg_sys::make_parsestate(ptr::null_mut());
+        pg_sys::addRangeTableEntryForRelation(pstate, rel, lock, ptr::null_mut(), false, false);
+        let mut columns: *mut pg_sys::List = ptr::null_mut();
+        for name in &names {
+            columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
+        }
+        let mut options: *mut pg_sys::List = ptr::null_mut();
+        options = pg_sys::lappend(
+            options,
+            option(c"encoding", &super::system::database_encoding())?.cast(),
+        );
+        if what.binary {
+            options = pg_sys::lappend(options, option(c"format", "binary")?.cast());
+        }
+        if what.freeze {
+            options = pg_sys::lappend(options, option(c"freeze", "true")?.cast());
+        }
+        FEED.with(|cell| {
+            cell.set(Some(Feed {
+                connection: connection.raw(),
+                receive,
+                message: ptr::null_mut(),
+                length: 0,
+                position: 0,
+                ended: false,
+            }));
+        });
+        let feed = FeedGuard;
+        let state = pg_sys::BeginCopyFrom(
+            pstate,
+            rel,
+            ptr::null_mut(),
+            ptr::null(),
+            false,
+            Some(read_feed),
+            columns,
+            options,
+        );
+        let rows = pg_sys::CopyFrom(state);
+        pg_sys::EndCopyFrom(state);
+        drop(feed);
+        owner.leave();
+        pg_sys::free_parsestate(pstate);
+        pg_sys::table_close(rel, pg_sys::NoLock as pg_sys::LOCKMODE);
+        Ok(rows)
+    }
+}
+
+/// Core's own checks for a table that replication writes to (`LogicalRepSyncTableStart`).
+unsafe fn check_insert_allowed(relid: pg_sys::Oid) -> Result<()> {
+    let role = pg_sys::GetUserId();
+    let allowed = pg_sys::pg_class_aclcheck(relid, role, pg_sys::ACL_INSERT as pg_sys::AclMode);
+    if allowed != pg_sys::AclResult::ACLCHECK_OK {
+        return Err(Error::Rights {
+            role: super::role::name_of(u32::from(role)),
+            lacks: format!(
+                "may not INSERT into table {}",
+                super::system::relation_name(u32::from(relid))
+            ),
+            node: "this node".to_owned(),
+            hint: "Grant it INSERT on the table, or use a role that owns the tables.".to_owned(),
+        });
+    }
+    if pg_sys::check_enable_rls(relid, pg_sys::InvalidOid, false) == pg_sys::CheckEnableRlsResult::RLS_ENABLED as c_int
+    {
+        return Err(Error::Rights {
+            role: super::role::name_of(u32::from(role)),
+            lacks: format!(
+                "cannot replicate into table {} with row-level security",
+                super::system::relation_name(u32::from(relid))
+            ),
+            node: "this node".to_owned(),
+            hint: "Use a role that bypasses row-level security.".to_owned(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Suspending indexes during a load, and building them after it.
+//!
+//! A suspended index has `indisready` and `indisvalid` off: nothing maintains it and nothing reads it, while its name, its
+//! constraint and its comment stay. REINDEX is the only thing that makes it valid again, because it is the only thing that
+//! makes its contents right.
+
+use super::catalog_tuple::PG_INDEX;
+use super::compat::guarded;
+use crate::error::{Error, Result};
+use pgrx::pg_sys;
+use std::ptr;
+
+fn check_owner(relid: u32) -> Result<()> {
+    if super::role::owns_table(relid) {
+        return Ok(());
+    }
+    Err(Error::Rights {
+        role: super::role::name_of(super::role::current()),
+        lacks: format!("does not own table {}", super::system::relation_name(relid)),
+        node: "this node".to_owned(),
+        hint: "Only a table's owner or a superuser may have its indexes suspended and rebuilt.".to_owned(),
+    })
+}
+
+/// Switches the given indexes of a table off. The caller holds AccessExclusiveLock on the table, has found it empty under it,
+/// and has written down what the indexes are. 42501 when the current role does not own the table.
+pub fn suspend(relid: u32, indexes: &[u32]) -> Result<()> {
+    check_owner(relid)?;
+    for index in indexes {
+        // SAFETY: the table is locked by the caller; the relation cache is told below.
+        unsafe { PG_INDEX.set_booleans(*index, &[("indisready", false), ("indisvalid", false)])? };
+    }
+    // SAFETY: inside a transaction.
+    unsafe {
+        pg_sys::CacheInvalidateRelcacheByRelid(pg_sys::Oid::from(relid));
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
+}
+
+/// Builds an index anew and makes it valid. 42501 when the current role does not own its table; 23505 when rows in the way
+/// of a unique index are found.
+pub fn rebuild(relid: u32, index: u32) -> Result<()> {
+    check_owner(relid)?;
+    let params = pg_sys::ReindexParams {
+        options: pg_sys::REINDEXOPT_REPORT_PROGRESS,
+        tablespaceOid: pg_sys::InvalidOid,
+    };
+    let params = &raw const params;
+    let index = pg_sys::Oid::from(index);
+    // SAFETY: inside a transaction; the function takes its own locks and becomes the table's owner by itself.
+    unsafe {
+        guarded(|| {
+            pg_sys::reindex_index(
+                ptr::null(),
+                index,
+                false,
+                pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char,
+                params,
+            );
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,382 @@
+//! Connections to the source, through PostgreSQL's own libpq (`libpqwalreceiver`), which waits on the latch.
+//!
+//! A connection is an owned value: however the work around it ends, by return, error or panic, dropping it closes it, so that
+//! no backend is left on the source that holds a snapshot or a lock.
+
+use super::compat::guarded;
+use super::raise::unpack_sqlstate;
+use crate::error::{Error, Result};
+use pgrx::pg_sys;
+use serde::de::DeserializeOwned;
+use std::ffi::{c_char, CStr, CString};
+use std::ptr;
+use steep_repl_core::conninfo::Conninfo;
+use steep_repl_core::errors::Problem;
+use steep_repl_core::lsn::Lsn;
+
+/// Where to connect, and as whom.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The node's name, for messages.
+    pub node: String,
+    /// Its connection string.
+    pub conninfo: Conninfo,
+    /// True when the role that uses it is no superuser: the server then refuses to connect with credentials of its own.
+    pub must_use_password: bool,
+}
+
+/// An open connection. Statements go over it one at a time.
+pub struct Connection {
+    raw: *mut pg_sys::WalReceiverConn,
+    node: String,
+    server_version: i32,
+}
+
+/// A slot as it was created, with the snapshot that stands for its start.
+#[derive(Debug, Clone)]
+pub struct CreatedSlot {
+    /// Where the slot starts.
+    pub lsn: Lsn,
+    /// Name of the exported snapshot; alive until the connection's next command.
+    pub snapshot: String,
+}
+
+fn functions() -> Result<&'static pg_sys::WalReceiverFunctionsType> {
+    // SAFETY: load_file may be called at any time; it sets WalReceiverFunctions, which then never changes.
+    unsafe {
+        if pg_sys::WalReceiverFunctions.is_null() {
+            pg_sys::load_file(c"libpqwalreceiver".as_ptr(), false);
+        }
+        pg_sys::WalReceiverFunctions
+            .as_ref()
+            .ok_or_else(|| Error::internal("libpqwalreceiver did not load"))
+    }
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::internal("a NUL byte in a string for the source"))
+}
+
+fn owned(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: a NUL-terminated string from the server, copied at once.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().trim_end().to_owned()
+}
+
+/// The parts of libpq's text of an error, `ERROR:  message`, `DETAIL:  ...`, `HINT:  ...`. For display only: nothing is decided by it.
+fn problem_from(sqlstate: i32, text: &str) -> Problem {
+    let mut problem = Problem {
+        // libpq has no SQLSTATE of its own for a connection that broke.
+        sqlstate: if sqlstate == 0 {
+            "08006".to_owned()
+        } else {
+            unpack_sqlstate(sqlstate)
+        },
+        message: String::new(),
+        detail: None,
+        hint: None,
+    };
+    enum Part {
+        Message,
+        Detail,
+        Hint,
+        Other,
+    }
+    let mut part = Part::Message;
+    for (number, line) in text.lines().enumerate() {
+        let line = if let Some(rest) = line.strip_prefix("DETAIL:  ") {
+            part = Part::Detail;
+            rest
+        } else if let Some(rest) = line.strip_prefix("HINT:  ") {
+            part = Part::Hint;
+            rest
+        } else if line.starts_with("CONTEXT:  ") || line.starts_with("LINE ") || line.starts_with("QUERY:  ") {
+            part = Part::Other;
+            line
+        } else if number == 0 {
+            line.split_once(":  ").map_or(line, |(_, rest)| rest)
+        } else {
+            line
+        };
+        let add = |to: &mut String| {
+            if !to.is_empty() {
+                to.push('\n');
+            }
+            to.push_str(line);
+        };
+        match part {
+            Part::Message => add(&mut problem.message),
+            Part::Detail => add(problem.detail.get_or_insert_default()),
+            Part::Hint => add(problem.hint.get_or_insert_default()),
+            Part::Other => {}
+        }
+    }
+    problem
+}
+
+impl Connection {
+    /// A plain connection with the session settings that every value we read depends on.
+    ///
+    /// Errors: [`Error::SourceUnreachable`]; what `must_use_password` forbids is the server's own error.
+    pub fn open(target: &Target, application_name: &str) -> Result<Connection> {
+        Self::connect(target, application_name, false)
+    }
+
+    /// A walsender connection, which can create slots.
+    pub fn open_walsender(target: &Target, application_name: &str) -> Result<Connection> {
+        Self::connect(target, application_name, true)
+    }
+
+    fn connect(target: &Target, application_name: &str, walsender: bool) -> Result<Connection> {
+        let walrcv = functions()?;
+        let (Some(connect), Some(server_version)) = (walrcv.walrcv_connect, walrcv.walrcv_server_version) else {
+            return Err(Error::internal("libpqwalreceiver lacks functions"));
+        };
+        let mut conninfo = target.conninfo.with_link_defaults();
+        // The name is how our own backends on the source are found again; it must be ours.
+        conninfo.set("application_name", application_name);
+        let conninfo = c_string(&conninfo.to_string())?;
+        let name = c_string(application_name)?;
+        let mut reason: *mut c_char = ptr::null_mut();
+        let must_use_password = target.must_use_password;
+        // SAFETY: strings outlive the call. The connection's struct is allocated in the current memory context, so that must
+        // be the one that lives as long as the process: a connection outlives transactions.
+        let raw = unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+            let raw = guarded(|| {
+                connect(
+                    conninfo.as_ptr(),
+                    walsender,
+                    walsender,
+                    must_use_password,
+                    name.as_ptr(),
+                    &mut reason,
+                )
+            });
+            pg_sys::MemoryContextSwitchTo(before);
+            raw
+        };
+        if raw.is_null() {
+            return Err(Error::SourceUnreachable {
+                node: target.node.clone(),
+                target: target.conninfo.describe(),
+                reason: owned(reason),
+            });
+        }
+        let mut connection = Connection {
+            raw,
+            node: target.node.clone(),
+            server_version: 0,
+        };
+        // SAFETY: a live connection.
+        connection.server_version = unsafe { guarded(|| server_version(raw)) };
+        connection.set_session()?;
+        Ok(connection)
+    }
+
+    /// Formats, encoding and limits: values must not depend on how the source or the role is configured, and nothing but we
+    /// may end a long copy.
+    fn set_session(&self) -> Result<()> {
+        let mut settings = format!(
+            "SET client_encoding = '{}'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; \
+             SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET row_security = off; SET search_path = ''; \
+             SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+             SET default_transaction_read_only = off; SET default_transaction_deferrable = off; \
+             SET default_transaction_isolation = 'read committed'; SET synchronize_seqscans = off; \
+             SET idle_session_timeout = 0",
+            super::system::database_encoding()
+        );
+        if self.server_version >= 170_000 {
+            settings.push_str("; SET transaction_timeout = 0");
+        }
+        self.execute(&settings, "could not set up the session")
+    }
+
+    /// The server's version as `server_version_num`.
+    pub fn server_version(&self) -> i32 {
+        self.server_version
+    }
+
+    /// Name of the node at the other end.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    fn exec(&self, sql: &str, context: &str, columns: usize) -> Result<Answer> {
+        let Some(exec) = functions()?.walrcv_exec else {
+            return Err(Error::internal("libpqwalreceiver lacks functions"));
+        };
+        let query = c_string(sql)?;
+        let types = vec![pg_sys::TEXTOID; columns];
+        let (raw, count) = (self.raw, columns as i32);
+        let (query_ptr, types_ptr) = (query.as_ptr(), types.as_ptr());
+        // SAFETY: a live connection; strings and types outlive the call.
+        let answer = Answer(unsafe { guarded(|| exec(raw, query_ptr, count, types_ptr)) });
+        if answer.status() == pg_sys::WalRcvExecStatus::WALRCV_ERROR {
+            // SAFETY: the result is live until `answer` is dropped.
+            let (sqlstate, text) = unsafe { ((*answer.0).sqlstate, owned((*answer.0).err)) };
+            return Err(Error::Source {
+                context: format!("{context} on node \"{}\"", self.node),
+                problem: Box::new(problem_from(sqlstate, &text)),
+            });
+        }
+        Ok(answer)
+    }
+
+    /// Runs statements whose rows, if any, do not matter; several may be separated by semicolons, the last must return none.
+    ///
+    /// `context` says what is being done, for the error.
+    pub fn execute(&self, sql: &str, context: &str) -> Result<()> {
+        self.exec(sql, context, 0).map(drop)
+    }
+
+    /// Runs a query and gives its rows as text. Needs a transaction: the server looks the type up in its catalog.
+    pub fn rows(&self, sql: &str, columns: usize, context: &str) -> Result<Vec<Vec<Option<String>>>> {
+        let answer = self.exec(sql, context, columns)?;
+        if answer.status() != pg_sys::WalRcvExecStatus::WALRCV_OK_TUPLES {
+            return Err(Error::internal(format!("{context}: no rows came back")));
+        }
+        Ok(answer.text_rows(columns))
+    }
+
+    /// Runs a query with one row of one column.
+    pub fn value(&self, sql: &str, context: &str) -> Result<Option<String>> {
+        Ok(self
+            .rows(sql, 1, context)?
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().next())
+            .flatten())
+    }
+
+    /// Runs a query whose one column is JSON, and reads each row into a value.
+    pub fn json<T: DeserializeOwned>(&self, sql: &str, context: &str) -> Result<Vec<T>> {
+        self.rows(sql, 1, context)?
+            .into_iter()
+            .filter_map(|row| row.into_iter().next().flatten())
+            .map(|text| {
+                serde_json::from_str(&text)
+                    .map_err(|error| Error::internal(format!("{context}: unexpected answer: {error}")))
+            })
+            .collect()
+    }
+
+    /// Starts a `COPY ... TO STDOUT`; the data is then read by [`super::copy_in`].
+    pub fn start_copy(&self, sql: &str, context: &str) -> Result<()> {
+        let answer = self.exec(sql, context, 0)?;
+        if answer.status() != pg_sys::WalRcvExecStatus::WALRCV_OK_COPY_OUT {
+            return Err(Error::internal(format!("{context}: the source did not start a copy")));
+        }
+        Ok(())
+    }
+
+    /// Creates a logical slot for pgoutput with an exported snapshot. Waits for every transaction that is running on the
+    /// source, so it may take as long as the longest of them. Only on a walsender connection.
+    pub fn create_slot(&self, name: &str, temporary: bool) -> Result<CreatedSlot> {
+        let Some(create) = functions()?.walrcv_create_slot else {
+            return Err(Error::internal("libpqwalreceiver lacks functions"));
+        };
+        let slot = c_string(name)?;
+        let mut lsn: pg_sys::XLogRecPtr = 0;
+        let (raw, slot_ptr, export) = (self.raw, slot.as_ptr(), pg_sys::CRSSnapshotAction::CRS_EXPORT_SNAPSHOT);
+        // SAFETY: a live walsender connection; the name outlives the call.
+        let snapshot = unsafe { guarded(|| create(raw, slot_ptr, temporary, false, false, export, &mut lsn)) };
+        Ok(CreatedSlot {
+            lsn: Lsn(lsn),
+            snapshot: owned(snapshot),
+        })
+    }
+
+    pub(super) fn raw(&self) -> *mut pg_sys::WalReceiverConn {
+        self.raw
+    }
+}
+
+/// The function that reads the next message of a COPY.
+pub(super) fn receive_function() -> Result<
+    unsafe extern "C-unwind" fn(
+        *mut pg_sys::WalReceiverConn,
+        *mut *mut c_char,
+        *mut pg_sys::pgsocket,
+    ) -> std::ffi::c_int,
+> {
+    functions()?
+        .walrcv_receive
+        .ok_or_else(|| Error::internal("libpqwalreceiver lacks functions"))
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Ok(walrcv) = functions() {
+            if let Some(disconnect) = walrcv.walrcv_disconnect {
+                // SAFETY: the connection is ours and used no more. PQfinish and pfree raise no error, so no guard is needed,
+                // and none may be set up while unwinding.
+                unsafe { disconnect(self.raw) };
+            }
+        }
+    }
+}
+
+/// A result of `walrcv_exec`, cleared when dropped.
+struct Answer(*mut pg_sys::WalRcvExecResult);
+
+impl Answer {
+    fn status(&self) -> pg_sys::WalRcvExecStatus::Type {
+        // SAFETY: live until dropped.
+        unsafe { (*self.0).status }
+    }
+
+    fn text_rows(&self, columns: usize) -> Vec<Vec<Option<String>>> {
+        let mut rows = Vec::new();
+        // SAFETY: the tuplestore and its descriptor belong to this result; every datum is copied before the slot moves on.
+        unsafe {
+            let slot = pg_sys::MakeSingleTupleTableSlot((*self.0).tupledesc, &raw const pg_sys::TTSOpsMinimalTuple);
+            while pg_sys::tuplestore_gettupleslot((*self.0).tuplestore, true, false, slot) {
+                pg_sys::slot_getsomeattrs_int(slot, columns as i32);
+                let row = (0..columns)
+                    .map(|column| {
+                        if *(*slot).tts_isnull.add(column) {
+                            None
+                        } else {
+                            let datum = *(*slot).tts_values.add(column);
+                            let text = pg_sys::text_to_cstring(datum.cast_mut_ptr());
+                            let value = owned_exactly(text);
+                            pg_sys::pfree(text.cast());
+                            Some(value)
+                        }
+                    })
+                    .collect();
+                rows.push(row);
+                pg_sys::ExecClearTuple(slot);
+            }
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+        }
+        rows
+    }
+}
+
+fn owned_exactly(text: *const c_char) -> String {
+    // SAFETY: a NUL-terminated string from the server, copied at once.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // As walrcv_clear_result, a macro-like inline of the server's.
+        // SAFETY: the result is ours and used no more; none of these raise errors on a live result.
+        unsafe {
+            let result = &mut *self.0;
+            if !result.err.is_null() && result.status == pg_sys::WalRcvExecStatus::WALRCV_ERROR {
+                // err may point to a constant ("empty query"); left to the memory context.
+                result.err = ptr::null_mut();
+            }
+            if !result.tuplestore.is_null() {
+                pg_sys::tuplestore_end(result.tuplestore);
+                result.tuplestore = ptr::null_mut();
+            }
+            pg_sys::pfree(self.0.cast());
+        }
+    }
+}

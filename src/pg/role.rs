@@ -1,0 +1,165 @@
+//! Roles: who asks, who owns what, and becoming the extension's owner for its own statements.
+
+use super::compat::guarded;
+use pgrx::pg_sys;
+use std::ffi::{c_int, CStr, CString};
+
+/// The current role, which all checks are made against.
+pub fn current() -> u32 {
+    // SAFETY: reads a backend variable.
+    u32::from(unsafe { pg_sys::GetUserId() })
+}
+
+/// Whether a role is a superuser now.
+pub fn is_superuser(role: u32) -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe { pg_sys::superuser_arg(pg_sys::Oid::from(role)) }
+}
+
+/// Name of a role; its number when it is gone.
+pub fn name_of(role: u32) -> String {
+    // SAFETY: a catalog look-up inside a transaction; the string is copied.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true);
+        if name.is_null() {
+            role.to_string()
+        } else {
+            CStr::from_ptr(name).to_string_lossy().into_owned()
+        }
+    }
+}
+
+/// Whether `role` has the rights of `of`: it is it, is a member of it that inherits, or is a superuser.
+pub fn has_rights_of(role: u32, of: u32) -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::Oid::from(role), pg_sys::Oid::from(of)) }
+}
+
+/// Whether the current role owns a table, as what bypasses the checks of SQL must ask first.
+pub fn owns_table(relid: u32) -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe {
+        pg_sys::object_ownercheck(
+            pg_sys::RelationRelationId,
+            pg_sys::Oid::from(relid),
+            pg_sys::GetUserId(),
+        )
+    }
+}
+
+/// OID of the extension's table of that name, when the extension is there.
+fn own_relation(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: catalog look-ups inside a transaction.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"steep_repl".as_ptr(), true);
+        if schema == pg_sys::InvalidOid {
+            return None;
+        }
+        let relid = pg_sys::get_relname_relid(name.as_ptr(), schema);
+        (relid != pg_sys::InvalidOid).then_some(relid)
+    }
+}
+
+/// Whether the extension exists in this database.
+pub fn extension_exists() -> bool {
+    own_relation(c"operations").is_some()
+}
+
+/// Owner of the extension's tables.
+fn extension_owner() -> Option<pg_sys::Oid> {
+    let relid = own_relation(c"operations")?;
+    // SAFETY: a syscache look-up whose tuple is released after the owner was read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as c_int, pg_sys::Datum::from(relid));
+        if tuple.is_null() {
+            return None;
+        }
+        let class = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple);
+        let owner = (*class).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
+/// Runs a piece of work as the extension's owner, in a security-restricted operation with a pinned search_path: the caller's
+/// schemas and operators must not get between us and our tables.
+///
+/// None when the extension is not there. When the work fails by a PostgreSQL error, the abort that follows puts the role back.
+pub fn as_extension_owner<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let owner = extension_owner()?;
+    struct Restore {
+        role: pg_sys::Oid,
+        context: c_int,
+        nest: c_int,
+    }
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                // The transaction's or subtransaction's abort restores both.
+                return;
+            }
+            // SAFETY: what `as_extension_owner` saved.
+            unsafe {
+                pg_sys::AtEOXact_GUC(false, self.nest);
+                pg_sys::SetUserIdAndSecContext(self.role, self.context);
+            }
+        }
+    }
+    let mut role = pg_sys::InvalidOid;
+    let mut context: c_int = 0;
+    // SAFETY: saved, switched, and restored by `Restore`.
+    let restore = unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
+        pg_sys::SetUserIdAndSecContext(
+            owner,
+            context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int | pg_sys::SECURITY_RESTRICTED_OPERATION as c_int,
+        );
+        let nest = pg_sys::NewGUCNestLevel();
+        pg_sys::RestrictSearchPath();
+        Restore { role, context, nest }
+    };
+    let value = work();
+    drop(restore);
+    Some(value)
+}
+
+/// Runs a piece of work as the current role with an empty search_path, so that names in it mean what they say.
+pub fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(c_int);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                // SAFETY: the level opened below.
+                unsafe { pg_sys::AtEOXact_GUC(false, self.0) };
+            }
+        }
+    }
+    // SAFETY: a GUC nest level, closed by `Restore` or by the abort.
+    let restore = unsafe {
+        let nest = pg_sys::NewGUCNestLevel();
+        pg_sys::RestrictSearchPath();
+        Restore(nest)
+    };
+    let value = work();
+    drop(restore);
+    value
+}
+
+/// Fixes a setting of this session against the role's and the database's configuration, as autovacuum's workers do.
+pub fn override_setting(name: &str, value: &str) {
+    let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else {
+        return;
+    };
+    let (name_ptr, value_ptr) = (name.as_ptr(), value.as_ptr());
+    // SAFETY: both strings outlive the call, which copies them.
+    unsafe {
+        guarded(|| {
+            pg_sys::SetConfigOption(
+                name_ptr,
+                value_ptr,
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        });
+    }
+}

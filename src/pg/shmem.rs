@@ -1,0 +1,256 @@
+//! The small table in shared memory that the launcher, the backends and the coordinators meet at.
+//!
+//! Durable truth is in `steep_repl.operations` of each database; this table only says which of those rows want a coordinator
+//! now. It is lost with the server and filled again by the scanners at its start.
+
+use super::{role, system};
+use crate::error::{Error, Result};
+use pgrx::prelude::*;
+use pgrx::{pg_shmem_init, pg_sys, register_xact_callback, PGRXSharedMemory, PgLwLock, PgXactCallbackEvent};
+use std::cell::Cell;
+
+/// Operations of one cluster that may run at once.
+pub const MOST_OPERATIONS: usize = 64;
+
+/// Where an entry stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Slot {
+    /// Not in use.
+    #[default]
+    Free,
+    /// Held for a transaction that has not committed yet.
+    Reserved,
+    /// Its operation wants a coordinator.
+    Wanted,
+}
+
+/// One operation that wants a coordinator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entry {
+    /// In use, and how.
+    pub slot: Slot,
+    /// The backend that reserved it.
+    pub reserved_by: i32,
+    /// Database of the operation.
+    pub database: u32,
+    /// Role that asked for it.
+    pub role: u32,
+    /// The operation.
+    pub operation: i64,
+    /// Pid of its coordinator, 0 when there is none.
+    pub coordinator: i32,
+    /// When the launcher last asked for one, in microseconds; 0 when it has ended since.
+    pub started_at: i64,
+    /// Its coordinator ended while it is still wanted, and the launcher has not taken note yet.
+    pub ended_early: bool,
+    /// Coordinators that ended without finishing, since the last that made progress.
+    pub failures: u32,
+    /// Not to be started before, in microseconds.
+    pub not_before: i64,
+}
+
+/// The table.
+#[derive(Clone, Copy)]
+pub struct Registry {
+    launcher: i32,
+    entries: [Entry; MOST_OPERATIONS],
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry {
+            launcher: 0,
+            entries: [Entry::default(); MOST_OPERATIONS],
+        }
+    }
+}
+
+// SAFETY: plain integers, no pointers.
+unsafe impl PGRXSharedMemory for Registry {}
+
+// SAFETY: the name is ours alone.
+static REGISTRY: PgLwLock<Registry> = unsafe { PgLwLock::new(c"steep_repl_registry") };
+
+thread_local! {
+    static ATTACHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Asks for the shared memory; at preload only.
+pub fn request() {
+    pg_shmem_init!(REGISTRY);
+    ATTACHED.with(|attached| attached.set(true));
+}
+
+/// 55000 when the server was not started with the extension preloaded.
+pub fn require() -> Result<()> {
+    if ATTACHED.with(Cell::get) {
+        Ok(())
+    } else {
+        Err(Error::NotPreloaded)
+    }
+}
+
+/// Says that this process is the launcher.
+pub fn announce_launcher() {
+    REGISTRY.exclusive().launcher = system::my_pid();
+}
+
+/// Wakes the launcher.
+pub fn wake_launcher() {
+    let launcher = REGISTRY.share().launcher;
+    system::wake(launcher);
+}
+
+/// All entries that are in use.
+pub fn entries() -> Vec<Entry> {
+    REGISTRY
+        .share()
+        .entries
+        .iter()
+        .filter(|entry| entry.slot != Slot::Free)
+        .copied()
+        .collect()
+}
+
+fn change<T>(operation: i64, database: u32, how: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+    let mut registry = REGISTRY.exclusive();
+    registry
+        .entries
+        .iter_mut()
+        .find(|entry| entry.slot != Slot::Free && entry.operation == operation && entry.database == database)
+        .map(how)
+}
+
+/// Puts an operation into the table, or wakes what is there of it. False when the table is full.
+pub fn want(database: u32, role: u32, operation: i64) -> bool {
+    let mut registry = REGISTRY.exclusive();
+    let found = registry
+        .entries
+        .iter()
+        .position(|entry| entry.slot != Slot::Free && entry.operation == operation && entry.database == database);
+    let place = found.or_else(|| registry.entries.iter().position(|entry| entry.slot == Slot::Free));
+    let Some(place) = place else { return false };
+    let entry = &mut registry.entries[place];
+    if found.is_none() {
+        *entry = Entry {
+            database,
+            role,
+            operation,
+            ..Entry::default()
+        };
+    }
+    entry.slot = Slot::Wanted;
+    entry.not_before = 0;
+    true
+}
+
+/// Makes sure that there will be room for the operation of this transaction and registers it when the transaction commits.
+/// 53000 when the table is full.
+pub fn want_at_commit(operation: i64) -> Result<()> {
+    require()?;
+    let (database, role, me) = (system::database_oid(), role::current(), system::my_pid());
+    {
+        let mut registry = REGISTRY.exclusive();
+        let place = registry.entries.iter().position(|entry| entry.slot == Slot::Free);
+        let Some(place) = place else {
+            return Err(Error::TooManyOperations { most: MOST_OPERATIONS });
+        };
+        registry.entries[place] = Entry {
+            slot: Slot::Reserved,
+            reserved_by: me,
+            database,
+            role,
+            operation,
+            ..Entry::default()
+        };
+    }
+    register_xact_callback(PgXactCallbackEvent::Commit, move || {
+        want(database, role, operation);
+        wake_launcher();
+    });
+    register_xact_callback(PgXactCallbackEvent::Abort, move || forget(database, operation));
+    Ok(())
+}
+
+/// Wakes the coordinator of an operation, or has one started, when this transaction commits: its row changed.
+pub fn wake_at_commit(operation: i64, role: u32) -> Result<()> {
+    require()?;
+    let database = system::database_oid();
+    register_xact_callback(PgXactCallbackEvent::Commit, move || {
+        want(database, role, operation);
+        wake_launcher();
+        wake_coordinator(database, operation);
+    });
+    Ok(())
+}
+
+/// Takes an operation out of the table: it wants no coordinator any more.
+pub fn forget(database: u32, operation: i64) {
+    change(operation, database, |entry| *entry = Entry::default());
+}
+
+/// Wakes the coordinator of an operation, if there is one.
+pub fn wake_coordinator(database: u32, operation: i64) {
+    let pid = change(operation, database, |entry| entry.coordinator);
+    system::wake(pid.unwrap_or(0));
+}
+
+/// Pid of the coordinator of an operation, if there is one.
+pub fn coordinator_of(database: u32, operation: i64) -> Option<i32> {
+    change(operation, database, |entry| entry.coordinator).filter(|pid| *pid > 0)
+}
+
+/// Notes that the launcher asked for a coordinator.
+pub fn note_started(database: u32, operation: i64) {
+    change(operation, database, |entry| entry.started_at = system::now_micros());
+}
+
+/// Notes that no coordinator could be had, or that one ended early: the next is tried after a pause.
+pub fn back_off(database: u32, operation: i64, pause_micros: i64) {
+    change(operation, database, |entry| {
+        entry.started_at = 0;
+        entry.ended_early = false;
+        entry.failures += 1;
+        entry.not_before = system::now_micros() + pause_micros;
+    });
+}
+
+/// Takes an operation over as its coordinator. False when another process has it, or when it is not wanted any more. However
+/// this process ends, it is taken off again, and the launcher is told.
+pub fn become_coordinator(operation: i64) -> bool {
+    let me = system::my_pid();
+    let database = system::database_oid();
+    let taken = change(operation, database, |entry| {
+        if entry.coordinator != 0 && entry.coordinator != me {
+            return false;
+        }
+        entry.coordinator = me;
+        true
+    })
+    .unwrap_or(false);
+    if taken {
+        // SAFETY: a callback that only touches shared memory, run once when the process exits in whatever way.
+        unsafe { pg_sys::before_shmem_exit(Some(leave_at_exit), pg_sys::Datum::from(0usize)) };
+    }
+    taken
+}
+
+/// Notes that the coordinator gets on, so that its next end is treated as a first one.
+pub fn note_progress(operation: i64) {
+    change(operation, system::database_oid(), |entry| entry.failures = 0);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn leave_at_exit(_code: std::ffi::c_int, _arg: pg_sys::Datum) {
+    let me = system::my_pid();
+    let launcher = {
+        let mut registry = REGISTRY.exclusive();
+        for entry in registry.entries.iter_mut().filter(|entry| entry.coordinator == me) {
+            entry.coordinator = 0;
+            entry.started_at = 0;
+            entry.ended_early = true;
+        }
+        registry.launcher
+    };
+    system::wake(launcher);
+}

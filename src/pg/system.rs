@@ -1,0 +1,133 @@
+//! What the server is: its identity, this database, clocks, random numbers, processes.
+
+use pgrx::pg_sys;
+use std::ffi::{c_int, CStr};
+
+/// System identifier of this cluster.
+pub fn system_identifier() -> u64 {
+    // SAFETY: reads the control file's copy in shared memory.
+    unsafe { pg_sys::GetSystemIdentifier() }
+}
+
+/// OID of this database.
+pub fn database_oid() -> u32 {
+    // SAFETY: reads a backend variable.
+    u32::from(unsafe { pg_sys::MyDatabaseId })
+}
+
+/// Encoding of this database, by the name that `client_encoding` takes.
+pub fn database_encoding() -> String {
+    // SAFETY: a static string of the server's.
+    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Process id of this backend.
+pub fn my_pid() -> i32 {
+    // SAFETY: reads a backend variable.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// A random number that nobody can guess.
+pub fn random_u64() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer is as long as said.
+    let strong = unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
+    if !strong {
+        // The server itself refuses to start without a source of random numbers; the clock keeps names apart at least.
+        return now_micros() as u64 ^ ((my_pid() as u64) << 48);
+    }
+    u64::from_ne_bytes(bytes)
+}
+
+/// Microseconds since 2000-01-01 UTC.
+pub fn now_micros() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// Seconds on the clock, for differences.
+pub fn now_secs() -> f64 {
+    now_micros() as f64 / 1e6
+}
+
+/// Schema-qualified name of a relation, for messages; its number when it is gone.
+pub fn relation_name(relid: u32) -> String {
+    let oid = pg_sys::Oid::from(relid);
+    // SAFETY: catalog look-ups inside a transaction; strings are copied.
+    unsafe {
+        let name = pg_sys::get_rel_name(oid);
+        if name.is_null() {
+            return relid.to_string();
+        }
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(oid));
+        let quoted = pg_sys::quote_qualified_identifier(schema, name);
+        CStr::from_ptr(quoted).to_string_lossy().into_owned()
+    }
+}
+
+/// Waits for the process's latch, at most so many milliseconds; -1 means for ever. Answers to interrupts, and leaves with the
+/// postmaster.
+pub fn wait_latch(timeout_ms: i64) {
+    let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH;
+    if timeout_ms >= 0 {
+        events |= pg_sys::WL_TIMEOUT;
+    }
+    // SAFETY: waits on the process's own latch.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, timeout_ms, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
+
+/// Wakes a process of this cluster that waits on its latch. Nothing happens when it is gone.
+pub fn wake(pid: i32) {
+    if pid > 0 {
+        // SAFETY: SIGUSR1 is the server's own wake-up signal, which every one of its processes handles.
+        unsafe { libc_kill(pid, pg_sys::SIGUSR1 as c_int) };
+    }
+}
+
+extern "C" {
+    #[link_name = "kill"]
+    fn libc_kill(pid: i32, signal: c_int) -> c_int;
+}
+
+/// Asks a worker of ours to end.
+pub fn terminate(pid: i32) {
+    if pid > 0 {
+        // SAFETY: SIGTERM to a process whose pid our own table or catalog names.
+        unsafe { libc_kill(pid, pg_sys::SIGTERM as c_int) };
+    }
+}
+
+/// Whether this process is a background worker of ours that was asked to read its configuration again; reads it then.
+pub fn reload_configuration_if_asked() {
+    // SAFETY: as every background process does in its loop.
+    unsafe {
+        if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
+            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}
+
+/// Whether the current transaction has an id, so has written.
+pub fn transaction_has_id() -> bool {
+    // SAFETY: reads backend state.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
+/// Whether the server was started with the extension preloaded, so that its launcher and its shared memory are there.
+pub fn is_preloading() -> bool {
+    // SAFETY: reads a backend variable.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// Whether pg_upgrade runs this server.
+pub fn is_binary_upgrade() -> bool {
+    // SAFETY: reads a backend variable.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}

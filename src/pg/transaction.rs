@@ -1,0 +1,63 @@
+//! The one transaction runner of the workers.
+//!
+//! Commits when the closure returns `Ok`; aborts when it returns `Err`, when PostgreSQL raises an error and when Rust panics,
+//! and gives all three back as an [`Error`]. pgrx's own runner does not abort on error, and the transaction after it dies.
+
+use super::raise;
+use crate::error::{Error, Result};
+use pgrx::pg_sys;
+use pgrx::pg_sys::PgTryBuilder;
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` in a transaction of its own, with an active snapshot.
+pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    attempt(true, work)
+}
+
+/// As [`run`], but without a snapshot: for remote queries that may wait, and for what sets up snapshots of its own.
+pub fn run_without_snapshot<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    attempt(false, work)
+}
+
+fn attempt<T>(with_snapshot: bool, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if RUNNING.with(Cell::get) {
+        return Err(Error::internal("transaction inside a transaction"));
+    }
+    RUNNING.with(|running| running.set(true));
+    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: a worker outside of a transaction, which `RUNNING` vouches for.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            if with_snapshot {
+                pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            }
+        }
+        let value = work()?;
+        // SAFETY: the transaction begun above; nothing of it is referenced by `value`, which is owned.
+        unsafe {
+            if pg_sys::ActiveSnapshotSet() {
+                pg_sys::PopActiveSnapshot();
+            }
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(value)
+    }))
+    .catch_others(|caught| Err(raise::error_of(&caught)))
+    .catch_rust_panic(|caught| Err(raise::error_of(&caught)))
+    .execute();
+    if outcome.is_err() {
+        // SAFETY: aborting is allowed in every state of the transaction machinery; what it holds is given up.
+        unsafe {
+            pg_sys::AbortOutOfAnyTransaction();
+            pg_sys::FlushErrorState();
+        }
+    }
+    RUNNING.with(|running| running.set(false));
+    outcome
+}

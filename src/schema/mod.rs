@@ -1,0 +1,78 @@
+//! The tables of both sides: which are to be copied, whether they match, whether they changed.
+//!
+//! The comparing is pure and lives in `steep_repl_core`; here it is fed with what one catalog query says on either node.
+
+mod plan;
+
+pub use plan::{make, Plan, Request};
+
+use crate::catalog::operations::PlannedTable;
+use crate::catalog::user;
+use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
+use steep_repl_core::inventory::Table;
+use steep_repl_core::schema_match::match_columns;
+
+/// The tables of the source, with sizes where they are wanted.
+pub fn source_inventory(connection: &Connection, with_sizes: bool) -> Result<Vec<Table>> {
+    connection.json(&user::inventory_query(with_sizes), "could not read the tables")
+}
+
+/// Compares the planned tables once more with what both sides are now; each difference in words.
+pub fn changed_since(connection: &Connection, planned: &[PlannedTable]) -> Result<Vec<String>> {
+    let source = index(source_inventory(connection, false)?);
+    let target = index(user::inventory()?);
+    let mut differences = Vec::new();
+    for table in planned {
+        let key = (table.table_schema.clone(), table.table_name.clone());
+        match source.get(&key) {
+            None => differences.push(format!(
+                "table {} is not on the source any more",
+                steep_repl_core::ident::qualified(&key.0, &key.1)
+            )),
+            Some(there) => differences.extend(
+                match_columns(there, target.get(&key))
+                    .iter()
+                    .filter(|difference| difference.is_blocking())
+                    .map(ToString::to_string)
+                    .chain(appeared(there, table)),
+            ),
+        }
+    }
+    Ok(differences)
+}
+
+/// Columns that the source has now and the plan did not copy: rows copied before are without them.
+fn appeared<'a>(there: &'a Table, planned: &'a PlannedTable) -> impl Iterator<Item = String> + 'a {
+    there
+        .copied_columns()
+        .filter(|column| !planned.columns.contains(&column.name))
+        .map(|column| {
+            format!(
+                "column {} of table {} was added on the source",
+                column.name,
+                there.qualified_display()
+            )
+        })
+}
+
+fn index(tables: Vec<Table>) -> std::collections::HashMap<(String, String), Table> {
+    tables
+        .into_iter()
+        .map(|table| ((table.schema.clone(), table.name.clone()), table))
+        .collect()
+}
+
+/// OIDs that the planned tables have on the source now, in their order.
+pub fn oids_now(connection: &Connection, planned: &[PlannedTable]) -> Result<Vec<u32>> {
+    let source = index(source_inventory(connection, false)?);
+    planned
+        .iter()
+        .map(|table| {
+            source
+                .get(&(table.table_schema.clone(), table.table_name.clone()))
+                .map(|table| table.oid)
+                .ok_or_else(|| Error::internal(format!("table {} is gone", table.table_name)))
+        })
+        .collect()
+}

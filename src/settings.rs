@@ -1,0 +1,138 @@
+//! The settings `steep_repl.*`. Functions that start an operation resolve them in their session and store the result with the
+//! operation; workers read the operation, not the settings.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::CString;
+
+static PARALLEL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(256 * 1024);
+static MAX_RETRIES: GucSetting<i32> = GucSetting::<i32>::new(3);
+static SOURCE_LOST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static INIT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static CATCHUP_LAG: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
+static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
+static SCHEMA_SYNC_MODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"strict"));
+
+/// The most copy workers an operation may ask for.
+pub const MOST_WORKERS: i32 = 64;
+
+/// Defines the settings; once, when the library is loaded.
+pub fn define() {
+    let integer = |name, short, long, setting, min, max, flags| {
+        GucRegistry::define_int_guc(name, short, long, setting, min, max, GucContext::Userset, flags);
+    };
+    integer(
+        c"steep_repl.parallel_workers",
+        c"Copy workers of an operation that is started from this session.",
+        c"Each takes one of max_worker_processes here and one connection on the source.",
+        &PARALLEL_WORKERS,
+        1,
+        MOST_WORKERS,
+        GucFlags::default(),
+    );
+    integer(
+        c"steep_repl.chunk_size",
+        c"Tables larger than this are copied in ranges of about this size.",
+        c"Ranges of one table are copied side by side.",
+        &CHUNK_SIZE,
+        64,
+        i32::MAX,
+        GucFlags::UNIT_KB,
+    );
+    integer(
+        c"steep_repl.max_retries",
+        c"Failed attempts that a task may have before the operation fails.",
+        c"Attempts that failed because the source was away do not count.",
+        &MAX_RETRIES,
+        0,
+        1000,
+        GucFlags::default(),
+    );
+    integer(
+        c"steep_repl.source_lost_timeout",
+        c"How long an operation keeps trying while the source is away.",
+        c"After that it is FAILED and can be resumed.",
+        &SOURCE_LOST_TIMEOUT,
+        0,
+        i32::MAX / 1000,
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"steep_repl.init_timeout",
+        c"How long an initialization may take; 0 is for ever.",
+        c"After that it is FAILED and can be resumed.",
+        &INIT_TIMEOUT,
+        0,
+        i32::MAX / 1000,
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"steep_repl.catchup_lag",
+        c"Lag at which a node that catches up counts as synchronized.",
+        c"In bytes of the source's WAL.",
+        &CATCHUP_LAG,
+        0,
+        i32::MAX,
+        GucFlags::UNIT_KB,
+    );
+    integer(
+        c"steep_repl.event_retention",
+        c"How long events are kept.",
+        c"Older ones are deleted when an operation ends.",
+        &EVENT_RETENTION,
+        1,
+        i32::MAX / 60000,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_string_guc(
+        c"steep_repl.schema_sync_mode",
+        c"What to do when the tables of source and target differ.",
+        c"strict: stop before anything is changed.",
+        &SCHEMA_SYNC_MODE,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+/// Copy workers.
+pub fn parallel_workers() -> i32 {
+    PARALLEL_WORKERS.get()
+}
+
+/// Bytes.
+pub fn chunk_size() -> i64 {
+    i64::from(CHUNK_SIZE.get()) * 1024
+}
+
+/// Attempts.
+pub fn max_retries() -> u32 {
+    MAX_RETRIES.get().unsigned_abs()
+}
+
+/// Seconds.
+pub fn source_lost_timeout() -> f64 {
+    f64::from(SOURCE_LOST_TIMEOUT.get())
+}
+
+/// Seconds; 0 is for ever.
+pub fn init_timeout() -> f64 {
+    f64::from(INIT_TIMEOUT.get())
+}
+
+/// Bytes.
+pub fn catchup_lag() -> i64 {
+    i64::from(CATCHUP_LAG.get()) * 1024
+}
+
+/// Seconds.
+pub fn event_retention() -> f64 {
+    f64::from(EVENT_RETENTION.get()) * 60.0
+}
+
+/// strict, auto or manual.
+pub fn schema_sync_mode() -> String {
+    SCHEMA_SYNC_MODE
+        .get()
+        .and_then(|mode| mode.into_string().ok())
+        .unwrap_or_else(|| "strict".to_owned())
+}

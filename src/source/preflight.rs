@@ -1,0 +1,151 @@
+//! What must hold on the source before anything is made: asked once, by the function that starts an operation.
+
+use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
+use serde::Deserialize;
+
+/// What the source says of itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Source {
+    /// server_version_num.
+    pub version_num: i64,
+    /// server_version.
+    pub version: String,
+    /// wal_level.
+    pub wal_level: String,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
+    /// max_replication_slots.
+    pub slots: i64,
+    /// Of them in use.
+    pub slots_used: i64,
+    /// max_wal_senders.
+    pub walsenders: i64,
+    /// Of them in use.
+    pub walsenders_used: i64,
+    /// The role that connected.
+    pub role: String,
+    /// Whether it is a superuser or has REPLICATION.
+    pub may_replicate: bool,
+    /// Whether it may create publications in the database.
+    pub may_create: bool,
+    /// The database that was connected to.
+    pub database: String,
+    /// OID of that database.
+    pub database_oid: u32,
+    /// Its cluster.
+    pub system_identifier: String,
+}
+
+/// Asks the source what it is. The transaction of the caller is needed for the catalog look-ups of the client side.
+pub fn ask(connection: &Connection) -> Result<Source> {
+    connection
+        .json(
+            include_str!("../../sql/queries/source_preflight.sql"),
+            "could not read the configuration",
+        )?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("the source said nothing about itself"))
+}
+
+/// Refuses a source that cannot serve a logical slot now.
+pub fn check(node: &str, source: &Source, makes_publication: bool) -> Result<()> {
+    if source.version_num < 140_000 {
+        return Err(Error::SourceVersion {
+            node: node.to_owned(),
+            version: source.version.clone(),
+        });
+    }
+    if source.in_recovery {
+        return Err(Error::SourceSetting {
+            node: node.to_owned(),
+            setting: "pg_is_in_recovery()",
+            value: "true".to_owned(),
+            hint: "Publications can be made on a primary only: name the primary as the source.".to_owned(),
+        });
+    }
+    if source.wal_level != "logical" {
+        return Err(Error::SourceSetting {
+            node: node.to_owned(),
+            setting: "wal_level",
+            value: source.wal_level.clone(),
+            hint: "Set wal_level = logical on the source and restart it.".to_owned(),
+        });
+    }
+    if !source.may_replicate {
+        return Err(Error::Rights {
+            role: source.role.clone(),
+            lacks: "may not create replication slots".to_owned(),
+            node: node.to_owned(),
+            hint: format!("On the source: ALTER ROLE {} REPLICATION;", source.role),
+        });
+    }
+    if makes_publication && !source.may_create {
+        return Err(Error::Rights {
+            role: source.role.clone(),
+            lacks: format!("may not create a publication in database \"{}\"", source.database),
+            node: node.to_owned(),
+            hint: format!(
+                "On the source: GRANT CREATE ON DATABASE {} TO {}; or have one made and use publication => 'name'.",
+                source.database, source.role
+            ),
+        });
+    }
+    let exhausted = |what, setting, limit| Error::SourceExhausted {
+        node: node.to_owned(),
+        what,
+        limit,
+        setting,
+    };
+    if source.slots_used >= source.slots {
+        return Err(exhausted("replication slot", "max_replication_slots", source.slots));
+    }
+    if source.walsenders_used >= source.walsenders {
+        return Err(exhausted("WAL sender", "max_wal_senders", source.walsenders));
+    }
+    Ok(())
+}
+
+/// Tables of the plan that the role cannot read, or cannot publish because it does not own them.
+#[derive(Debug, Deserialize)]
+struct Lacking {
+    unreadable: Vec<String>,
+    not_owned: Vec<String>,
+}
+
+/// Refuses tables that could not be read or published: better now than in the middle.
+pub fn check_tables(
+    connection: &Connection,
+    node: &str,
+    source: &Source,
+    relids: &[u32],
+    makes_publication: bool,
+) -> Result<()> {
+    let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let query = include_str!("../../sql/queries/source_rights.sql").replace(":relids", &list);
+    let lacking: Vec<Lacking> = connection.json(&query, "could not check privileges")?;
+    let Some(lacking) = lacking.into_iter().next() else {
+        return Ok(());
+    };
+    let role = source.role.clone();
+    let node = node.to_owned();
+    if !lacking.unreadable.is_empty() {
+        return Err(Error::Rights {
+            role,
+            lacks: format!("may not read {}", lacking.unreadable.join(", ")),
+            node,
+            hint: "Grant it USAGE on the schemas and SELECT on the tables.".to_owned(),
+        });
+    }
+    if makes_publication && !lacking.not_owned.is_empty() {
+        return Err(Error::Rights {
+            role,
+            lacks: format!("does not own {}, so cannot publish them", lacking.not_owned.join(", ")),
+            node,
+            hint: "Use a role that owns the tables, or have a publication made and use publication => 'name'."
+                .to_owned(),
+        });
+    }
+    Ok(())
+}

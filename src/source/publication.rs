@@ -1,0 +1,189 @@
+//! Publications on the source: making ours, checking the user's, taking ours away.
+//!
+//! A publication must be committed before the slot exists: a slot reads the catalogs as of each change, and for changes before
+//! the publication there is none; PostgreSQL 18 skips them in silence.
+
+use crate::catalog::operations::Published;
+use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
+use serde::Deserialize;
+use steep_repl_core::ident::{qualified, quote_ident, quote_literal};
+
+/// Tables that are added with one command: each is locked until its commit.
+const BATCH: usize = 100;
+
+/// What a publication does, and what is in it.
+#[derive(Debug, Deserialize)]
+struct Existing {
+    inserts: bool,
+    updates: bool,
+    deletes: bool,
+    truncates: bool,
+    via_root: bool,
+    /// Leaves that it publishes, as (schema, name).
+    tables: Vec<(String, String)>,
+    /// Those of them with a row filter or a column list.
+    filtered: Vec<String>,
+}
+
+/// Whether a publication of that name is there.
+pub fn exists(connection: &Connection, name: &str) -> Result<bool> {
+    let query = format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = {})::text",
+        quote_literal(name)
+    );
+    Ok(connection.value(&query, "could not look for a publication")?.as_deref() == Some("true"))
+}
+
+/// Makes a publication with the given tables, or completes one of ours that was begun. Waits at most 5 s for a lock (55P03).
+pub fn make(connection: &Connection, name: &str, entries: &[&Published], insert_only: bool) -> Result<()> {
+    let context = format!("could not make publication \"{name}\"");
+    connection.execute("SET lock_timeout = '5s'", &context)?;
+    let publish = if insert_only {
+        "insert, truncate"
+    } else {
+        "insert, update, delete, truncate"
+    };
+    if !exists(connection, name)? {
+        connection.execute(
+            &format!(
+                "CREATE PUBLICATION {} WITH (publish = '{publish}', publish_via_partition_root = false)",
+                quote_ident(name)
+            ),
+            &context,
+        )?;
+    }
+    let query = format!(
+        "SELECT pg_catalog.to_jsonb(prrelid::bigint)::text FROM pg_catalog.pg_publication_rel r \
+         JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {}",
+        quote_literal(name)
+    );
+    let present: std::collections::HashSet<u32> = connection.json(&query, &context)?.into_iter().collect();
+    let missing: Vec<&&Published> = entries.iter().filter(|entry| !present.contains(&entry.oid)).collect();
+    for batch in missing.chunks(BATCH) {
+        let tables = batch
+            .iter()
+            .map(|entry| {
+                format!(
+                    "{}{}",
+                    if entry.only { "ONLY " } else { "" },
+                    qualified(&entry.schema, &entry.name)
+                )
+            })
+            .collect::<Vec<_>>()
+            .join(", ");
+        connection.execute(
+            &format!("ALTER PUBLICATION {} ADD TABLE {tables}", quote_ident(name)),
+            &context,
+        )?;
+    }
+    connection.execute("SET lock_timeout = 0", &context)
+}
+
+/// Takes a publication of ours away; nothing happens when it is not there.
+pub fn drop(connection: &Connection, name: &str) -> Result<()> {
+    connection.execute(
+        &format!("DROP PUBLICATION IF EXISTS {}", quote_ident(name)),
+        &format!("could not drop publication \"{name}\""),
+    )
+}
+
+/// Refuses a publication of the user's that does not hold the plan, or that holds less of a table than all.
+pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String, String)]) -> Result<()> {
+    let refuse = |reason: String, hint: String| {
+        Err(Error::Publication {
+            node: node.to_owned(),
+            publication: name.to_owned(),
+            reason,
+            hint,
+        })
+    };
+    if !exists(connection, name)? {
+        return refuse(
+            "It does not exist.".to_owned(),
+            format!("On the source: CREATE PUBLICATION {} FOR TABLE ...;", quote_ident(name)),
+        );
+    }
+    let query = include_str!("../../sql/queries/source_publication.sql").replace(":name", &quote_literal(name));
+    let found: Vec<Existing> = connection.json(&query, "could not read a publication")?;
+    let Some(found) = found.into_iter().next() else {
+        return Err(Error::internal("the source said nothing about a publication"));
+    };
+    if !(found.inserts && found.updates && found.deletes && found.truncates) {
+        return refuse(
+            "It does not publish inserts, updates, deletes and truncates.".to_owned(),
+            format!(
+                "On the source: ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');",
+                quote_ident(name)
+            ),
+        );
+    }
+    if found.via_root {
+        return refuse(
+            "It publishes changes of partitions as changes of their root.".to_owned(),
+            format!(
+                "On the source: ALTER PUBLICATION {} SET (publish_via_partition_root = false);",
+                quote_ident(name)
+            ),
+        );
+    }
+    if !found.filtered.is_empty() {
+        return refuse(
+            format!("It has a row filter or a column list on {}.", found.filtered.join(", ")),
+            "Publish the whole tables, or leave these out with tables =>.".to_owned(),
+        );
+    }
+    let published: std::collections::HashSet<&(String, String)> = found.tables.iter().collect();
+    let missing: Vec<String> = leaves
+        .iter()
+        .filter(|leaf| !published.contains(leaf))
+        .map(|(schema, table)| qualified(schema, table))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    refuse(
+        format!("It does not hold {}.", missing.join(", ")),
+        format!(
+            "On the source: ALTER PUBLICATION {} ADD TABLE ...; or name fewer tables.",
+            quote_ident(name)
+        ),
+    )
+}
+
+/// Gives tables without replica identity REPLICA IDENTITY FULL, so that their updates can be replicated.
+pub fn set_identity_full(connection: &Connection, tables: &[(String, String)]) -> Result<()> {
+    let context = "could not set REPLICA IDENTITY FULL";
+    connection.execute("SET lock_timeout = '5s'", context)?;
+    for (schema, name) in tables {
+        connection.execute(
+            &format!("ALTER TABLE ONLY {} REPLICA IDENTITY FULL", qualified(schema, name)),
+            context,
+        )?;
+    }
+    connection.execute("SET lock_timeout = 0", context)
+}
+
+/// Takes a table out of a publication of ours that another one has replaced under its name: published on, its changes would
+/// arrive under a name that is not known here.
+pub fn remove_replaced(connection: &Connection, name: &str, oid: u32) -> Result<()> {
+    let context = format!("could not change publication \"{name}\"");
+    let query = format!(
+        "SELECT pg_catalog.jsonb_build_array(n.nspname, c.relname)::text FROM pg_catalog.pg_publication_rel r \
+         JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid JOIN pg_catalog.pg_class c ON c.oid = r.prrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = {} AND r.prrelid = {oid}",
+        quote_literal(name)
+    );
+    let tables: Vec<(String, String)> = connection.json(&query, &context)?;
+    for (schema, table) in tables {
+        connection.execute(
+            &format!(
+                "ALTER PUBLICATION {} DROP TABLE ONLY {}",
+                quote_ident(name),
+                qualified(&schema, &table)
+            ),
+            &context,
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Where the source is: its WAL, our slot, and what holds the slot's creation up.
+
+use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
+use serde::Deserialize;
+use steep_repl_core::ident::{quote_ident, quote_literal};
+use steep_repl_core::lsn::Lsn;
+
+/// Where WAL ends, and how far the slot is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SlotState {
+    /// The source's insert position.
+    pub now: Lsn,
+    /// What the node has confirmed; none when the slot is gone.
+    pub confirmed: Option<Lsn>,
+    /// reserved, extended, unreserved or lost.
+    pub wal_status: Option<String>,
+    /// When the last transaction committed on the source, against its clock, as far as the walsender knows; in seconds.
+    pub replay_lag_seconds: Option<f64>,
+}
+
+/// Asks for the slot.
+pub fn slot(connection: &Connection, name: &str) -> Result<SlotState> {
+    let query = include_str!("../../sql/queries/source_slot.sql").replace(":name", &quote_literal(name));
+    connection
+        .json(&query, "could not read the replication slot")?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("the source said nothing about its WAL"))
+}
+
+/// The source's current WAL position.
+pub fn current_lsn(connection: &Connection) -> Result<Lsn> {
+    let text = connection.value(
+        "SELECT pg_catalog.pg_current_wal_lsn()::text",
+        "could not read the WAL position",
+    )?;
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| Error::internal("the source has no WAL position"))
+}
+
+/// Writes a logical message, so that an idle source has something for the slot to confirm.
+pub fn nudge(connection: &Connection) -> Result<()> {
+    connection
+        .value(
+            "SELECT pg_catalog.pg_logical_emit_message(false, 'steep_repl', '')::text",
+            "could not write a logical message",
+        )
+        .map(drop)
+}
+
+/// A transaction that a slot's creation waits for.
+#[derive(Debug, Clone, Deserialize, PartialEq)]
+pub struct Blocker {
+    /// "pid 123" or "prepared transaction 'gid'".
+    pub who: String,
+    /// How old it is, in seconds.
+    pub age_seconds: f64,
+}
+
+/// The oldest transactions that hold a slot's creation up now.
+pub fn blockers(connection: &Connection, slot: &str) -> Result<Vec<Blocker>> {
+    let query = include_str!("../../sql/queries/source_blockers.sql").replace(":name", &quote_literal(slot));
+    connection.json(&query, "could not read the source's transactions")
+}
+
+/// Takes our slot away, with whatever backend of ours still holds it. Nothing happens when it is not there.
+pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
+    let context = format!("could not drop replication slot \"{name}\"");
+    let literal = quote_literal(name);
+    connection.rows(
+        &format!(
+            "SELECT pg_catalog.pg_terminate_backend(active_pid)::text FROM pg_catalog.pg_replication_slots \
+             WHERE slot_name = {literal} AND active_pid IS NOT NULL"
+        ),
+        1,
+        &context,
+    )?;
+    connection
+        .rows(
+            &format!(
+                "SELECT pg_catalog.pg_drop_replication_slot(slot_name)::text FROM pg_catalog.pg_replication_slots \
+                 WHERE slot_name = {literal} AND active_pid IS NULL"
+            ),
+            1,
+            &context,
+        )
+        .map(drop)
+}
+
+/// Statement that begins a transaction under an exported snapshot. 22023 when the snapshot is gone.
+pub fn begin_under(snapshot: &str) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+        quote_literal(snapshot)
+    )
+}
+
+/// Name of a schema-qualified table for a statement, with ONLY.
+pub fn only(schema: &str, name: &str) -> String {
+    format!("ONLY {}.{}", quote_ident(schema), quote_ident(name))
+}

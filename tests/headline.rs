@@ -1,0 +1,170 @@
+//! The main job: initialize a node while its source is being written to.
+
+use std::time::Duration;
+
+use steep_repl_testkit::{check, test_all, wait_until, Pair, Pgbench, SchemaState};
+
+use crate::outcome::assert_progress_is_sane;
+use crate::shop;
+
+const WHOLE: &str = "1TB";
+
+/// One initialization under load, and everything that must hold during and after it.
+fn under_load(label: &str, workers: u32, chunk_size: &str, scale: f64) {
+    let pair = Pair::new(label);
+    shop::fill(&pair.source, scale);
+    pair.prepare();
+    let before = SchemaState::of(&pair.target);
+    let load = shop::load().start(&pair.source);
+    let monitor = pair.monitor();
+    let operation = pair.synchronize_with(
+        &[("chunk_size", chunk_size)],
+        &format!("method => 'parallel', parallel_workers => {workers}"),
+    );
+    // The load goes on for a while after the end: that is when a lost or doubled change would surface.
+    let written = "select xact_commit from pg_stat_database where datname = current_database()";
+    let at_end = pair.source.scalar::<i64>(written);
+    wait_until("the load went on after the end", Duration::from_secs(60), || {
+        (load.has_failed() || pair.source.scalar::<i64>(written) > at_end + 200).then_some(())
+    });
+    let counts = load.stop();
+    assert!(counts.committed > 100, "{counts:?}");
+    let seen = monitor.stop();
+    pair.expect_equal();
+    before.assert_same(&pair.target);
+    assert_progress_is_sane(&seen, operation);
+    let last = pair.progress().and_then(|row| row.overall_percent);
+    assert_eq!(last, Some(100.0));
+    let planned = seen.iter().filter_map(|row| row.workers_planned).max();
+    assert_eq!(planned, Some(i64::from(workers)));
+    let events: Vec<String> = pair.events().into_iter().map(|event| event.event).collect();
+    for expected in [
+        "init.started",
+        "init.state_change",
+        "init.phase_started",
+        "init.table_complete",
+        "init.completed",
+    ] {
+        assert!(
+            events.iter().any(|event| event == expected),
+            "no event {expected} in {events:?}"
+        );
+    }
+    assert_eq!(
+        events.iter().filter(|event| *event == "init.completed").count(),
+        1,
+        "{events:?}"
+    );
+}
+
+#[test]
+fn one_worker_whole_tables() {
+    under_load("head1", 1, WHOLE, 0.3);
+}
+
+#[test]
+fn four_workers_chunked() {
+    under_load("head4c", 4, "1MB", 0.5);
+}
+
+#[test]
+fn four_workers_whole_tables() {
+    under_load("head4", 4, WHOLE, 0.3);
+}
+
+#[test]
+fn eight_workers_chunked() {
+    under_load("head8c", 8, "1MB", 0.5);
+}
+
+#[test]
+fn the_whole_matrix() {
+    if !test_all() {
+        return;
+    }
+    for workers in [1, 2, 4, 8, 16] {
+        for chunk_size in ["1MB", "8MB", WHOLE] {
+            under_load(&format!("matrix{workers}"), workers, chunk_size, 2.0);
+        }
+    }
+}
+
+#[test]
+fn the_default_arguments_do_the_same() {
+    let pair = Pair::new("defaults");
+    shop::fill(&pair.source, 0.05);
+    pair.prepare();
+    let load = shop::load().start(&pair.source);
+    pair.synchronize("");
+    load.stop();
+    pair.expect_equal();
+    let other = Pair::new("auto");
+    shop::fill(&other.source, 0.02);
+    other.prepare();
+    other.synchronize("method => 'auto'");
+    other.expect_equal();
+}
+
+#[test]
+fn pgbench_goes_on_all_the_time() {
+    let pair = Pair::new("pgbench");
+    Pgbench::fill(&pair.source, if test_all() { 30 } else { 3 });
+    pair.prepare();
+    let pgbench = Pgbench::start(&pair.source, 4, 300);
+    pair.synchronize_with(&[("chunk_size", "4MB")], "method => 'parallel', parallel_workers => 4");
+    pgbench.stop();
+    pair.expect_equal();
+}
+
+/// Loaded pages need no second visit: neither by VACUUM nor by readers who would set hint bits.
+#[test]
+fn loaded_tables_are_all_visible() {
+    for chunk_size in [WHOLE, "1MB"] {
+        let pair = Pair::new("visible");
+        shop::fill(&pair.source, 0.3);
+        pair.target.exec("create extension pg_visibility");
+        pair.prepare();
+        pair.synchronize_with(&[("chunk_size", chunk_size)], "method => 'parallel'");
+        let names = shop::LARGER.map(|name| format!("'{name}'")).join(", ");
+        let pages = pair.target.rows(&format!(
+            "select relname, all_visible, all_frozen, pg_relation_size(c.oid) / 8192
+             from pg_class c, pg_visibility_map_summary(c.oid) s
+             where relname in ({names}) and (all_visible < pg_relation_size(c.oid) / 8192 or all_frozen < all_visible)"
+        ));
+        assert!(
+            pages.is_empty(),
+            "chunk_size {chunk_size}: table | visible | frozen | pages: {pages:?}"
+        );
+        pair.expect_equal();
+    }
+}
+
+#[test]
+fn nothing_is_left_on_the_source_but_slot_and_publication() {
+    let pair = Pair::new("source_rest");
+    shop::fill(&pair.source, 0.05);
+    pair.prepare();
+    pair.synchronize("method => 'parallel'");
+    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(60));
+    let slots = "select count(*) from pg_replication_slots where database = current_database()";
+    assert_eq!(pair.source.scalar::<i64>(slots), 1);
+    // The subscription's own walsender stays; keeper and workers go.
+    let sessions = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name like 'steep\\_repl%' and backend_type <> 'walsender'";
+    wait_until(
+        "keeper and workers have left the source",
+        Duration::from_secs(20),
+        || (pair.source.scalar::<i64>(sessions) == 0).then_some(()),
+    );
+    let workers = "select count(*) from pg_stat_activity where datname = current_database() and backend_type like 'steep\\_repl%'";
+    wait_until(
+        "coordinator and workers have left the target",
+        Duration::from_secs(20),
+        || (pair.target.scalar::<i64>(workers) == 0).then_some(()),
+    );
+    let subscription = pair.target.rows(
+        "select subenabled, subslotname is not null from pg_subscription s join pg_database d on d.oid = s.subdbid
+         where datname = current_database()",
+    );
+    assert_eq!(subscription, ["t | t"]);
+}

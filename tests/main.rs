@@ -1,0 +1,26 @@
+//! Tests of steep_repl over several real servers, in one binary, by topic.
+//!
+//! They are written from the contract (what an operator is promised), not from the code. Every test takes a pair of fresh
+//! databases on clusters that all share, so tests run side by side and each can be run alone. `STEEP_REPL_TEST_ALL=1` turns on
+//! the large variants; `STEEP_REPL_SEED` repeats a run's random choices.
+
+mod columns;
+mod concurrency;
+mod errors;
+mod errors_source;
+mod eta;
+mod foreign_source;
+mod headline;
+mod identity;
+mod outcome;
+mod refusal;
+mod rewrites;
+mod scale;
+mod sequences;
+mod shop;
+mod views;
+mod waiting;
+mod zoo_constraints;
+mod zoo_names;
+mod zoo_tables;
+mod zoo_types;
