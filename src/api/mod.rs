@@ -1,5 +1,8 @@
 //! The SQL functions, by topic: they check arguments, write one row, and return. What they start is done by workers.
 
+// pgrx takes an error report by value; it is made once per failing call.
+#![allow(clippy::result_large_err)]
+
 mod init;
 mod nodes;
 mod sequences;

@@ -73,8 +73,6 @@ pub struct Operation {
     pub start_lsn: Option<Lsn>,
     /// Exported snapshot that the workers import.
     pub snapshot: Option<String>,
-    /// What that snapshot stands for.
-    pub snapshot_lsn: Option<Lsn>,
     /// Source LSN when the subscription was enabled.
     pub enable_lsn: Option<Lsn>,
     /// Share done, 0 to 100.

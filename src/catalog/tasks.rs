@@ -63,8 +63,6 @@ pub struct Task {
     pub single: bool,
     /// The rows were loaded frozen.
     pub frozen: bool,
-    /// Rows of the table so far.
-    pub rows_done: i64,
     /// Size of the table.
     pub bytes_total: i64,
     /// Snapshot to copy under.
@@ -185,8 +183,6 @@ pub struct Unfinished {
     pub table_schema: String,
     /// Name.
     pub table_name: String,
-    /// OID on the source, as last known.
-    pub source_relid: u32,
     /// Some of its rows are here already.
     pub has_rows: bool,
     /// Put aside because it was rewritten on the source.

@@ -156,6 +156,8 @@ impl Coordinator {
             nodes::set_state(&node, NodeState::Synchronized, Some(&source), None)?;
             events::write(&[change, complete])?;
             events::forget_older_than(retention)
-        })
+        })?;
+        self.operation.status = "completed".to_owned();
+        Ok(())
     }
 }

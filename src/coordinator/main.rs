@@ -69,7 +69,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
             Ok(step) => step,
             Err(error) => coordinator.handle(&error)?,
         };
-        if step == Step::Finished {
+        if step == Step::Finished || coordinator.operation.status != "running" {
             break;
         }
         if coordinator.notify().is_err() {
@@ -98,6 +98,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
             return Ok(None);
         }
         operations::take_up(operation.id)?;
+        operations::clear_snapshot(operation.id)?;
         if operation.status == "pending" {
             events::write(&[Event::info(event::INIT_STARTED)
                 .operation_id(operation.id)
@@ -245,6 +246,7 @@ impl Coordinator {
             nodes::set_state(&node, NodeState::Failed, None, Some(&problem))?;
             events::write(&[event, change])
         })?;
+        self.operation.status = "failed".to_owned();
         self.notify_now()
     }
 

@@ -48,7 +48,6 @@ extern "C-unwind" {
     );
     #[cfg(feature = "pg17")]
     fn UpdateSubscriptionRelState(subid: pg_sys::Oid, relid: pg_sys::Oid, state: c_char, lsn: pg_sys::XLogRecPtr);
-    pub(super) fn RemoveSubscriptionRel(subid: pg_sys::Oid, relid: pg_sys::Oid);
 
     /// The server's own SIGTERM handler: it ends a query at its next interrupt check, which a flag of ours would not.
     fn die(signal: c_int);

@@ -194,11 +194,6 @@ impl Connection {
         self.execute(&settings, "could not set up the session")
     }
 
-    /// The server's version as `server_version_num`.
-    pub fn server_version(&self) -> i32 {
-        self.server_version
-    }
-
     /// Name of the node at the other end.
     pub fn node(&self) -> &str {
         &self.node

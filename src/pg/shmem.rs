@@ -29,8 +29,6 @@ pub enum Slot {
 pub struct Entry {
     /// In use, and how.
     pub slot: Slot,
-    /// The backend that reserved it.
-    pub reserved_by: i32,
     /// Database of the operation.
     pub database: u32,
     /// Role that asked for it.
@@ -148,7 +146,7 @@ pub fn want(database: u32, role: u32, operation: i64) -> bool {
 /// 53000 when the table is full.
 pub fn want_at_commit(operation: i64) -> Result<()> {
     require()?;
-    let (database, role, me) = (system::database_oid(), role::current(), system::my_pid());
+    let (database, role) = (system::database_oid(), role::current());
     {
         let mut registry = REGISTRY.exclusive();
         let place = registry.entries.iter().position(|entry| entry.slot == Slot::Free);
@@ -157,7 +155,6 @@ pub fn want_at_commit(operation: i64) -> Result<()> {
         };
         registry.entries[place] = Entry {
             slot: Slot::Reserved,
-            reserved_by: me,
             database,
             role,
             operation,
@@ -169,18 +166,6 @@ pub fn want_at_commit(operation: i64) -> Result<()> {
         wake_launcher();
     });
     register_xact_callback(PgXactCallbackEvent::Abort, move || forget(database, operation));
-    Ok(())
-}
-
-/// Wakes the coordinator of an operation, or has one started, when this transaction commits: its row changed.
-pub fn wake_at_commit(operation: i64, role: u32) -> Result<()> {
-    require()?;
-    let database = system::database_oid();
-    register_xact_callback(PgXactCallbackEvent::Commit, move || {
-        want(database, role, operation);
-        wake_launcher();
-        wake_coordinator(database, operation);
-    });
     Ok(())
 }
 

@@ -107,11 +107,3 @@ pub fn set_table(subscription: u32, relid: u32, state: TableState, lsn: Lsn) {
         );
     }
 }
-
-/// Takes a table out of a subscription, or all of them.
-pub fn remove_tables(subscription: u32, relid: Option<u32>) {
-    let subscription = pg_sys::Oid::from(subscription);
-    let relid = relid.map_or(pg_sys::InvalidOid, pg_sys::Oid::from);
-    // SAFETY: inside a transaction.
-    unsafe { guarded(|| compat::RemoveSubscriptionRel(subscription, relid)) };
-}

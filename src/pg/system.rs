@@ -95,14 +95,6 @@ extern "C" {
     fn libc_kill(pid: i32, signal: c_int) -> c_int;
 }
 
-/// Asks a worker of ours to end.
-pub fn terminate(pid: i32) {
-    if pid > 0 {
-        // SAFETY: SIGTERM to a process whose pid our own table or catalog names.
-        unsafe { libc_kill(pid, pg_sys::SIGTERM as c_int) };
-    }
-}
-
 /// Whether this process is a background worker of ours that was asked to read its configuration again; reads it then.
 pub fn reload_configuration_if_asked() {
     // SAFETY: as every background process does in its loop.
@@ -112,12 +104,6 @@ pub fn reload_configuration_if_asked() {
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
         }
     }
-}
-
-/// Whether the current transaction has an id, so has written.
-pub fn transaction_has_id() -> bool {
-    // SAFETY: reads backend state.
-    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
 }
 
 /// Whether the server was started with the extension preloaded, so that its launcher and its shared memory are there.

@@ -80,14 +80,6 @@ pub fn make(connection: &Connection, name: &str, entries: &[&Published], insert_
     connection.execute("SET lock_timeout = 0", &context)
 }
 
-/// Takes a publication of ours away; nothing happens when it is not there.
-pub fn drop(connection: &Connection, name: &str) -> Result<()> {
-    connection.execute(
-        &format!("DROP PUBLICATION IF EXISTS {}", quote_ident(name)),
-        &format!("could not drop publication \"{name}\""),
-    )
-}
-
 /// Refuses a publication of the user's that does not hold the plan, or that holds less of a table than all.
 pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String, String)]) -> Result<()> {
     let refuse = |reason: String, hint: String| {

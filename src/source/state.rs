@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use serde::Deserialize;
-use steep_repl_core::ident::{quote_ident, quote_literal};
+use steep_repl_core::ident::quote_literal;
 use steep_repl_core::lsn::Lsn;
 
 /// Where WAL ends, and how far the slot is.
@@ -94,9 +94,4 @@ pub fn begin_under(snapshot: &str) -> String {
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
         quote_literal(snapshot)
     )
-}
-
-/// Name of a schema-qualified table for a statement, with ONLY.
-pub fn only(schema: &str, name: &str) -> String {
-    format!("ONLY {}.{}", quote_ident(schema), quote_ident(name))
 }
