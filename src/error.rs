@@ -510,12 +510,7 @@ impl Error {
             Cancelled { .. } => ("57014", None, Some("Start again with steep_repl.init_node(node, source).".to_owned())),
             Internal(_) => ("XX000", None, Some("This is a bug in steep_repl; please report it.".to_owned())),
         };
-        Problem {
-            sqlstate: sqlstate.to_owned(),
-            message: self.to_string(),
-            detail,
-            hint,
-        }
+        Problem { sqlstate: sqlstate.to_owned(), message: self.to_string(), detail, hint }
     }
 
     /// This error as what it means when it answers the import of a snapshot on `node`.

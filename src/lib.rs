@@ -18,26 +18,14 @@ use pgrx::prelude::*;
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/schema/01_nodes.sql", name = "nodes", bootstrap);
-extension_sql_file!(
-    "../sql/schema/02_operations.sql",
-    name = "operations",
-    requires = ["nodes"]
-);
-extension_sql_file!(
-    "../sql/schema/03_events.sql",
-    name = "events",
-    requires = ["operations"]
-);
+extension_sql_file!("../sql/schema/02_operations.sql", name = "operations", requires = ["nodes"]);
+extension_sql_file!("../sql/schema/03_events.sql", name = "events", requires = ["operations"]);
 extension_sql_file!(
     "../sql/schema/10_views.sql",
     name = "views",
     requires = ["events", api::views::live_progress, api::views::redact_conninfo]
 );
-extension_sql_file!(
-    "../sql/schema/90_comments_and_grants.sql",
-    name = "comments_and_grants",
-    finalize
-);
+extension_sql_file!("../sql/schema/90_comments_and_grants.sql", name = "comments_and_grants", finalize);
 
 /// Called by the server when it loads the library: settings always, launcher and shared memory at preload.
 #[allow(non_snake_case)]

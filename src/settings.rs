@@ -131,8 +131,5 @@ pub fn event_retention() -> f64 {
 
 /// strict, auto or manual.
 pub fn schema_sync_mode() -> String {
-    SCHEMA_SYNC_MODE
-        .get()
-        .and_then(|mode| mode.into_string().ok())
-        .unwrap_or_else(|| "strict".to_owned())
+    SCHEMA_SYNC_MODE.get().and_then(|mode| mode.into_string().ok()).unwrap_or_else(|| "strict".to_owned())
 }

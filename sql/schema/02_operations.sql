@@ -25,6 +25,7 @@ CREATE TABLE steep_repl.operations (
     start_lsn         pg_lsn,
     snapshot          text,
     snapshot_lsn      pg_lsn,
+    awaits_snapshot   boolean NOT NULL DEFAULT true,
     keeper_pid        integer,
     enable_lsn        pg_lsn,
     -- Progress, written by the coordinator about twice a second.
@@ -72,6 +73,7 @@ COMMENT ON COLUMN steep_repl.operations.subscription_oid IS 'OID of the subscrip
 COMMENT ON COLUMN steep_repl.operations.start_lsn IS 'Source LSN from which changes are replicated';
 COMMENT ON COLUMN steep_repl.operations.snapshot IS 'Exported snapshot on the source that the copy workers import';
 COMMENT ON COLUMN steep_repl.operations.snapshot_lsn IS 'Source LSN that the snapshot stands for';
+COMMENT ON COLUMN steep_repl.operations.awaits_snapshot IS 'True when no table holds rows of an earlier snapshot, so that a new one may be taken';
 COMMENT ON COLUMN steep_repl.operations.keeper_pid IS 'Process that keeps the snapshot alive';
 COMMENT ON COLUMN steep_repl.operations.enable_lsn IS 'Source LSN when the subscription was enabled; the node is synchronized once it has passed it';
 COMMENT ON COLUMN steep_repl.operations.rows_done IS 'Rows copied so far';

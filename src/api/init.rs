@@ -39,10 +39,7 @@ fn init_node(
     check_method(method)?;
     check_schema_sync(schema_sync)?;
     if bidirectional {
-        Err(Error::NotYet {
-            what: "bidirectional => true".to_owned(),
-            hint: "Leave it out.".to_owned(),
-        })?;
+        Err(Error::NotYet { what: "bidirectional => true".to_owned(), hint: "Leave it out.".to_owned() })?;
     }
     if large_table_threshold.is_some() || large_table_method.is_some() {
         raise::notice("large_table_threshold and large_table_method are ignored by method parallel");
@@ -79,10 +76,9 @@ fn init_node(
 fn check_method(method: &str) -> Result<()> {
     match method {
         "auto" | "parallel" => Ok(()),
-        "snapshot" | "two_phase" => Err(Error::NotYet {
-            what: format!("method => '{method}'"),
-            hint: "Use method => 'parallel'.".to_owned(),
-        }),
+        "snapshot" | "two_phase" => {
+            Err(Error::NotYet { what: format!("method => '{method}'"), hint: "Use method => 'parallel'.".to_owned() })
+        }
         _ => Err(Error::Argument {
             argument: "method",
             value: method.to_owned(),
@@ -113,22 +109,14 @@ fn check_nodes(node: &str, source: &str) -> Result<(Node, Node)> {
     let me = role::current();
     if !local.is_local {
         let target = source::parse(node, &local.conninfo)?.describe();
-        return Err(Error::NodeNotLocal {
-            node: node.to_owned(),
-            target,
-        });
+        return Err(Error::NodeNotLocal { node: node.to_owned(), target });
     }
     if !role::is_superuser(me) && !role::has_rights_of(me, local.owner) {
-        return Err(Error::NodeNotYours {
-            node: node.to_owned(),
-            owner: role::name_of(local.owner),
-        });
+        return Err(Error::NodeNotYours { node: node.to_owned(), owner: role::name_of(local.owner) });
     }
     let from = nodes::get(source)?;
     if from.is_local {
-        return Err(Error::SourceIsLocal {
-            node: source.to_owned(),
-        });
+        return Err(Error::SourceIsLocal { node: source.to_owned() });
     }
     if let Some(operation) = operations::newest_of(node)?.filter(|operation| operation.is_unfinished()) {
         return Err(Error::OperationUnfinished {
@@ -150,20 +138,11 @@ fn check_nodes(node: &str, source: &str) -> Result<(Node, Node)> {
 /// What the role must have here before it may have anything done.
 fn check_rights_here(node: &str, plan: &Plan) -> Result<()> {
     let name = role::name_of(role::current());
-    let lacks = |lacks: String, hint: String| {
-        Err(Error::Rights {
-            role: name.clone(),
-            lacks,
-            node: node.to_owned(),
-            hint,
-        })
-    };
+    let lacks =
+        |lacks: String, hint: String| Err(Error::Rights { role: name.clone(), lacks, node: node.to_owned(), hint });
     let rights = user::subscription_rights()?;
     if !rights.may_subscribe {
-        return lacks(
-            "may not create subscriptions".to_owned(),
-            format!("GRANT pg_create_subscription TO {name};"),
-        );
+        return lacks("may not create subscriptions".to_owned(), format!("GRANT pg_create_subscription TO {name};"));
     }
     if !rights.may_create {
         return lacks(
@@ -184,11 +163,8 @@ fn check_rights_here(node: &str, plan: &Plan) -> Result<()> {
 
 fn check_empty(node: &str, plan: &Plan) -> Result<()> {
     user::set_lock_timeout(2000)?;
-    let located: Vec<(u32, String, String)> = plan
-        .tables
-        .iter()
-        .map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone()))
-        .collect();
+    let located: Vec<(u32, String, String)> =
+        plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
     let full = user::not_empty(&located)?;
     user::set_lock_timeout(0)?;
     if full.is_empty() {
@@ -200,11 +176,7 @@ fn check_empty(node: &str, plan: &Plan) -> Result<()> {
         .filter(|table| full.contains(&table.relid))
         .map(|table| steep_repl_core::ident::qualified(&table.table_schema, &table.table_name))
         .collect();
-    Err(Error::NotEmpty {
-        node: node.to_owned(),
-        count: tables.len(),
-        tables,
-    })
+    Err(Error::NotEmpty { node: node.to_owned(), count: tables.len(), tables })
 }
 
 fn start(
@@ -241,11 +213,8 @@ fn start(
     let source_relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
     preflight::check_tables(&connection, source, &said, &source_relids, publication.is_none())?;
     if let Some(name) = publication {
-        let leaves: Vec<(String, String)> = plan
-            .tables
-            .iter()
-            .map(|table| (table.table_schema.clone(), table.table_name.clone()))
-            .collect();
+        let leaves: Vec<(String, String)> =
+            plan.tables.iter().map(|table| (table.table_schema.clone(), table.table_name.clone())).collect();
         publication::check(&connection, source, name, &leaves)?;
     }
     drop(connection);
@@ -268,10 +237,7 @@ fn store(
     let publications = match publication {
         Some(name) => vec![name.to_owned()],
         None if plan.has_insert_only() => {
-            vec![
-                names::publication_name(token),
-                names::insert_only_publication_name(token),
-            ]
+            vec![names::publication_name(token), names::insert_only_publication_name(token)]
         }
         None => vec![names::publication_name(token)],
     };

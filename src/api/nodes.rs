@@ -27,9 +27,7 @@ fn register(node: &str, conninfo: &str, is_local: bool) -> Result<()> {
     }
     if is_local {
         if let Some(other) = known.iter().find(|other| other.is_local) {
-            return Err(Error::LocalNodeExists {
-                node: other.node.clone(),
-            });
+            return Err(Error::LocalNodeExists { node: other.node.clone() });
         }
     }
     nodes::insert(node, &parsed.to_string(), me, is_local)
@@ -44,10 +42,7 @@ fn unregister(name: &str) -> Result<()> {
     let node = nodes::lock(name)?;
     let me = role::current();
     if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
-        return Err(Error::NodeNotYours {
-            node: name.to_owned(),
-            owner: role::name_of(node.owner),
-        });
+        return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
     }
     for operation in operations::unfinished()? {
         if operation.node == name || operation.source == name {

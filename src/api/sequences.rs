@@ -19,16 +19,10 @@ fn sync(name: &str) -> Result<i32> {
     let node = nodes::get(name)?;
     if !node.is_local {
         let target = source::parse(name, &node.conninfo)?.describe();
-        return Err(Error::NodeNotLocal {
-            node: name.to_owned(),
-            target,
-        });
+        return Err(Error::NodeNotLocal { node: name.to_owned(), target });
     }
     let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
-    if !matches!(
-        node.state()?,
-        NodeState::Synchronized | NodeState::Diverged | NodeState::CatchingUp
-    ) {
+    if !matches!(node.state()?, NodeState::Synchronized | NodeState::Diverged | NodeState::CatchingUp) {
         return Err(Error::WrongState {
             node: name.to_owned(),
             state: node.state,
@@ -37,18 +31,12 @@ fn sync(name: &str) -> Result<i32> {
     }
     let target = source::target(&nodes::get(&operation.source)?, role::current())?;
     let connection = Connection::open(&target, &application_name(operation.token()?, Part::Check))?;
-    let tables: Vec<u32> = operations::tables(operation.id)?
-        .iter()
-        .map(|table| table.source_relid)
-        .collect();
+    let tables: Vec<u32> = operations::tables(operation.id)?.iter().map(|table| table.source_relid).collect();
     let all = operation.options.schemas.is_none() && operation.options.tables.is_none();
     let values = source::sequences::read(&connection, &tables, operation.options.schemas.as_deref(), all)?;
     let (moved, missing) = user::set_sequences(&values)?;
     if !missing.is_empty() {
-        raise::warning(&format!(
-            "sequences of the source that are not here: {}",
-            missing.join(", ")
-        ));
+        raise::warning(&format!("sequences of the source that are not here: {}", missing.join(", ")));
     }
     Ok(moved as i32)
 }

@@ -43,12 +43,7 @@ fn wait(node: &str, timeout: Option<f64>) -> Result<String> {
         let now = snapshot::fresh(|| progress::brief(operation.id))?;
         match now.status.as_str() {
             "completed" => return Ok(now.state),
-            "cancelled" => {
-                return Err(Error::Cancelled {
-                    operation: operation.id,
-                    node: node.to_owned(),
-                })
-            }
+            "cancelled" => return Err(Error::Cancelled { operation: operation.id, node: node.to_owned() }),
             "failed" => {
                 return Err(now.error.map_or_else(
                     || Error::internal("a failed operation without an error"),

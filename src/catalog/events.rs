@@ -15,10 +15,7 @@ pub fn write(events: &[Event]) -> Result<()> {
     let now: Vec<String> = rows(include_str!("../../sql/queries/now_utc.sql"), &[])?;
     let now = now.into_iter().next().unwrap_or_default();
     let stamped: Vec<Event> = events.iter().map(|event| event.clone().time(now.clone())).collect();
-    execute(
-        include_str!("../../sql/queries/event_insert.sql"),
-        &[Arg::Text(&json(&stamped)?)],
-    )?;
+    execute(include_str!("../../sql/queries/event_insert.sql"), &[Arg::Text(&json(&stamped)?)])?;
     for event in &stamped {
         raise::log_line(&format!("steep_repl event: {}", event.to_json()));
     }
@@ -35,10 +32,7 @@ pub fn newest() -> Result<i64> {
 ///
 /// In a transaction of its own: NOTIFY takes a cluster-wide lock until after commit, and a full queue is an error.
 pub fn notify(newest: i64) -> Result<()> {
-    execute(
-        "SELECT pg_catalog.pg_notify('steep_repl_events', $1::text)",
-        &[Arg::Int(newest)],
-    )
+    execute("SELECT pg_catalog.pg_notify('steep_repl_events', $1::text)", &[Arg::Int(newest)])
 }
 
 /// Deletes events that are older than that many seconds.

@@ -51,10 +51,7 @@ pub struct Constraint {
 
 /// NOT VALID constraints, at the root of their trees, that rows of the given tables would be checked against.
 pub fn not_valid(relids: &[u32]) -> Result<Vec<Constraint>> {
-    rows(
-        include_str!("../../sql/queries/constraints_not_valid.sql"),
-        &[Arg::Text(&json(&relids)?)],
-    )
+    rows(include_str!("../../sql/queries/constraints_not_valid.sql"), &[Arg::Text(&json(&relids)?)])
 }
 
 /// Writes constraints down before they are set aside.
@@ -67,10 +64,7 @@ pub fn record_constraints(operation: i64, constraints: &[Constraint]) -> Result<
 
 /// Constraints that are set aside and not back yet.
 pub fn constraints_to_restore(operation: i64) -> Result<Vec<Constraint>> {
-    rows(
-        include_str!("../../sql/queries/suspended_constraints.sql"),
-        &[Arg::Int(operation)],
-    )
+    rows(include_str!("../../sql/queries/suspended_constraints.sql"), &[Arg::Int(operation)])
 }
 
 /// Notes that a constraint is back.

@@ -47,10 +47,9 @@ impl Arg<'_> {
         match self {
             Arg::Int(value) => DatumWithOid::from(*value),
             Arg::Text(value) => DatumWithOid::from((*value).to_owned()),
-            Arg::MaybeText(value) => value.map_or_else(
-                || null(PgBuiltInOids::TEXTOID),
-                |value| DatumWithOid::from(value.to_owned()),
-            ),
+            Arg::MaybeText(value) => {
+                value.map_or_else(|| null(PgBuiltInOids::TEXTOID), |value| DatumWithOid::from(value.to_owned()))
+            }
             Arg::MaybeInt(value) => value.map_or_else(|| null(PgBuiltInOids::INT8OID), DatumWithOid::from),
             Arg::Float(value) => DatumWithOid::from(*value),
             Arg::MaybeFloat(value) => value.map_or_else(|| null(PgBuiltInOids::FLOAT8OID), DatumWithOid::from),

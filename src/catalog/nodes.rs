@@ -24,9 +24,7 @@ pub struct Node {
 impl Node {
     /// Its state.
     pub fn state(&self) -> Result<NodeState> {
-        self.state
-            .parse()
-            .map_err(|_| Error::internal(format!("unknown node state {}", self.state)))
+        self.state.parse().map_err(|_| Error::internal(format!("unknown node state {}", self.state)))
     }
 }
 
@@ -54,22 +52,14 @@ pub fn get(name: &str) -> Result<Node> {
 
 fn unknown(name: &str) -> Result<Error> {
     let known = all()?.into_iter().map(|node| node.node).collect();
-    Ok(Error::NodeUnknown {
-        node: name.to_owned(),
-        known,
-    })
+    Ok(Error::NodeUnknown { node: name.to_owned(), known })
 }
 
 /// Registers a node.
 pub fn insert(name: &str, conninfo: &str, owner: u32, is_local: bool) -> Result<()> {
     execute(
         include_str!("../../sql/queries/node_insert.sql"),
-        &[
-            Arg::Text(name),
-            Arg::Text(conninfo),
-            Arg::Int(i64::from(owner)),
-            Arg::Bool(is_local),
-        ],
+        &[Arg::Text(name), Arg::Text(conninfo), Arg::Int(i64::from(owner)), Arg::Bool(is_local)],
     )
 }
 
@@ -85,12 +75,7 @@ pub fn set_state(name: &str, to: NodeState, source: Option<&str>, error: Option<
     let error = error.map(json).transpose()?;
     execute(
         include_str!("../../sql/queries/node_set_state.sql"),
-        &[
-            Arg::Text(name),
-            Arg::Text(to.as_str()),
-            Arg::MaybeText(source),
-            Arg::MaybeText(error.as_deref()),
-        ],
+        &[Arg::Text(name), Arg::Text(to.as_str()), Arg::MaybeText(source), Arg::MaybeText(error.as_deref())],
     )?;
     Ok(before)
 }

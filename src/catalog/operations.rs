@@ -73,6 +73,8 @@ pub struct Operation {
     pub start_lsn: Option<Lsn>,
     /// Exported snapshot that the workers import.
     pub snapshot: Option<String>,
+    /// No table holds rows of an earlier snapshot, so a new one may be taken.
+    pub awaits_snapshot: bool,
     /// Source LSN when the subscription was enabled.
     pub enable_lsn: Option<Lsn>,
     /// Share done, 0 to 100.
@@ -90,9 +92,7 @@ pub struct Operation {
 impl Operation {
     /// Its identity as a number.
     pub fn token(&self) -> Result<Token> {
-        self.token
-            .parse()
-            .map_err(|_| Error::internal(format!("operation {} has no token", self.id)))
+        self.token.parse().map_err(|_| Error::internal(format!("operation {} has no token", self.id)))
     }
 
     /// Whether this database made it. A copy of the database carries the row too, and must not act on it.
@@ -198,13 +198,8 @@ pub struct PlannedTable {
 
 /// Stores a new operation; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check first.
 pub fn insert(new: &NewOperation) -> Result<i64> {
-    let ids: Vec<i64> = write(
-        include_str!("../../sql/queries/operation_insert.sql"),
-        &[Arg::Text(&json(new)?)],
-    )?;
-    ids.into_iter()
-        .next()
-        .ok_or_else(|| Error::internal("no operation was stored"))
+    let ids: Vec<i64> = write(include_str!("../../sql/queries/operation_insert.sql"), &[Arg::Text(&json(new)?)])?;
+    ids.into_iter().next().ok_or_else(|| Error::internal("no operation was stored"))
 }
 
 /// Stores the plan of an operation.
@@ -217,35 +212,23 @@ pub fn insert_tables(operation: i64, tables: &[PlannedTable]) -> Result<()> {
 
 /// What an operation is to publish.
 pub fn publication_plan(operation: i64) -> Result<PublicationPlan> {
-    maybe(
-        "SELECT publication_plan::text FROM steep_repl.operations WHERE id = $1",
-        &[Arg::Int(operation)],
-    )?
-    .ok_or_else(|| Error::internal(format!("operation {operation} is gone")))
+    maybe("SELECT publication_plan::text FROM steep_repl.operations WHERE id = $1", &[Arg::Int(operation)])?
+        .ok_or_else(|| Error::internal(format!("operation {operation} is gone")))
 }
 
 /// The plan of an operation, largest table first.
 pub fn tables(operation: i64) -> Result<Vec<PlannedTable>> {
-    rows(
-        include_str!("../../sql/queries/operation_tables.sql"),
-        &[Arg::Int(operation)],
-    )
+    rows(include_str!("../../sql/queries/operation_tables.sql"), &[Arg::Int(operation)])
 }
 
 /// The operation of that number.
 pub fn get(operation: i64) -> Result<Option<Operation>> {
-    maybe(
-        include_str!("../../sql/queries/operation_get.sql"),
-        &[Arg::Int(operation)],
-    )
+    maybe(include_str!("../../sql/queries/operation_get.sql"), &[Arg::Int(operation)])
 }
 
 /// The newest operation of a node.
 pub fn newest_of(node: &str) -> Result<Option<Operation>> {
-    maybe(
-        include_str!("../../sql/queries/operation_newest.sql"),
-        &[Arg::Text(node)],
-    )
+    maybe(include_str!("../../sql/queries/operation_newest.sql"), &[Arg::Text(node)])
 }
 
 /// Unfinished operations that want a coordinator, whoever made them.
@@ -289,21 +272,21 @@ pub fn set_status(operation: i64, status: &str, error: Option<&Problem>) -> Resu
 pub fn set_snapshot(operation: i64, start: Lsn, snapshot: &str, keeper_pid: i32) -> Result<()> {
     execute(
         include_str!("../../sql/queries/operation_set_snapshot.sql"),
-        &[
-            Arg::Int(operation),
-            Arg::Text(&start.to_string()),
-            Arg::Text(snapshot),
-            Arg::Int(i64::from(keeper_pid)),
-        ],
+        &[Arg::Int(operation), Arg::Text(&start.to_string()), Arg::Text(snapshot), Arg::Int(i64::from(keeper_pid))],
+    )
+}
+
+/// Notes, in the transaction that emptied the unfinished tables, that a new snapshot may be taken.
+pub fn await_snapshot(operation: i64) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL, awaits_snapshot = true WHERE id = $1",
+        &[Arg::Int(operation)],
     )
 }
 
 /// Forgets the snapshot: it is given up, or lost.
 pub fn clear_snapshot(operation: i64) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL WHERE id = $1",
-        &[Arg::Int(operation)],
-    )
+    execute("UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL WHERE id = $1", &[Arg::Int(operation)])
 }
 
 /// Stores the subscription's OID.
@@ -340,8 +323,5 @@ pub fn note_error(operation: i64, problem: &Problem) -> Result<()> {
 
 /// Takes the keeper's message away: it was read.
 pub fn clear_error(operation: i64) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.operations SET error = NULL WHERE id = $1",
-        &[Arg::Int(operation)],
-    )
+    execute("UPDATE steep_repl.operations SET error = NULL WHERE id = $1", &[Arg::Int(operation)])
 }

@@ -56,13 +56,10 @@ pub struct Observed {
 
 /// Counts the tasks of an operation.
 pub fn observe(operation: i64) -> Result<Observed> {
-    rows(
-        include_str!("../../sql/queries/progress_observe.sql"),
-        &[Arg::Int(operation)],
-    )?
-    .into_iter()
-    .next()
-    .ok_or_else(|| Error::internal("no progress"))
+    rows(include_str!("../../sql/queries/progress_observe.sql"), &[Arg::Int(operation)])?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("no progress"))
 }
 
 /// What is shown.
@@ -115,10 +112,7 @@ pub fn small_tasks(operation: i64) -> Result<i64> {
 
 /// Whether any task is neither done nor failed nor put aside: something a worker may wait for.
 pub fn any_task_open(operation: i64) -> Result<bool> {
-    let found: Vec<bool> = rows(
-        include_str!("../../sql/queries/tasks_any_open.sql"),
-        &[Arg::Int(operation)],
-    )?;
+    let found: Vec<bool> = rows(include_str!("../../sql/queries/tasks_any_open.sql"), &[Arg::Int(operation)])?;
     Ok(found.into_iter().next().unwrap_or(false))
 }
 
@@ -164,13 +158,10 @@ impl Brief {
 
 /// Where an operation stands.
 pub fn brief(operation: i64) -> Result<Brief> {
-    rows(
-        include_str!("../../sql/queries/progress_brief.sql"),
-        &[Arg::Int(operation)],
-    )?
-    .into_iter()
-    .next()
-    .ok_or_else(|| Error::internal("the operation is gone"))
+    rows(include_str!("../../sql/queries/progress_brief.sql"), &[Arg::Int(operation)])?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("the operation is gone"))
 }
 
 /// What runs now, by table.

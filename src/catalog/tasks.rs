@@ -72,11 +72,7 @@ pub struct Task {
 impl Task {
     /// The table's name for people.
     pub fn table(&self) -> String {
-        format!(
-            "{}.{}",
-            display_ident(&self.table_schema),
-            display_ident(&self.table_name)
-        )
+        format!("{}.{}", display_ident(&self.table_schema), display_ident(&self.table_name))
     }
 }
 
@@ -99,10 +95,7 @@ pub struct Copied {
 
 /// Stores the tasks of an operation, and how many of each a table has.
 pub fn insert(operation: i64, tasks: &[NewTask]) -> Result<()> {
-    execute(
-        include_str!("../../sql/queries/tasks_insert.sql"),
-        &[Arg::Int(operation), Arg::Text(&json(&tasks)?)],
-    )
+    execute(include_str!("../../sql/queries/tasks_insert.sql"), &[Arg::Int(operation), Arg::Text(&json(&tasks)?)])
 }
 
 /// Adds a build for each suspended index of the given tables.
@@ -117,39 +110,27 @@ pub fn insert_index_tasks(operation: i64, relids: &[u32]) -> Result<()> {
 pub fn claim(operation: i64, kind: &str, pid: i32, batch: i64) -> Result<Vec<Task>> {
     write(
         include_str!("../../sql/queries/tasks_claim.sql"),
-        &[
-            Arg::Int(operation),
-            Arg::Text(kind),
-            Arg::Int(i64::from(pid)),
-            Arg::Int(batch),
-        ],
+        &[Arg::Int(operation), Arg::Text(kind), Arg::Int(i64::from(pid)), Arg::Int(batch)],
     )
 }
 
 /// Marks copies done, in the transaction of their rows, and frees the tasks that waited for them; returns how many.
 pub fn finish_copies(copied: &[Copied]) -> Result<usize> {
-    let freed: Vec<i64> = write(
-        include_str!("../../sql/queries/tasks_finish_copies.sql"),
-        &[Arg::Text(&json(&copied)?)],
-    )?;
+    let freed: Vec<i64> =
+        write(include_str!("../../sql/queries/tasks_finish_copies.sql"), &[Arg::Text(&json(&copied)?)])?;
     Ok(freed.len())
 }
 
 /// Marks an index build done, in the transaction of the build, and frees the vacuum that waited for it; returns how many.
 pub fn finish_index(task: i64, ms: f64) -> Result<usize> {
-    let freed: Vec<i64> = write(
-        include_str!("../../sql/queries/tasks_finish_index.sql"),
-        &[Arg::Int(task), Arg::Float(ms)],
-    )?;
+    let freed: Vec<i64> =
+        write(include_str!("../../sql/queries/tasks_finish_index.sql"), &[Arg::Int(task), Arg::Float(ms)])?;
     Ok(freed.len())
 }
 
 /// Marks tables done after their vacuum; returns what they took.
 pub fn finish_vacuums(tasks: &[i64]) -> Result<Vec<Finished>> {
-    write(
-        include_str!("../../sql/queries/tasks_finish_vacuums.sql"),
-        &[Arg::Text(&json(&tasks)?)],
-    )
+    write(include_str!("../../sql/queries/tasks_finish_vacuums.sql"), &[Arg::Text(&json(&tasks)?)])
 }
 
 /// Gives tasks back after an error: to be tried again after `pause_ms`, or failed for good.
@@ -166,12 +147,14 @@ pub fn give_back(tasks: &[i64], problem: &Problem, counts: bool, fails: bool, pa
     )
 }
 
-/// Puts the tables of tasks aside until there is a later snapshot: what is left of them cannot be read under this one.
-pub fn defer(tasks: &[i64], problem: &Problem) -> Result<()> {
-    execute(
+/// Puts the table of a task aside until there is a later snapshot: what is left of it cannot be read under this one. False when
+/// it was put aside already.
+pub fn defer(task: i64, problem: &Problem) -> Result<bool> {
+    let newly: Vec<u32> = write(
         include_str!("../../sql/queries/tasks_defer.sql"),
-        &[Arg::Text(&json(&tasks)?), Arg::Text(&json(problem)?)],
-    )
+        &[Arg::Text(&json(&[task])?), Arg::Text(&json(problem)?)],
+    )?;
+    Ok(!newly.is_empty())
 }
 
 /// A table that no finished copy stands for yet, and must be copied whole under a new snapshot.
@@ -193,38 +176,25 @@ pub struct Unfinished {
 
 /// Tables that are not wholly copied.
 pub fn unfinished_tables(operation: i64) -> Result<Vec<Unfinished>> {
-    rows(
-        include_str!("../../sql/queries/tables_unfinished.sql"),
-        &[Arg::Int(operation)],
-    )
+    rows(include_str!("../../sql/queries/tables_unfinished.sql"), &[Arg::Int(operation)])
 }
 
 /// Makes all copies of these tables pending again, to be done under a new snapshot.
 pub fn restart_tables(operation: i64, relids: &[u32]) -> Result<()> {
-    execute(
-        include_str!("../../sql/queries/tables_restart.sql"),
-        &[Arg::Int(operation), Arg::Text(&json(&relids)?)],
-    )
+    execute(include_str!("../../sql/queries/tables_restart.sql"), &[Arg::Int(operation), Arg::Text(&json(&relids)?)])
 }
 
 /// Notes that a table has another OID on the source now.
 pub fn set_source_relid(operation: i64, relid: u32, source_relid: u32) -> Result<()> {
     execute(
         "UPDATE steep_repl.operation_tables SET source_relid = $3::oid WHERE operation_id = $1 AND relid = $2::oid",
-        &[
-            Arg::Int(operation),
-            Arg::Int(i64::from(relid)),
-            Arg::Int(i64::from(source_relid)),
-        ],
+        &[Arg::Int(operation), Arg::Int(i64::from(relid)), Arg::Int(i64::from(source_relid))],
     )
 }
 
 /// Tables that were copied under a later snapshot than the one replication starts at, with its LSN.
 pub fn later_tables(operation: i64) -> Result<Vec<(u32, Lsn)>> {
-    rows(
-        include_str!("../../sql/queries/tables_later.sql"),
-        &[Arg::Int(operation)],
-    )
+    rows(include_str!("../../sql/queries/tables_later.sql"), &[Arg::Int(operation)])
 }
 
 /// What a finished table took, for its event.
@@ -262,12 +232,7 @@ pub struct Failed {
 
 /// The first task that failed for good.
 pub fn first_failed(operation: i64) -> Result<Option<Failed>> {
-    Ok(rows(
-        include_str!("../../sql/queries/tasks_failed.sql"),
-        &[Arg::Int(operation)],
-    )?
-    .into_iter()
-    .next())
+    Ok(rows(include_str!("../../sql/queries/tasks_failed.sql"), &[Arg::Int(operation)])?.into_iter().next())
 }
 
 /// How many tables are not wholly copied.

@@ -34,10 +34,7 @@ pub fn not_empty(tables: &[(u32, String, String)]) -> Result<Vec<u32>> {
         let query = batch
             .iter()
             .map(|(relid, schema, name)| {
-                format!(
-                    "SELECT {relid}::text WHERE EXISTS (SELECT FROM ONLY {})",
-                    qualified(schema, name)
-                )
+                format!("SELECT {relid}::text WHERE EXISTS (SELECT FROM ONLY {})", qualified(schema, name))
             })
             .collect::<Vec<_>>()
             .join(" UNION ALL ");
@@ -51,10 +48,7 @@ pub fn lock_exclusively(tables: &[(String, String)]) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
     }
-    let names: Vec<String> = tables
-        .iter()
-        .map(|(schema, name)| format!("ONLY {}", qualified(schema, name)))
-        .collect();
+    let names: Vec<String> = tables.iter().map(|(schema, name)| format!("ONLY {}", qualified(schema, name))).collect();
     run("SET LOCAL lock_timeout = '5s'")?;
     run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", ")))?;
     run("SET LOCAL lock_timeout = 0")
@@ -91,10 +85,7 @@ pub fn truncate(tables: &[(String, String)]) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
     }
-    let names: Vec<String> = tables
-        .iter()
-        .map(|(schema, name)| format!("ONLY {}", qualified(schema, name)))
-        .collect();
+    let names: Vec<String> = tables.iter().map(|(schema, name)| format!("ONLY {}", qualified(schema, name))).collect();
     run(&format!("TRUNCATE TABLE {}", names.join(", ")))
 }
 
@@ -112,45 +103,29 @@ pub fn drop_constraint(relid: u32, name: &str) -> Result<()> {
 /// Adds a constraint that was dropped, with its comment.
 pub fn add_constraint(relid: u32, name: &str, definition: &str, comment: Option<&str>) -> Result<()> {
     let table = regclass(relid)?;
-    run(&format!(
-        "ALTER TABLE {table} ADD CONSTRAINT {} {definition}",
-        quote_ident(name)
-    ))?;
+    run(&format!("ALTER TABLE {table} ADD CONSTRAINT {} {definition}", quote_ident(name)))?;
     if let Some(comment) = comment {
         let comment = steep_repl_core::ident::quote_literal(comment);
-        run(&format!(
-            "COMMENT ON CONSTRAINT {} ON {table} IS {comment}",
-            quote_ident(name)
-        ))?;
+        run(&format!("COMMENT ON CONSTRAINT {} ON {table} IS {comment}", quote_ident(name)))?;
     }
     Ok(())
 }
 
 /// Locks a table against all others until the transaction ends.
 pub fn lock_by_oid(relid: u32) -> Result<()> {
-    run(&format!(
-        "LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE",
-        regclass(relid)?
-    ))
+    run(&format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", regclass(relid)?))
 }
 
 fn regclass(relid: u32) -> Result<String> {
-    read::<String>(
-        "SELECT pg_catalog.to_jsonb($1::oid::regclass::text)::text",
-        &[Arg::Int(i64::from(relid))],
-    )?
-    .into_iter()
-    .next()
-    .ok_or_else(|| Error::internal(format!("table {relid} is gone")))
+    read::<String>("SELECT pg_catalog.to_jsonb($1::oid::regclass::text)::text", &[Arg::Int(i64::from(relid))])?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal(format!("table {relid} is gone")))
 }
 
 /// Starts or stops the apply worker of a subscription.
 pub fn enable_subscription(name: &str, enable: bool) -> Result<()> {
-    run(&format!(
-        "ALTER SUBSCRIPTION {} {}",
-        quote_ident(name),
-        if enable { "ENABLE" } else { "DISABLE" }
-    ))
+    run(&format!("ALTER SUBSCRIPTION {} {}", quote_ident(name), if enable { "ENABLE" } else { "DISABLE" }))
 }
 
 /// How far a subscription is on this side.
@@ -166,13 +141,10 @@ pub struct Applying {
 
 /// How far a subscription is on this side.
 pub fn applying(subscription: u32) -> Result<Applying> {
-    read(
-        include_str!("../../sql/queries/applying.sql"),
-        &[Arg::Int(i64::from(subscription))],
-    )?
-    .into_iter()
-    .next()
-    .ok_or_else(|| Error::internal(format!("subscription {subscription} is gone")))
+    read(include_str!("../../sql/queries/applying.sql"), &[Arg::Int(i64::from(subscription))])?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal(format!("subscription {subscription} is gone")))
 }
 
 /// A sequence's position.
@@ -197,19 +169,13 @@ pub fn set_sequences(values: &[SequenceValue]) -> Result<(usize, Vec<String>)> {
         name: String,
         increment: i64,
     }
-    let here: Vec<Here> = read(
-        include_str!("../../sql/queries/sequences_here.sql"),
-        &[Arg::Text(&json(&values)?)],
-    )?;
+    let here: Vec<Here> = read(include_str!("../../sql/queries/sequences_here.sql"), &[Arg::Text(&json(&values)?)])?;
     let mut moved = 0;
     let mut missing = Vec::new();
     for batch in values.chunks(500) {
         let mut known = Vec::new();
         for value in batch {
-            match here
-                .iter()
-                .find(|here| here.schema == value.schema && here.name == value.name)
-            {
+            match here.iter().find(|here| here.schema == value.schema && here.name == value.name) {
                 Some(here) => known.push((value, here.increment)),
                 None => missing.push(qualified(&value.schema, &value.name)),
             }
@@ -240,19 +206,12 @@ pub fn set_sequences(values: &[SequenceValue]) -> Result<(usize, Vec<String>)> {
 
 /// Ends copy workers and keepers that a coordinator before this one left, and waits until they are gone.
 pub fn end_leftover_workers(name_prefix: &str) -> Result<()> {
-    read::<i32>(
-        include_str!("../../sql/queries/end_leftover_workers.sql"),
-        &[Arg::Text(name_prefix)],
-    )
-    .map(drop)
+    read::<i32>(include_str!("../../sql/queries/end_leftover_workers.sql"), &[Arg::Text(name_prefix)]).map(drop)
 }
 
 /// Those of the given tables that the current role does not own.
 pub fn not_owned(relids: &[u32]) -> Result<Vec<String>> {
-    read(
-        include_str!("../../sql/queries/tables_not_owned.sql"),
-        &[Arg::Text(&json(&relids)?)],
-    )
+    read(include_str!("../../sql/queries/tables_not_owned.sql"), &[Arg::Text(&json(&relids)?)])
 }
 
 /// What the current role needs to make a subscription here.

@@ -51,10 +51,7 @@ impl Coordinator {
             Step::FailByTask => self.fail_by_task(),
             Step::FailByTimeout => {
                 let limit = format!("{} s", self.operation.options.init_timeout);
-                self.fail(&Error::InitTimeout {
-                    operation: self.operation.id,
-                    limit,
-                })
+                self.fail(&Error::InitTimeout { operation: self.operation.id, limit })
             }
             Step::Wait | Step::Finished => Ok(()),
         }
@@ -72,11 +69,8 @@ impl Coordinator {
             publication::set_identity_full(connection, &plan.identity_full)?;
             for (number, name) in names.iter().enumerate() {
                 // The second publication, where there is one, is that of inserts only.
-                let entries: Vec<&Published> = plan
-                    .entries
-                    .iter()
-                    .filter(|entry| entry.insert_only == (number == 1))
-                    .collect();
+                let entries: Vec<&Published> =
+                    plan.entries.iter().filter(|entry| entry.insert_only == (number == 1)).collect();
                 publication::make(connection, name, &entries, number == 1)?;
             }
             Ok(())
@@ -205,9 +199,7 @@ impl Coordinator {
     fn start_workers(&mut self, count: u32) -> Result<()> {
         self.hold_origin()?;
         for _ in 0..count {
-            let number = (1..)
-                .find(|number| self.workers.iter().all(|worker| worker.number != *number))
-                .unwrap_or(1);
+            let number = (1..).find(|number| self.workers.iter().all(|worker| worker.number != *number)).unwrap_or(1);
             match worker::start(Kind::Copy, &self.assignment(number)) {
                 Some(handle) => self.workers.push(Worker { number, handle }),
                 None => return self.no_worker_to_be_had(),
@@ -237,6 +229,12 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Asks the source for a sign of life: an error here is what workers cannot decide about by themselves.
+    pub(super) fn probe_source(&mut self) -> Result<()> {
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| state::current_lsn(connection)).map(drop)
+    }
+
     fn fail_by_task(&mut self) -> Result<()> {
         let id = self.operation.id;
         let Some(failed) = transaction::run(|| tasks::first_failed(id))? else {
@@ -250,26 +248,20 @@ impl Coordinator {
     /// Sets this node's sequences to where the source's are, forward only.
     pub(super) fn set_sequences(&mut self) -> Result<()> {
         let id = self.operation.id;
-        let tables: Vec<u32> = transaction::run(|| operations::tables(id))?
-            .iter()
-            .map(|table| table.source_relid)
-            .collect();
+        let tables: Vec<u32> =
+            transaction::run(|| operations::tables(id))?.iter().map(|table| table.source_relid).collect();
         let schemas = self.operation.options.schemas.clone();
         let all = schemas.is_none() && self.operation.options.tables.is_none();
         let connection = self.source()?;
         let values =
             transaction::run_without_snapshot(|| sequences::read(connection, &tables, schemas.as_deref(), all))?;
         let (moved, missing) = transaction::run(|| user::set_sequences(&values))?;
-        let event = self
-            .event("init.sequences_set")
-            .rows(moved as i64)
-            .message(format!("{moved} sequences were set"));
+        let event = self.event("init.sequences_set").rows(moved as i64).message(format!("{moved} sequences were set"));
         transaction::run(|| events::write(&[event]))?;
         if !missing.is_empty() {
-            let mut event = self.event("init.sequences_missing").message(format!(
-                "sequences of the source that are not here: {}",
-                missing.join(", ")
-            ));
+            let mut event = self
+                .event("init.sequences_missing")
+                .message(format!("sequences of the source that are not here: {}", missing.join(", ")));
             event.severity = Severity::Warning;
             self.say_once("sequences_missing", event)?;
         }
@@ -297,9 +289,7 @@ impl Coordinator {
         let connection = self.source()?;
         let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
         let (node, name) = (self.operation.node.clone(), self.operation.subscription.clone());
-        let phase = self
-            .event(event::INIT_PHASE_STARTED)
-            .message(format!("phase {}", Phase::Catchup));
+        let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Catchup));
         let change = self.event(event::INIT_STATE_CHANGE).message("CATCHING_UP");
         transaction::run(|| {
             for (relid, lsn) in tasks::later_tables(id)? {

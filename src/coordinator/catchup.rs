@@ -46,10 +46,7 @@ impl Coordinator {
         let slot_name = self.operation.slot_name.clone();
         let connection = self.source()?;
         let slot = transaction::run_without_snapshot(|| state::slot(connection, &slot_name))?;
-        let lost = || Error::SlotLost {
-            slot: slot_name.clone(),
-            node: self.operation.source.clone(),
-        };
+        let lost = || Error::SlotLost { slot: slot_name.clone(), node: self.operation.source.clone() };
         if slot.wal_status.as_deref() == Some("lost") {
             return Err(lost());
         }
@@ -75,10 +72,7 @@ impl Coordinator {
         if errors <= 0 {
             return Ok(());
         }
-        let error = Error::ApplyFails {
-            subscription: self.operation.subscription.clone(),
-            errors,
-        };
+        let error = Error::ApplyFails { subscription: self.operation.subscription.clone(), errors };
         if errors > i64::from(self.operation.options.max_retries) {
             return Err(error);
         }
@@ -139,18 +133,11 @@ impl Coordinator {
     /// The node is synchronized: sequences once more, then the end.
     fn finish(&mut self) -> Result<()> {
         self.set_sequences()?;
-        let (id, node, source) = (
-            self.operation.id,
-            self.operation.node.clone(),
-            self.operation.source.clone(),
-        );
+        let (id, node, source) = (self.operation.id, self.operation.node.clone(), self.operation.source.clone());
         let retention = self.operation.options.event_retention;
         let seconds = self.operation.age_seconds.unwrap_or(0.0);
         let change = self.event(event::INIT_STATE_CHANGE).message("SYNCHRONIZED");
-        let complete = self
-            .event(event::INIT_COMPLETED)
-            .percent(100.0)
-            .duration_ms((seconds * 1000.0) as i64);
+        let complete = self.event(event::INIT_COMPLETED).percent(100.0).duration_ms((seconds * 1000.0) as i64);
         transaction::run(|| {
             operations::set_status(id, "completed", None)?;
             nodes::set_state(&node, NodeState::Synchronized, Some(&source), None)?;

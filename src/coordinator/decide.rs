@@ -44,19 +44,12 @@ impl Phase {
 
     /// The word in `operations.phase`.
     pub fn as_str(self) -> &'static str {
-        Phase::ALL
-            .iter()
-            .find(|(phase, _)| *phase == self)
-            .map_or("", |(_, word)| word)
+        Phase::ALL.iter().find(|(phase, _)| *phase == self).map_or("", |(_, word)| word)
     }
 
     /// The phase after this one.
     pub fn next(self) -> Phase {
-        Phase::ALL
-            .iter()
-            .map(|(phase, _)| *phase)
-            .find(|phase| *phase > self)
-            .unwrap_or(Phase::Done)
+        Phase::ALL.iter().map(|(phase, _)| *phase).find(|phase| *phase > self).unwrap_or(Phase::Done)
     }
 }
 
@@ -64,11 +57,7 @@ impl FromStr for Phase {
     type Err = ();
 
     fn from_str(word: &str) -> Result<Self, ()> {
-        Phase::ALL
-            .iter()
-            .find(|(_, known)| *known == word)
-            .map(|(phase, _)| *phase)
-            .ok_or(())
+        Phase::ALL.iter().find(|(_, known)| *known == word).map(|(phase, _)| *phase).ok_or(())
     }
 }
 
@@ -96,6 +85,8 @@ pub struct Seen {
     pub has_slot: bool,
     /// Whether there is a snapshot to copy under.
     pub has_snapshot: bool,
+    /// Whether a new one may be taken: no table holds rows of an earlier one.
+    pub awaits_snapshot: bool,
     /// The process that keeps it.
     pub keeper: Keeper,
     /// Whether the last keeper left an error.
@@ -188,22 +179,13 @@ fn copy(seen: &Seen) -> Step {
     if seen.tables_unfinished == 0 {
         return Step::NextPhase;
     }
-    if !seen.has_snapshot {
-        // Lost, or given up for tables that were put aside. Copies that still run end first: what they note is noted under
-        // the snapshot they had.
-        return if seen.copies_running > 0 {
-            Step::Wait
-        } else {
-            snapshot_needed(seen)
-        };
+    if seen.awaits_snapshot {
+        return snapshot_needed(seen);
     }
-    if seen.keeper == Keeper::None || seen.copies_open == 0 {
-        // The keeper is gone, and with it sooner or later the snapshot; or all that is left was put aside.
-        return if seen.copies_running > 0 {
-            Step::Wait
-        } else {
-            Step::RenewSnapshot
-        };
+    if !seen.has_snapshot || seen.keeper == Keeper::None || seen.copies_open == 0 {
+        // The snapshot or its keeper is gone, or all that is left was put aside. Copies that still run end first: what they
+        // note is noted under the snapshot they had.
+        return if seen.copies_running > 0 { Step::Wait } else { Step::RenewSnapshot };
     }
     workers_for(seen, seen.copies_open + seen.builds_open)
 }
@@ -218,9 +200,7 @@ fn snapshot_needed(seen: &Seen) -> Step {
 }
 
 fn workers_for(seen: &Seen, tasks: i64) -> Step {
-    let useful = u32::try_from(tasks.max(0))
-        .unwrap_or(u32::MAX)
-        .min(seen.workers_planned);
+    let useful = u32::try_from(tasks.max(0)).unwrap_or(u32::MAX).min(seen.workers_planned);
     if useful > seen.workers && seen.may_try_source {
         Step::StartWorkers(useful - seen.workers)
     } else {
@@ -237,6 +217,7 @@ mod tests {
             phase: Phase::Copy,
             has_slot: true,
             has_snapshot: true,
+            awaits_snapshot: false,
             keeper: Keeper::Running,
             keeper_failed: false,
             copies_open: 10,
@@ -260,204 +241,74 @@ mod tests {
             phase = phase.next();
             words.push(phase.as_str());
         }
-        assert_eq!(
-            words.join(" "),
-            "publication slot subscription tables copy indexes sequences enable catchup done"
-        );
-        assert!(words
-            .iter()
-            .all(|word| word.parse::<Phase>().map(Phase::as_str) == Ok(*word)));
+        assert_eq!(words.join(" "), "publication slot subscription tables copy indexes sequences enable catchup done");
+        assert!(words.iter().all(|word| word.parse::<Phase>().map(Phase::as_str) == Ok(*word)));
         assert_eq!(Phase::Done.next(), Phase::Done);
     }
 
     #[test]
     fn as_many_workers_as_there_is_work_for() {
         assert_eq!(decide(&copying()), Step::StartWorkers(4));
-        assert_eq!(
-            decide(&Seen {
-                workers: 3,
-                ..copying()
-            }),
-            Step::StartWorkers(1)
-        );
-        assert_eq!(
-            decide(&Seen {
-                workers: 4,
-                ..copying()
-            }),
-            Step::Wait
-        );
-        assert_eq!(
-            decide(&Seen {
-                copies_open: 1,
-                ..copying()
-            }),
-            Step::StartWorkers(1)
-        );
-        assert_eq!(
-            decide(&Seen {
-                may_try_source: false,
-                ..copying()
-            }),
-            Step::Wait
-        );
+        assert_eq!(decide(&Seen { workers: 3, ..copying() }), Step::StartWorkers(1));
+        assert_eq!(decide(&Seen { workers: 4, ..copying() }), Step::Wait);
+        assert_eq!(decide(&Seen { copies_open: 1, ..copying() }), Step::StartWorkers(1));
+        assert_eq!(decide(&Seen { may_try_source: false, ..copying() }), Step::Wait);
     }
 
     #[test]
     fn the_snapshot_is_given_up_when_the_last_row_is_here_and_not_before() {
-        assert_eq!(
-            decide(&Seen {
-                tables_unfinished: 0,
-                copies_open: 0,
-                ..copying()
-            }),
-            Step::NextPhase
-        );
-        assert_ne!(
-            decide(&Seen {
-                copies_open: 1,
-                copies_running: 1,
-                ..copying()
-            }),
-            Step::NextPhase
-        );
+        assert_eq!(decide(&Seen { tables_unfinished: 0, copies_open: 0, ..copying() }), Step::NextPhase);
+        assert_ne!(decide(&Seen { copies_open: 1, copies_running: 1, ..copying() }), Step::NextPhase);
     }
 
     #[test]
     fn a_lost_snapshot_is_renewed_after_running_copies_ended() {
-        let lost = Seen {
-            keeper: Keeper::None,
-            copies_running: 2,
-            ..copying()
-        };
+        let lost = Seen { keeper: Keeper::None, copies_running: 2, ..copying() };
         assert_eq!(decide(&lost), Step::Wait);
-        assert_eq!(
-            decide(&Seen {
-                copies_running: 0,
-                ..lost
-            }),
-            Step::RenewSnapshot
-        );
-        let renewing = Seen {
-            has_snapshot: false,
-            keeper: Keeper::None,
-            ..copying()
-        };
+        assert_eq!(decide(&Seen { copies_running: 0, ..lost }), Step::RenewSnapshot);
+        // A coordinator that finds no snapshot does not know what the tables hold: they are emptied first, always.
+        assert_eq!(decide(&Seen { has_snapshot: false, ..copying() }), Step::RenewSnapshot);
+        let renewing = Seen { has_snapshot: false, awaits_snapshot: true, keeper: Keeper::None, ..copying() };
         assert_eq!(decide(&renewing), Step::StartKeeper);
-        assert_eq!(
-            decide(&Seen {
-                keeper: Keeper::Running,
-                ..renewing
-            }),
-            Step::AwaitSnapshot
-        );
-        assert_eq!(
-            decide(&Seen {
-                keeper_failed: true,
-                ..renewing
-            }),
-            Step::HandleKeeperError
-        );
-        assert_eq!(
-            decide(&Seen {
-                may_try_source: false,
-                ..renewing
-            }),
-            Step::Wait
-        );
+        assert_eq!(decide(&Seen { keeper: Keeper::Running, ..renewing }), Step::AwaitSnapshot);
+        assert_eq!(decide(&Seen { keeper_failed: true, ..renewing }), Step::HandleKeeperError);
+        assert_eq!(decide(&Seen { may_try_source: false, ..renewing }), Step::Wait);
     }
 
     #[test]
     fn tables_that_were_put_aside_get_a_later_snapshot() {
-        let aside = Seen {
-            copies_open: 0,
-            tables_unfinished: 1,
-            ..copying()
-        };
+        let aside = Seen { copies_open: 0, tables_unfinished: 1, ..copying() };
         assert_eq!(decide(&aside), Step::RenewSnapshot);
     }
 
     #[test]
     fn a_failed_task_stops_the_operation() {
-        assert_eq!(
-            decide(&Seen {
-                task_failed: true,
-                ..copying()
-            }),
-            Step::FailByTask
-        );
-        assert_eq!(
-            decide(&Seen {
-                task_failed: true,
-                phase: Phase::Indexes,
-                ..copying()
-            }),
-            Step::FailByTask
-        );
+        assert_eq!(decide(&Seen { task_failed: true, ..copying() }), Step::FailByTask);
+        assert_eq!(decide(&Seen { task_failed: true, phase: Phase::Indexes, ..copying() }), Step::FailByTask);
     }
 
     #[test]
     fn the_slot_is_made_by_the_keeper() {
-        let before = Seen {
-            phase: Phase::Slot,
-            has_slot: false,
-            has_snapshot: false,
-            keeper: Keeper::None,
-            ..copying()
-        };
+        let before =
+            Seen { phase: Phase::Slot, has_slot: false, has_snapshot: false, keeper: Keeper::None, ..copying() };
         assert_eq!(decide(&before), Step::StartKeeper);
-        assert_eq!(
-            decide(&Seen {
-                keeper: Keeper::Running,
-                ..before
-            }),
-            Step::AwaitSnapshot
-        );
-        assert_eq!(
-            decide(&Seen {
-                has_slot: true,
-                ..before
-            }),
-            Step::NextPhase
-        );
+        assert_eq!(decide(&Seen { keeper: Keeper::Running, ..before }), Step::AwaitSnapshot);
+        assert_eq!(decide(&Seen { has_slot: true, ..before }), Step::NextPhase);
     }
 
     #[test]
     fn builds_end_before_the_next_phase_and_so_do_their_workers() {
-        let building = Seen {
-            phase: Phase::Indexes,
-            copies_open: 0,
-            tables_unfinished: 0,
-            builds_open: 3,
-            ..copying()
-        };
+        let building =
+            Seen { phase: Phase::Indexes, copies_open: 0, tables_unfinished: 0, builds_open: 3, ..copying() };
         assert_eq!(decide(&building), Step::StartWorkers(3));
-        let built = Seen {
-            builds_left: 0,
-            builds_open: 0,
-            workers: 1,
-            ..building
-        };
+        let built = Seen { builds_left: 0, builds_open: 0, workers: 1, ..building };
         assert_eq!(decide(&built), Step::Wait);
         assert_eq!(decide(&Seen { workers: 0, ..built }), Step::NextPhase);
     }
 
     #[test]
     fn time_is_over_in_every_phase_but_the_last() {
-        assert_eq!(
-            decide(&Seen {
-                timed_out: true,
-                ..copying()
-            }),
-            Step::FailByTimeout
-        );
-        assert_eq!(
-            decide(&Seen {
-                timed_out: true,
-                phase: Phase::Done,
-                ..copying()
-            }),
-            Step::Finished
-        );
+        assert_eq!(decide(&Seen { timed_out: true, ..copying() }), Step::FailByTimeout);
+        assert_eq!(decide(&Seen { timed_out: true, phase: Phase::Done, ..copying() }), Step::Finished);
     }
 }

@@ -90,14 +90,8 @@ fn export(connection: &Connection, target: &Target, name: &str, slot: &str, temp
     let walsender = transaction::run_without_snapshot(|| Connection::open_walsender(target, name))?;
     let created = transaction::run_without_snapshot(|| walsender.create_slot(slot, temporary))?;
     let snapshot = transaction::run_without_snapshot(|| {
-        connection.execute(
-            &state::begin_under(&created.snapshot),
-            "could not import the slot's snapshot",
-        )?;
-        connection.value(
-            "SELECT pg_catalog.pg_export_snapshot()",
-            "could not export the snapshot",
-        )
+        connection.execute(&state::begin_under(&created.snapshot), "could not import the slot's snapshot")?;
+        connection.value("SELECT pg_catalog.pg_export_snapshot()", "could not export the snapshot")
     })?;
     drop(walsender);
     let snapshot = snapshot.ok_or_else(|| Error::internal("the source exported no snapshot"))?;

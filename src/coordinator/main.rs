@@ -142,8 +142,11 @@ impl Coordinator {
     fn turn(&mut self) -> Result<Step> {
         let seen = self.observe()?;
         if self.workers.len() < self.known_workers {
-            // A worker that was ended from outside could not give its task back.
+            // A worker that was ended from outside could not give its task back; one that lost the source has left.
             self.recover_tasks()?;
+            if seen.copies_open > 0 {
+                self.probe_source()?;
+            }
         }
         self.known_workers = self.workers.len();
         let step = decide(&seen);
@@ -158,10 +161,7 @@ impl Coordinator {
 
     /// An event of this operation.
     pub(super) fn event(&self, name: &str) -> Event {
-        Event::info(name)
-            .operation_id(self.operation.id)
-            .node(&self.operation.node)
-            .source(&self.operation.source)
+        Event::info(name).operation_id(self.operation.id).node(&self.operation.node).source(&self.operation.source)
     }
 
     /// Says something once.
@@ -179,9 +179,7 @@ impl Coordinator {
             let connection = transaction::run_without_snapshot(|| source::open(operation, target, Part::Coordinator))?;
             self.connection = Some(connection);
         }
-        self.connection
-            .as_ref()
-            .ok_or_else(|| Error::internal("no control connection"))
+        self.connection.as_ref().ok_or_else(|| Error::internal("no control connection"))
     }
 
     /// Goes to a phase, with its event.
@@ -215,10 +213,7 @@ impl Coordinator {
         }
         self.try_source_at = now + retry::backoff_ms(self.failures) as f64 / 1000.0;
         let problem = error.problem();
-        let mut event = self
-            .event("init.retry")
-            .sqlstate(&problem.sqlstate)
-            .message(problem.message.clone());
+        let mut event = self.event("init.retry").sqlstate(&problem.sqlstate).message(problem.message.clone());
         event.severity = Severity::Warning;
         self.say_once(&format!("retry {}", problem.message), event)?;
         // The pause is waited for on the latch, since what is tried next may be anything.
@@ -231,10 +226,7 @@ impl Coordinator {
         self.end_workers();
         let (id, node) = (self.operation.id, self.operation.node.clone());
         let problem = error.problem();
-        let mut event = self
-            .event(event::INIT_FAILED)
-            .sqlstate(&problem.sqlstate)
-            .message(problem.message.clone());
+        let mut event = self.event(event::INIT_FAILED).sqlstate(&problem.sqlstate).message(problem.message.clone());
         event.severity = Severity::Error;
         if let Some(hint) = &problem.hint {
             event = event.hint(hint);
@@ -284,14 +276,8 @@ impl Coordinator {
         if let Some(keeper) = &self.keeper {
             keeper.terminate();
         }
-        while self
-            .workers
-            .iter()
-            .any(|worker| worker.handle.status() != crate::pg::worker::Status::Stopped)
-            || self
-                .keeper
-                .as_ref()
-                .is_some_and(|keeper| keeper.status() != crate::pg::worker::Status::Stopped)
+        while self.workers.iter().any(|worker| worker.handle.status() != crate::pg::worker::Status::Stopped)
+            || self.keeper.as_ref().is_some_and(|keeper| keeper.status() != crate::pg::worker::Status::Stopped)
         {
             // The postmaster sets the latch when one of them has ended.
             system::wait_latch(TICK_MS);

@@ -20,11 +20,7 @@ pub struct Samples {
 impl Samples {
     /// No samples yet.
     pub fn new() -> Self {
-        Samples {
-            rows: RateMeter::new(10.0),
-            bytes: RateMeter::new(10.0),
-            eta: EtaEstimator::new(),
-        }
+        Samples { rows: RateMeter::new(10.0), bytes: RateMeter::new(10.0), eta: EtaEstimator::new() }
     }
 }
 
@@ -44,11 +40,7 @@ fn work(observed: &Observed) -> Work {
         weight(kind, bytes) + weight(kind, 0) * (tasks - 1).max(0) as f64
     };
     let done = |kind: TaskKind, counted: &progress::Counted| {
-        let finished = if counted.tasks_done == 0 {
-            0.0
-        } else {
-            total(kind, counted.tasks_done, counted.bytes_done)
-        };
+        let finished = if counted.tasks_done == 0 { 0.0 } else { total(kind, counted.tasks_done, counted.bytes_done) };
         let running: f64 = observed
             .running
             .iter()
@@ -66,11 +58,7 @@ fn work(observed: &Observed) -> Work {
     };
     Work {
         copy_total: all(TaskKind::Copy, &observed.copy).max(TASK_BASE_WEIGHT),
-        copy_done: if observed.copy.tasks == 0 {
-            0.0
-        } else {
-            done(TaskKind::Copy, &observed.copy)
-        },
+        copy_done: if observed.copy.tasks == 0 { 0.0 } else { done(TaskKind::Copy, &observed.copy) },
         index_total: all(TaskKind::Index, &observed.index),
         index_done: done(TaskKind::Index, &observed.index),
         vacuum_total: all(TaskKind::Vacuum, &observed.vacuum),
@@ -97,11 +85,7 @@ impl Coordinator {
     /// Looks at everything the decision needs.
     pub(super) fn observe(&mut self) -> Result<Seen> {
         self.workers.retain(|worker| worker.handle.status() != Status::Stopped);
-        if self
-            .keeper
-            .as_ref()
-            .is_some_and(|keeper| keeper.status() == Status::Stopped)
-        {
+        if self.keeper.as_ref().is_some_and(|keeper| keeper.status() == Status::Stopped) {
             self.keeper = None;
         }
         let id = self.operation.id;
@@ -112,11 +96,7 @@ impl Coordinator {
             .map_err(|()| Error::internal(format!("unknown phase {}", self.operation.phase)))?;
         let (observed, unfinished) = transaction::run(|| {
             let observed = progress::observe(id)?;
-            let unfinished = if phase == Phase::Copy {
-                tasks::unfinished_count(id)?
-            } else {
-                0
-            };
+            let unfinished = if phase == Phase::Copy { tasks::unfinished_count(id)? } else { 0 };
             Ok((observed, unfinished))
         })?;
         let running_copies = observed.running.iter().filter(|running| running.kind == "copy").count() as i64;
@@ -125,11 +105,8 @@ impl Coordinator {
             phase,
             has_slot: self.operation.start_lsn.is_some(),
             has_snapshot: self.operation.snapshot.is_some(),
-            keeper: if self.keeper.is_some() {
-                Keeper::Running
-            } else {
-                Keeper::None
-            },
+            awaits_snapshot: self.operation.awaits_snapshot,
+            keeper: if self.keeper.is_some() { Keeper::Running } else { Keeper::None },
             keeper_failed: self.keeper.is_none() && self.operation.error.is_some() && self.operation.snapshot.is_none(),
             copies_open: observed.copy.open,
             copies_running: running_copies,
@@ -157,17 +134,10 @@ impl Coordinator {
         }
         self.shown_at = now;
         let work = work(observed);
-        let copies: Vec<&Running> = observed
-            .running
-            .iter()
-            .filter(|running| running.kind == "copy")
-            .collect();
+        let copies: Vec<&Running> = observed.running.iter().filter(|running| running.kind == "copy").collect();
         let rows = observed.rows_done + copies.iter().map(|running| running.rows).sum::<i64>();
         let bytes = observed.copy.bytes_done
-            + copies
-                .iter()
-                .map(|running| (running.bytes as f64 * fraction(running)) as i64)
-                .sum::<i64>();
+            + copies.iter().map(|running| (running.bytes as f64 * fraction(running)) as i64).sum::<i64>();
         self.samples.rows.push(now, rows as f64);
         self.samples.bytes.push(now, bytes as f64);
         self.samples.eta.observe(now, &work);

@@ -19,17 +19,11 @@ pub const SMALL_BELOW: i64 = 1024 * 1024;
 const BATCH: usize = 100;
 
 fn names(tables: &[&PlannedTable]) -> Vec<(String, String)> {
-    tables
-        .iter()
-        .map(|table| (table.table_schema.clone(), table.table_name.clone()))
-        .collect()
+    tables.iter().map(|table| (table.table_schema.clone(), table.table_name.clone())).collect()
 }
 
 fn located(tables: &[&PlannedTable]) -> Vec<(u32, String, String)> {
-    tables
-        .iter()
-        .map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone()))
-        .collect()
+    tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect()
 }
 
 impl Coordinator {
@@ -45,21 +39,12 @@ impl Coordinator {
             self.prepare_batch(batch)?;
         }
         let tasks = plan_tasks(&planned, &self.operation.options);
-        let (node, change) = (
-            self.operation.node.clone(),
-            self.event(event::INIT_STATE_CHANGE).message("COPYING"),
-        );
-        let phase = self
-            .event(event::INIT_PHASE_STARTED)
-            .message(format!("phase {}", Phase::Copy));
+        let (node, change) = (self.operation.node.clone(), self.event(event::INIT_STATE_CHANGE).message("COPYING"));
+        let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
         transaction::run(|| {
             tasks::insert(id, &tasks)?;
             // After the tasks: a table's count of builds is added to its row.
-            let large: Vec<u32> = planned
-                .iter()
-                .filter(|table| !table.small)
-                .map(|table| table.relid)
-                .collect();
+            let large: Vec<u32> = planned.iter().filter(|table| !table.small).map(|table| table.relid).collect();
             tasks::insert_index_tasks(id, &large)?;
             operations::set_phase(id, Phase::Copy.as_str())?;
             nodes::set_state(&node, NodeState::Copying, None, None)?;
@@ -79,11 +64,7 @@ impl Coordinator {
                     .filter(|table| full.contains(&table.relid))
                     .map(|table| steep_repl_core::ident::qualified(&table.table_schema, &table.table_name))
                     .collect();
-                return Err(Error::NotEmpty {
-                    node,
-                    count: tables.len(),
-                    tables,
-                });
+                return Err(Error::NotEmpty { node, count: tables.len(), tables });
             }
             let relids: Vec<u32> = batch.iter().map(|table| table.relid).collect();
             let constraints = indexes::not_valid(&relids)?;
@@ -137,11 +118,7 @@ impl Coordinator {
             let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
             return self.fail(&Error::Rewritten { table });
         }
-        let deferred: Vec<u32> = unfinished
-            .iter()
-            .filter(|table| table.deferred)
-            .map(|table| table.relid)
-            .collect();
+        let deferred: Vec<u32> = unfinished.iter().filter(|table| table.deferred).map(|table| table.relid).collect();
         if !deferred.is_empty() {
             self.follow_source(&deferred)?;
         }
@@ -156,7 +133,8 @@ impl Coordinator {
             // Others, finished ones, may refer to them and must keep their rows.
             empty(&with_rows, &with_rows)?;
             suspend_indexes(id, with_rows.iter().copied().filter(|table| !table.small))?;
-            tasks::restart_tables(id, &relids)
+            tasks::restart_tables(id, &relids)?;
+            operations::await_snapshot(id)
         })?;
         let event = self
             .event("init.snapshot_renewed")
@@ -177,10 +155,7 @@ impl Coordinator {
             return Err(Error::SourceChanged { differences });
         }
         let now = transaction::run(|| schema::oids_now(connection, &planned))?;
-        let own = self
-            .operation
-            .own_publications
-            .then(|| self.operation.publications.clone());
+        let own = self.operation.own_publications.then(|| self.operation.publications.clone());
         let connection = self.source()?;
         for (table, oid) in planned.iter().zip(now.iter().copied()) {
             if table.source_relid == oid {
@@ -216,11 +191,8 @@ fn suspend_indexes<'a>(operation: i64, tables: impl Iterator<Item = &'a PlannedT
     let relids: Vec<u32> = tables.map(|table| table.relid).collect();
     let recorded = indexes::record(operation, &relids)?;
     for relid in &relids {
-        let own: Vec<u32> = recorded
-            .iter()
-            .filter(|index| index.relid == *relid)
-            .map(|index| index.index_oid)
-            .collect();
+        let own: Vec<u32> =
+            recorded.iter().filter(|index| index.relid == *relid).map(|index| index.index_oid).collect();
         if !own.is_empty() {
             index::suspend(*relid, &own)?;
         }
@@ -241,13 +213,7 @@ fn empty(tables: &[&PlannedTable], together: &[&PlannedTable]) -> Result<()> {
     let chosen: Vec<&PlannedTable> = together
         .iter()
         .copied()
-        .filter(|table| {
-            if by_row {
-                full.contains(&table.relid)
-            } else {
-                references.inside.contains(&table.relid)
-            }
-        })
+        .filter(|table| if by_row { full.contains(&table.relid) } else { references.inside.contains(&table.relid) })
         .collect();
     if by_row {
         for (schema, name) in names(&chosen) {
@@ -263,11 +229,7 @@ fn empty(tables: &[&PlannedTable], together: &[&PlannedTable]) -> Result<()> {
 fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
     let sizes: Vec<TableSize> = planned
         .iter()
-        .map(|table| TableSize {
-            bytes: table.bytes_total,
-            pages: table.pages,
-            heap: table.heap,
-        })
+        .map(|table| TableSize { bytes: table.bytes_total, pages: table.pages, heap: table.heap })
         .collect();
     let copies = plan_copies(&sizes, options.chunk_size, SMALL_BELOW, options.parallel_workers);
     let mut tasks = Vec::with_capacity(copies.len() + planned.len());

@@ -33,16 +33,8 @@ pub fn load(connection: &Connection, taken: &[Task]) -> Result<Loaded> {
             done.push(load_one(connection, task)?);
         }
         connection.execute("COMMIT", "could not end the transaction")?;
-        let freed = if done.is_empty() {
-            0
-        } else {
-            tasks::finish_copies(&done)?
-        };
-        let rewritten = taken
-            .iter()
-            .filter(|task| gone.contains(&task.source_relid))
-            .map(|task| task.id)
-            .collect();
+        let freed = if done.is_empty() { 0 } else { tasks::finish_copies(&done)? };
+        let rewritten = taken.iter().filter(|task| gone.contains(&task.source_relid)).map(|task| task.id).collect();
         Ok(Loaded { freed, rewritten })
     })
 }
@@ -54,12 +46,7 @@ fn load_one(connection: &Connection, task: &Task) -> Result<Copied> {
     connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
     let rows = copy_in(
         connection,
-        &CopyIn {
-            relid: task.relid,
-            columns: &task.columns,
-            binary: task.format == "binary",
-            freeze: frozen,
-        },
+        &CopyIn { relid: task.relid, columns: &task.columns, binary: task.format == "binary", freeze: frozen },
     )?;
     Ok(Copied {
         id: task.id,

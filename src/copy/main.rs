@@ -73,14 +73,7 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
     let small = progress::small_tasks(operation.id)?;
     // Batches small enough that every worker gets several.
     let batch = (small / (4 * i64::from(operation.workers_planned.max(1)))).clamp(1, BATCH);
-    Ok(Some(Worker {
-        part: Part::Worker(assignment.number),
-        operation,
-        target,
-        coordinator,
-        batch,
-        connection: None,
-    }))
+    Ok(Some(Worker { part: Part::Worker(assignment.number), operation, target, coordinator, batch, connection: None }))
 }
 
 enum Kind {
@@ -113,11 +106,7 @@ impl Worker {
                     return Ok(Claimed::Tasks(kind, taken));
                 }
             }
-            Ok(if progress::any_task_open(operation)? {
-                Claimed::Wait
-            } else {
-                Claimed::Nothing
-            })
+            Ok(if progress::any_task_open(operation)? { Claimed::Wait } else { Claimed::Nothing })
         })
     }
 
@@ -133,21 +122,14 @@ impl Worker {
     fn work(&mut self, kind: Kind, taken: &[Task]) -> Result<()> {
         let Some(first) = taken.first() else { return Ok(()) };
         let name = first.table();
-        let more = if taken.len() > 1 {
-            format!(" and {} more", taken.len() - 1)
-        } else {
-            String::new()
-        };
+        let more = if taken.len() > 1 { format!(" and {} more", taken.len() - 1) } else { String::new() };
         let (verb, outcome) = match kind {
             Kind::Copy => {
                 report_activity(Some(&format!("copying {name}{more}")));
                 ("copy", self.copy(taken))
             }
             Kind::Index => {
-                report_activity(Some(&format!(
-                    "building index {} of {name}",
-                    first.index_oid.unwrap_or(0)
-                )));
+                report_activity(Some(&format!("building index {} of {name}", first.index_oid.unwrap_or(0))));
                 ("index", build_index(first))
             }
             Kind::Vacuum => {
@@ -189,7 +171,9 @@ impl Worker {
             for task in &tables {
                 let error = Error::Rewritten { table: task.table() };
                 let problem = error.problem();
-                tasks::defer(&[task.id], &problem)?;
+                if !tasks::defer(task.id, &problem)? {
+                    continue;
+                }
                 let mut event = self.event("init.table_deferred", task).message(problem.message);
                 event.severity = event::Severity::Warning;
                 noted.push(event);
@@ -203,11 +187,7 @@ impl Worker {
     /// Vacuums, or only analyzes what was loaded frozen.
     fn vacuum(&self, taken: &[Task]) -> Result<usize> {
         for frozen in [true, false] {
-            let relids: Vec<u32> = taken
-                .iter()
-                .filter(|task| task.frozen == frozen)
-                .map(|task| task.relid)
-                .collect();
+            let relids: Vec<u32> = taken.iter().filter(|task| task.frozen == frozen).map(|task| task.relid).collect();
             if !relids.is_empty() {
                 vacuum::vacuum(&relids, !frozen)?;
             }
@@ -246,11 +226,7 @@ impl Worker {
             Verdict::RetrySource | Verdict::SnapshotLost => false,
         };
         let counts = counts || verdict == Verdict::Fail;
-        let pause = if taken.len() > 1 {
-            0
-        } else {
-            retry::backoff_ms(attempts)
-        };
+        let pause = if taken.len() > 1 { 0 } else { retry::backoff_ms(attempts) };
         let ids: Vec<i64> = taken.iter().map(|task| task.id).collect();
         self.connection = None;
         transaction::run(|| {
@@ -267,11 +243,7 @@ impl Worker {
                     .node(&self.operation.node)
                     .source(&self.operation.source),
             };
-            event.severity = if fails {
-                event::Severity::Error
-            } else {
-                event::Severity::Warning
-            };
+            event.severity = if fails { event::Severity::Error } else { event::Severity::Warning };
             let what = format!("{kind} failed: {}", problem.message);
             event = event.sqlstate(&problem.sqlstate).message(what);
             if let Some(hint) = &problem.hint {

@@ -6,10 +6,8 @@ use steep_repl_core::ident::{qualified, quote_ident, quote_literal};
 /// Locks the tables of a batch against rewrites until the transaction on the source ends. It is the first read of them, so
 /// after it their files stay what they are.
 pub fn lock(tasks: &[Task]) -> String {
-    let tables: Vec<String> = tasks
-        .iter()
-        .map(|task| format!("ONLY {}", qualified(&task.table_schema, &task.table_name)))
-        .collect();
+    let tables: Vec<String> =
+        tasks.iter().map(|task| format!("ONLY {}", qualified(&task.table_schema, &task.table_name))).collect();
     format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", "))
 }
 
@@ -19,11 +17,7 @@ pub fn rewritten(tasks: &[Task]) -> String {
     let given: Vec<String> = tasks
         .iter()
         .map(|task| {
-            format!(
-                "({}::oid, {})",
-                task.source_relid,
-                quote_literal(&qualified(&task.table_schema, &task.table_name))
-            )
+            format!("({}::oid, {})", task.source_relid, quote_literal(&qualified(&task.table_schema, &task.table_name)))
         })
         .collect();
     format!(
@@ -38,12 +32,7 @@ pub fn rewritten(tasks: &[Task]) -> String {
 /// The COPY of a task.
 pub fn copy(task: &Task) -> String {
     let table = qualified(&task.table_schema, &task.table_name);
-    let columns = task
-        .columns
-        .iter()
-        .map(|column| quote_ident(column))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let columns = task.columns.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ");
     let what = match (task.from_block, task.to_block) {
         (None, _) if columns.is_empty() => format!("(SELECT FROM ONLY {table})"),
         (None, _) => format!("{table} ({columns})"),
@@ -55,10 +44,6 @@ pub fn copy(task: &Task) -> String {
             format!("(SELECT {columns} FROM ONLY {table} WHERE {bounds})")
         }
     };
-    let format = if task.format == "binary" {
-        " WITH (FORMAT binary)"
-    } else {
-        ""
-    };
+    let format = if task.format == "binary" { " WITH (FORMAT binary)" } else { "" };
     format!("COPY {what} TO STDOUT{format}")
 }

@@ -27,11 +27,7 @@ pub fn decide(wanted: &[Wanted], now: i64) -> (Vec<Wanted>, i64) {
     let mut start = Vec::new();
     let mut sleep = LONGEST_SLEEP;
     for entry in wanted.iter().filter(|entry| !entry.has_coordinator) {
-        let due = entry.not_before.max(if entry.started_at > 0 {
-            entry.started_at + START_LIMIT
-        } else {
-            0
-        });
+        let due = entry.not_before.max(if entry.started_at > 0 { entry.started_at + START_LIMIT } else { 0 });
         if due <= now {
             start.push(*entry);
             sleep = sleep.min(START_LIMIT);
@@ -49,29 +45,13 @@ mod tests {
     const NOW: i64 = 1_000_000_000;
 
     fn wanted() -> Wanted {
-        Wanted {
-            database: 1,
-            role: 2,
-            operation: 3,
-            has_coordinator: false,
-            started_at: 0,
-            not_before: 0,
-        }
+        Wanted { database: 1, role: 2, operation: 3, has_coordinator: false, started_at: 0, not_before: 0 }
     }
 
     #[test]
     fn nothing_to_do_is_a_long_sleep() {
         assert_eq!(decide(&[], NOW), (vec![], LONGEST_SLEEP));
-        assert_eq!(
-            decide(
-                &[Wanted {
-                    has_coordinator: true,
-                    ..wanted()
-                }],
-                NOW
-            ),
-            (vec![], LONGEST_SLEEP)
-        );
+        assert_eq!(decide(&[Wanted { has_coordinator: true, ..wanted() }], NOW), (vec![], LONGEST_SLEEP));
     }
 
     #[test]
@@ -81,24 +61,15 @@ mod tests {
 
     #[test]
     fn what_is_starting_gets_its_time() {
-        let starting = Wanted {
-            started_at: NOW - 1,
-            ..wanted()
-        };
+        let starting = Wanted { started_at: NOW - 1, ..wanted() };
         assert_eq!(decide(&[starting], NOW), (vec![], START_LIMIT - 1));
-        let stuck = Wanted {
-            started_at: NOW - START_LIMIT,
-            ..wanted()
-        };
+        let stuck = Wanted { started_at: NOW - START_LIMIT, ..wanted() };
         assert_eq!(decide(&[stuck], NOW), (vec![stuck], START_LIMIT));
     }
 
     #[test]
     fn what_failed_waits_for_its_pause() {
-        let paused = Wanted {
-            not_before: NOW + 500,
-            ..wanted()
-        };
+        let paused = Wanted { not_before: NOW + 500, ..wanted() };
         assert_eq!(decide(&[paused], NOW), (vec![], 500));
     }
 }

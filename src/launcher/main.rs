@@ -57,12 +57,7 @@ fn note_early_ends() {
 }
 
 fn start_coordinator(entry: &Wanted) {
-    let assignment = Assignment {
-        operation: entry.operation,
-        database: entry.database,
-        role: entry.role,
-        number: 0,
-    };
+    let assignment = Assignment { operation: entry.operation, database: entry.database, role: entry.role, number: 0 };
     if worker::start(Kind::Coordinator, &assignment).is_some() {
         shmem::note_started(entry.database, entry.operation);
     } else {
@@ -78,12 +73,7 @@ fn start_coordinator(entry: &Wanted) {
 fn scan() -> Result<()> {
     report_activity(Some("looking for unfinished operations"));
     for database in worker::connectable_databases()? {
-        let assignment = Assignment {
-            operation: 0,
-            database,
-            role: 0,
-            number: 0,
-        };
+        let assignment = Assignment { operation: 0, database, role: 0, number: 0 };
         if let Err(error) = worker::run_to_end(Kind::Scanner, &assignment) {
             raise::log_line(&format!(
                 "steep_repl: database {database} was not looked through: {}",

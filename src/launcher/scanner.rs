@@ -7,13 +7,16 @@ use crate::pg::{raise, role, shmem, transaction};
 
 /// Runs once.
 pub fn run(assignment: Assignment) -> Result<()> {
-    let unfinished = transaction::run(|| {
-        if role::extension_exists() {
-            operations::wanting_a_coordinator()
-        } else {
-            Ok(Vec::new())
-        }
-    })?;
+    let unfinished =
+        transaction::run(
+            || {
+                if role::extension_exists() {
+                    operations::wanting_a_coordinator()
+                } else {
+                    Ok(Vec::new())
+                }
+            },
+        )?;
     for operation in unfinished {
         if !operation.is_ours() {
             raise::log_line(&format!(

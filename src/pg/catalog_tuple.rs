@@ -12,15 +12,9 @@ pub(super) struct Catalog {
 }
 
 /// `pg_index`, by the index's OID.
-pub(super) const PG_INDEX: Catalog = Catalog {
-    relation: 2610,
-    cache: pg_sys::SysCacheIdentifier::INDEXRELID,
-};
+pub(super) const PG_INDEX: Catalog = Catalog { relation: 2610, cache: pg_sys::SysCacheIdentifier::INDEXRELID };
 /// `pg_constraint`, by its OID.
-pub(super) const PG_CONSTRAINT: Catalog = Catalog {
-    relation: 2606,
-    cache: pg_sys::SysCacheIdentifier::CONSTROID,
-};
+pub(super) const PG_CONSTRAINT: Catalog = Catalog { relation: 2606, cache: pg_sys::SysCacheIdentifier::CONSTROID };
 
 impl Catalog {
     /// Sets boolean attributes of one row.

@@ -6,7 +6,8 @@
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
 
-/// Runs a C call with PostgreSQL's errors caught at its boundary.
+/// Runs a C call with PostgreSQL's errors caught at its boundary. Only for raw externs and function pointers: the functions of
+/// `pg_sys` bring a guard of their own, and an error that leaves a guard inside a guard aborts the server.
 ///
 /// # Safety
 /// The closure only calls C: it neither panics nor owns anything with a destructor while it does.
@@ -49,6 +50,18 @@ extern "C-unwind" {
     #[cfg(feature = "pg17")]
     fn UpdateSubscriptionRelState(subid: pg_sys::Oid, relid: pg_sys::Oid, state: c_char, lsn: pg_sys::XLogRecPtr);
 
+    /// The raw forms of what a loop under one guard calls.
+    pub(super) fn WaitLatchOrSocket(
+        latch: *mut pg_sys::Latch,
+        events: c_int,
+        socket: pg_sys::pgsocket,
+        timeout: std::ffi::c_long,
+        wait_event: u32,
+    ) -> c_int;
+    pub(super) fn ResetLatch(latch: *mut pg_sys::Latch);
+    pub(super) fn ProcessInterrupts();
+    fn SetLatch(latch: *mut pg_sys::Latch);
+
     /// The server's own SIGTERM handler: it ends a query at its next interrupt check, which a flag of ours would not.
     fn die(signal: c_int);
 }
@@ -73,7 +86,7 @@ unsafe extern "C-unwind" fn on_sighup(_signal: c_int) {
     // SAFETY: an async-signal-safe store and SetLatch, as SignalHandlerForConfigReload does.
     unsafe {
         (&raw mut pg_sys::ConfigReloadPending).write_volatile(1);
-        pg_sys::SetLatch(pg_sys::MyLatch);
+        SetLatch(pg_sys::MyLatch);
     }
 }
 

@@ -3,7 +3,7 @@
 //! The callback is called by C with no argument of ours, so what it reads from stands in a thread-local for as long as one
 //! copy runs. After the end of the stream the server calls it once more: the end is remembered.
 
-use super::compat::{guarded, RestoreUserContext, SwitchToUntrustedUser, UserContext};
+use super::compat::{self, guarded, RestoreUserContext, SwitchToUntrustedUser, UserContext};
 use super::remote::{receive_function, Connection};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
@@ -81,17 +81,17 @@ unsafe fn fill(feed: &mut Feed, out: *mut u8, minread: usize, maxread: usize) ->
         } else if read >= minread {
             break;
         } else {
-            pg_sys::WaitLatchOrSocket(
+            compat::WaitLatchOrSocket(
                 pg_sys::MyLatch,
                 (pg_sys::WL_SOCKET_READABLE | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int,
                 socket,
                 -1,
                 pg_sys::PG_WAIT_EXTENSION,
             );
-            pg_sys::ResetLatch(pg_sys::MyLatch);
+            compat::ResetLatch(pg_sys::MyLatch);
         }
         if pg_sys::InterruptPending != 0 {
-            pg_sys::ProcessInterrupts();
+            compat::ProcessInterrupts();
         }
     }
     read
@@ -163,10 +163,7 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
             columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
         }
         let mut options: *mut pg_sys::List = ptr::null_mut();
-        options = pg_sys::lappend(
-            options,
-            option(c"encoding", &super::system::database_encoding())?.cast(),
-        );
+        options = pg_sys::lappend(options, option(c"encoding", &super::system::database_encoding())?.cast());
         if what.binary {
             options = pg_sys::lappend(options, option(c"format", "binary")?.cast());
         }
@@ -184,16 +181,8 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
             }));
         });
         let feed = FeedGuard;
-        let state = pg_sys::BeginCopyFrom(
-            pstate,
-            rel,
-            ptr::null_mut(),
-            ptr::null(),
-            false,
-            Some(read_feed),
-            columns,
-            options,
-        );
+        let state =
+            pg_sys::BeginCopyFrom(pstate, rel, ptr::null_mut(), ptr::null(), false, Some(read_feed), columns, options);
         let rows = pg_sys::CopyFrom(state);
         pg_sys::EndCopyFrom(state);
         drop(feed);
@@ -211,10 +200,7 @@ unsafe fn check_insert_allowed(relid: pg_sys::Oid) -> Result<()> {
     if allowed != pg_sys::AclResult::ACLCHECK_OK {
         return Err(Error::Rights {
             role: super::role::name_of(u32::from(role)),
-            lacks: format!(
-                "may not INSERT into table {}",
-                super::system::relation_name(u32::from(relid))
-            ),
+            lacks: format!("may not INSERT into table {}", super::system::relation_name(u32::from(relid))),
             node: "this node".to_owned(),
             hint: "Grant it INSERT on the table, or use a role that owns the tables.".to_owned(),
         });

@@ -5,7 +5,6 @@
 //! makes its contents right.
 
 use super::catalog_tuple::PG_INDEX;
-use super::compat::guarded;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ptr;
@@ -42,23 +41,13 @@ pub fn suspend(relid: u32, indexes: &[u32]) -> Result<()> {
 /// of a unique index are found.
 pub fn rebuild(relid: u32, index: u32) -> Result<()> {
     check_owner(relid)?;
-    let params = pg_sys::ReindexParams {
-        options: pg_sys::REINDEXOPT_REPORT_PROGRESS,
-        tablespaceOid: pg_sys::InvalidOid,
-    };
+    let params =
+        pg_sys::ReindexParams { options: pg_sys::REINDEXOPT_REPORT_PROGRESS, tablespaceOid: pg_sys::InvalidOid };
     let params = &raw const params;
     let index = pg_sys::Oid::from(index);
     // SAFETY: inside a transaction; the function takes its own locks and becomes the table's owner by itself.
     unsafe {
-        guarded(|| {
-            pg_sys::reindex_index(
-                ptr::null(),
-                index,
-                false,
-                pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char,
-                params,
-            );
-        });
+        pg_sys::reindex_index(ptr::null(), index, false, pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char, params);
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 //! The coordinator acquires the origin; the workers join it by the coordinator's pid. A worker that joined must never give it
 //! back: `replorigin_session_reset` frees it for all.
 
-use super::compat::guarded;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ffi::CString;
@@ -22,7 +21,7 @@ pub fn advance(name: &str, to: Lsn) -> Result<()> {
     // SAFETY: inside a transaction, under the lock that pg_replication_origin_advance() takes.
     unsafe {
         pg_sys::LockRelationOid(pg_sys::ReplicationOriginRelationId, lock);
-        guarded(|| pg_sys::replorigin_advance(origin, to.0, 0, true, true));
+        pg_sys::replorigin_advance(origin, to.0, 0, true, true);
         pg_sys::UnlockRelationOid(pg_sys::ReplicationOriginRelationId, lock);
     }
     Ok(())
@@ -34,7 +33,7 @@ pub fn tag_session(name: &str, joined: Option<i32>) -> Result<()> {
     let origin = find(name)?;
     // SAFETY: inside a transaction; session variables of this process.
     unsafe {
-        guarded(|| pg_sys::replorigin_session_setup(origin, joined.unwrap_or(0)));
+        pg_sys::replorigin_session_setup(origin, joined.unwrap_or(0));
         pg_sys::replorigin_session_origin = origin;
         pg_sys::replorigin_session_origin_lsn = 0;
         pg_sys::replorigin_session_origin_timestamp = 0;
@@ -48,7 +47,7 @@ pub fn release_session() {
     unsafe {
         if pg_sys::replorigin_session_origin != 0 {
             pg_sys::replorigin_session_origin = 0;
-            guarded(|| pg_sys::replorigin_session_reset());
+            pg_sys::replorigin_session_reset();
         }
     }
 }

@@ -8,16 +8,16 @@ use steep_repl_core::errors::Problem;
 
 /// The five characters of a SQLSTATE as the integer PostgreSQL packs them in (`MAKE_SQLSTATE`).
 pub fn pack_sqlstate(sqlstate: &str) -> i32 {
-    sqlstate.bytes().take(5).enumerate().fold(0, |packed, (place, byte)| {
-        packed | ((i32::from(byte) - i32::from(b'0')) & 0x3F) << (6 * place)
-    })
+    sqlstate
+        .bytes()
+        .take(5)
+        .enumerate()
+        .fold(0, |packed, (place, byte)| packed | ((i32::from(byte) - i32::from(b'0')) & 0x3F) << (6 * place))
 }
 
 /// The reverse of [`pack_sqlstate`] (`unpack_sql_state`).
 pub fn unpack_sqlstate(packed: i32) -> String {
-    (0..5)
-        .map(|place| char::from((((packed >> (6 * place)) & 0x3F) as u8) + b'0'))
-        .collect()
+    (0..5).map(|place| char::from((((packed >> (6 * place)) & 0x3F) as u8) + b'0')).collect()
 }
 
 impl From<Error> for ErrorReport {

@@ -47,9 +47,7 @@ fn functions() -> Result<&'static pg_sys::WalReceiverFunctionsType> {
         if pg_sys::WalReceiverFunctions.is_null() {
             pg_sys::load_file(c"libpqwalreceiver".as_ptr(), false);
         }
-        pg_sys::WalReceiverFunctions
-            .as_ref()
-            .ok_or_else(|| Error::internal("libpqwalreceiver did not load"))
+        pg_sys::WalReceiverFunctions.as_ref().ok_or_else(|| Error::internal("libpqwalreceiver did not load"))
     }
 }
 
@@ -69,11 +67,7 @@ fn owned(text: *const c_char) -> String {
 fn problem_from(sqlstate: i32, text: &str) -> Problem {
     let mut problem = Problem {
         // libpq has no SQLSTATE of its own for a connection that broke.
-        sqlstate: if sqlstate == 0 {
-            "08006".to_owned()
-        } else {
-            unpack_sqlstate(sqlstate)
-        },
+        sqlstate: if sqlstate == 0 { "08006".to_owned() } else { unpack_sqlstate(sqlstate) },
         message: String::new(),
         detail: None,
         hint: None,
@@ -146,14 +140,7 @@ impl Connection {
         let raw = unsafe {
             let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
             let raw = guarded(|| {
-                connect(
-                    conninfo.as_ptr(),
-                    walsender,
-                    walsender,
-                    must_use_password,
-                    name.as_ptr(),
-                    &mut reason,
-                )
+                connect(conninfo.as_ptr(), walsender, walsender, must_use_password, name.as_ptr(), &mut reason)
             });
             pg_sys::MemoryContextSwitchTo(before);
             raw
@@ -165,11 +152,7 @@ impl Connection {
                 reason: owned(reason),
             });
         }
-        let mut connection = Connection {
-            raw,
-            node: target.node.clone(),
-            server_version: 0,
-        };
+        let mut connection = Connection { raw, node: target.node.clone(), server_version: 0 };
         // SAFETY: a live connection.
         connection.server_version = unsafe { guarded(|| server_version(raw)) };
         connection.set_session()?;
@@ -238,12 +221,7 @@ impl Connection {
 
     /// Runs a query with one row of one column.
     pub fn value(&self, sql: &str, context: &str) -> Result<Option<String>> {
-        Ok(self
-            .rows(sql, 1, context)?
-            .into_iter()
-            .next()
-            .and_then(|row| row.into_iter().next())
-            .flatten())
+        Ok(self.rows(sql, 1, context)?.into_iter().next().and_then(|row| row.into_iter().next()).flatten())
     }
 
     /// Runs a query whose one column is JSON, and reads each row into a value.
@@ -278,10 +256,7 @@ impl Connection {
         let (raw, slot_ptr, export) = (self.raw, slot.as_ptr(), pg_sys::CRSSnapshotAction::CRS_EXPORT_SNAPSHOT);
         // SAFETY: a live walsender connection; the name outlives the call.
         let snapshot = unsafe { guarded(|| create(raw, slot_ptr, temporary, false, false, export, &mut lsn)) };
-        Ok(CreatedSlot {
-            lsn: Lsn(lsn),
-            snapshot: owned(snapshot),
-        })
+        Ok(CreatedSlot { lsn: Lsn(lsn), snapshot: owned(snapshot) })
     }
 
     pub(super) fn raw(&self) -> *mut pg_sys::WalReceiverConn {
@@ -297,9 +272,7 @@ pub(super) fn receive_function() -> Result<
         *mut pg_sys::pgsocket,
     ) -> std::ffi::c_int,
 > {
-    functions()?
-        .walrcv_receive
-        .ok_or_else(|| Error::internal("libpqwalreceiver lacks functions"))
+    functions()?.walrcv_receive.ok_or_else(|| Error::internal("libpqwalreceiver lacks functions"))
 }
 
 impl Drop for Connection {

@@ -1,6 +1,5 @@
 //! Roles: who asks, who owns what, and becoming the extension's owner for its own statements.
 
-use super::compat::guarded;
 use pgrx::pg_sys;
 use std::ffi::{c_int, CStr, CString};
 
@@ -38,13 +37,7 @@ pub fn has_rights_of(role: u32, of: u32) -> bool {
 /// Whether the current role owns a table, as what bypasses the checks of SQL must ask first.
 pub fn owns_table(relid: u32) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
-    unsafe {
-        pg_sys::object_ownercheck(
-            pg_sys::RelationRelationId,
-            pg_sys::Oid::from(relid),
-            pg_sys::GetUserId(),
-        )
-    }
+    unsafe { pg_sys::object_ownercheck(pg_sys::RelationRelationId, pg_sys::Oid::from(relid), pg_sys::GetUserId()) }
 }
 
 /// OID of the extension's table of that name, when the extension is there.
@@ -153,13 +146,6 @@ pub fn override_setting(name: &str, value: &str) {
     let (name_ptr, value_ptr) = (name.as_ptr(), value.as_ptr());
     // SAFETY: both strings outlive the call, which copies them.
     unsafe {
-        guarded(|| {
-            pg_sys::SetConfigOption(
-                name_ptr,
-                value_ptr,
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
-        });
+        pg_sys::SetConfigOption(name_ptr, value_ptr, pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
     }
 }

@@ -56,10 +56,7 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry {
-            launcher: 0,
-            entries: [Entry::default(); MOST_OPERATIONS],
-        }
+        Registry { launcher: 0, entries: [Entry::default(); MOST_OPERATIONS] }
     }
 }
 
@@ -101,13 +98,7 @@ pub fn wake_launcher() {
 
 /// All entries that are in use.
 pub fn entries() -> Vec<Entry> {
-    REGISTRY
-        .share()
-        .entries
-        .iter()
-        .filter(|entry| entry.slot != Slot::Free)
-        .copied()
-        .collect()
+    REGISTRY.share().entries.iter().filter(|entry| entry.slot != Slot::Free).copied().collect()
 }
 
 fn change<T>(operation: i64, database: u32, how: impl FnOnce(&mut Entry) -> T) -> Option<T> {
@@ -130,12 +121,7 @@ pub fn want(database: u32, role: u32, operation: i64) -> bool {
     let Some(place) = place else { return false };
     let entry = &mut registry.entries[place];
     if found.is_none() {
-        *entry = Entry {
-            database,
-            role,
-            operation,
-            ..Entry::default()
-        };
+        *entry = Entry { database, role, operation, ..Entry::default() };
     }
     entry.slot = Slot::Wanted;
     entry.not_before = 0;
@@ -153,13 +139,7 @@ pub fn want_at_commit(operation: i64) -> Result<()> {
         let Some(place) = place else {
             return Err(Error::TooManyOperations { most: MOST_OPERATIONS });
         };
-        registry.entries[place] = Entry {
-            slot: Slot::Reserved,
-            database,
-            role,
-            operation,
-            ..Entry::default()
-        };
+        registry.entries[place] = Entry { slot: Slot::Reserved, database, role, operation, ..Entry::default() };
     }
     register_xact_callback(PgXactCallbackEvent::Commit, move || {
         want(database, role, operation);

@@ -30,11 +30,7 @@ fn c_string(text: &str) -> Result<CString> {
 /// allowed to (42501).
 pub fn create(new: &NewSubscription) -> Result<u32> {
     let (name, conninfo, slot) = (c_string(new.name)?, c_string(new.conninfo)?, c_string(new.slot)?);
-    let publications = new
-        .publications
-        .iter()
-        .map(|name| c_string(name))
-        .collect::<Result<Vec<_>>>()?;
+    let publications = new.publications.iter().map(|name| c_string(name)).collect::<Result<Vec<_>>>()?;
     // SAFETY: nodes are built in the current memory context from strings that outlive the call or are copied.
     unsafe {
         let copied = |text: &CStr| pg_sys::pstrdup(text.as_ptr());

@@ -18,9 +18,7 @@ pub fn database_oid() -> u32 {
 /// Encoding of this database, by the name that `client_encoding` takes.
 pub fn database_encoding() -> String {
     // SAFETY: a static string of the server's.
-    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy().into_owned()
 }
 
 /// Process id of this backend.

@@ -1,6 +1,6 @@
 //! VACUUM (FREEZE, ANALYZE), called as autovacuum calls it: it runs transactions of its own and cannot go through SPI.
 
-use super::compat::{guarded, vacuum_params};
+use super::compat::vacuum_params;
 use super::raise;
 use crate::error::Result;
 use pgrx::pg_sys;
@@ -34,7 +34,7 @@ pub fn vacuum(relids: &[u32], freeze: bool) -> Result<()> {
             let strategy = pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_VACUUM);
             pg_sys::MemoryContextSwitchTo(before);
             let params = &raw mut params;
-            guarded(|| pg_sys::vacuum(list, params, strategy, context, true));
+            pg_sys::vacuum(list, params, strategy, context, true);
             pg_sys::CommitTransactionCommand();
             pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
             pg_sys::MemoryContextDelete(context);

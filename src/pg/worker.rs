@@ -81,22 +81,14 @@ fn description(
     let name = match kind {
         Kind::Launcher => kind.backend_type().to_owned(),
         Kind::Scanner => format!("{} of database {}", kind.backend_type(), assignment.database),
-        Kind::Copy => format!(
-            "{} {} of operation {}",
-            kind.backend_type(),
-            assignment.number,
-            assignment.operation
-        ),
+        Kind::Copy => format!("{} {} of operation {}", kind.backend_type(), assignment.number, assignment.operation),
         _ => format!("{} of operation {}", kind.backend_type(), assignment.operation),
     };
     fill(&mut worker.bgw_name, &name);
     fill(&mut worker.bgw_type, kind.backend_type());
     fill(&mut worker.bgw_library_name, "steep_repl");
     fill(&mut worker.bgw_function_name, kind.entry());
-    fill(
-        &mut worker.bgw_extra,
-        &format!("{} {} {}", assignment.database, assignment.role, assignment.number),
-    );
+    fill(&mut worker.bgw_extra, &format!("{} {} {}", assignment.database, assignment.role, assignment.number));
     worker.bgw_flags = (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as c_int;
     worker.bgw_start_time = start;
     worker.bgw_restart_time = restart;
@@ -106,18 +98,9 @@ fn description(
 
 /// Registers the launcher; at preload only. It starts when recovery is finished, and again 5 s after it failed.
 pub fn register_launcher() {
-    let nothing = Assignment {
-        operation: 0,
-        database: 0,
-        role: 0,
-        number: 0,
-    };
-    let mut worker = description(
-        Kind::Launcher,
-        &nothing,
-        5,
-        pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
-    );
+    let nothing = Assignment { operation: 0, database: 0, role: 0, number: 0 };
+    let mut worker =
+        description(Kind::Launcher, &nothing, 5, pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished);
     // SAFETY: the description is copied.
     unsafe { pg_sys::RegisterBackgroundWorker(&mut worker) };
 }
@@ -275,12 +258,7 @@ fn enter(kind: Kind, arg: pg_sys::Datum, work: fn(Assignment) -> Result<()>) {
     if let Err(error) = work(assignment) {
         // The actor has written it where the operator looks; the exit code tells the server's log.
         let problem = error.problem();
-        pgrx::log!(
-            "{} ends: {} (SQLSTATE {})",
-            kind.backend_type(),
-            problem.message,
-            problem.sqlstate
-        );
+        pgrx::log!("{} ends: {} (SQLSTATE {})", kind.backend_type(), problem.message, problem.sqlstate);
         // SAFETY: ends this process in the server's orderly way.
         unsafe { pg_sys::proc_exit(1) };
     }
@@ -299,11 +277,7 @@ macro_rules! entry {
 
 entry!(steep_repl_launcher_main, Kind::Launcher, crate::launcher::main::run);
 entry!(steep_repl_scanner_main, Kind::Scanner, crate::launcher::scanner::run);
-entry!(
-    steep_repl_coordinator_main,
-    Kind::Coordinator,
-    crate::coordinator::main::run
-);
+entry!(steep_repl_coordinator_main, Kind::Coordinator, crate::coordinator::main::run);
 entry!(steep_repl_keeper_main, Kind::Keeper, crate::coordinator::keeper::run);
 entry!(steep_repl_copy_main, Kind::Copy, crate::copy::main::run);
 

@@ -47,20 +47,11 @@ fn appeared<'a>(there: &'a Table, planned: &'a PlannedTable) -> impl Iterator<It
     there
         .copied_columns()
         .filter(|column| !planned.columns.contains(&column.name))
-        .map(|column| {
-            format!(
-                "column {} of table {} was added on the source",
-                column.name,
-                there.qualified_display()
-            )
-        })
+        .map(|column| format!("column {} of table {} was added on the source", column.name, there.qualified_display()))
 }
 
 fn index(tables: Vec<Table>) -> std::collections::HashMap<(String, String), Table> {
-    tables
-        .into_iter()
-        .map(|table| ((table.schema.clone(), table.name.clone()), table))
-        .collect()
+    tables.into_iter().map(|table| ((table.schema.clone(), table.name.clone()), table)).collect()
 }
 
 /// OIDs that the planned tables have on the source now, in their order.

@@ -74,20 +74,13 @@ pub fn make(request: &Request, source: &[Table], target: &[Table]) -> Result<Pla
         },
     );
     if !selected.ambiguous.is_empty() {
-        return Err(Error::Ambiguous {
-            names: selected.ambiguous.clone(),
-        });
+        return Err(Error::Ambiguous { names: selected.ambiguous.clone() });
     }
     if !selected.not_found.is_empty() {
-        return Err(Error::NotFound {
-            node: request.source.to_owned(),
-            names: selected.not_found.clone(),
-        });
+        return Err(Error::NotFound { node: request.source.to_owned(), names: selected.not_found.clone() });
     }
-    let here: HashMap<(&str, &str), &Table> = target
-        .iter()
-        .map(|table| ((table.schema.as_str(), table.name.as_str()), table))
-        .collect();
+    let here: HashMap<(&str, &str), &Table> =
+        target.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect();
     let chosen: Vec<&Table> = selected.tables.iter().filter_map(|place| source.get(*place)).collect();
     let differences: Vec<String> = chosen
         .iter()
@@ -103,10 +96,8 @@ pub fn make(request: &Request, source: &[Table], target: &[Table]) -> Result<Pla
             differences,
         });
     }
-    let lacking: Vec<&Table> = selection::without_identity(source, &selected)
-        .into_iter()
-        .filter_map(|place| source.get(place))
-        .collect();
+    let lacking: Vec<&Table> =
+        selection::without_identity(source, &selected).into_iter().filter_map(|place| source.get(place)).collect();
     if request.no_identity == NoIdentity::Error && !lacking.is_empty() {
         return Err(Error::NoIdentity {
             node: request.source.to_owned(),
@@ -122,12 +113,7 @@ pub fn make(request: &Request, source: &[Table], target: &[Table]) -> Result<Pla
         .iter()
         .filter_map(|table| {
             let target = here.get(&(table.schema.as_str(), table.name.as_str()))?;
-            Some(planned(
-                table,
-                target,
-                request.small_below,
-                insert_only.contains(&table.oid),
-            ))
+            Some(planned(table, target, request.small_below, insert_only.contains(&table.oid)))
         })
         .collect();
     tables.sort_by(|a, b| b.bytes_total.cmp(&a.bytes_total).then_with(|| a.relid.cmp(&b.relid)));
@@ -146,10 +132,7 @@ pub fn make(request: &Request, source: &[Table], target: &[Table]) -> Result<Pla
             })
             .collect(),
         identity_full: match request.no_identity {
-            NoIdentity::Full => lacking
-                .iter()
-                .map(|table| (table.schema.clone(), table.name.clone()))
-                .collect(),
+            NoIdentity::Full => lacking.iter().map(|table| (table.schema.clone(), table.name.clone())).collect(),
             _ => Vec::new(),
         },
     };
@@ -159,9 +142,7 @@ pub fn make(request: &Request, source: &[Table], target: &[Table]) -> Result<Pla
             .left_out
             .iter()
             .filter_map(|(place, why)| {
-                source
-                    .get(*place)
-                    .map(|table| format!("{} ({})", table.qualified_display(), why.as_str()))
+                source.get(*place).map(|table| format!("{} ({})", table.qualified_display(), why.as_str()))
             })
             .collect(),
         tables,
@@ -196,12 +177,6 @@ fn triggers(tables: &[PlannedTable], here: &HashMap<(&str, &str), &Table>) -> Ve
         .iter()
         .filter_map(|table| here.get(&(table.table_schema.as_str(), table.table_name.as_str())))
         .filter(|table| !table.triggers.is_empty())
-        .map(|table| {
-            format!(
-                "{} ({})",
-                qualified(&table.schema, &table.name),
-                table.triggers.join(", ")
-            )
-        })
+        .map(|table| format!("{} ({})", qualified(&table.schema, &table.name), table.triggers.join(", ")))
         .collect()
 }

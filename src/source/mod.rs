@@ -21,26 +21,16 @@ use steep_repl_core::names::{application_name, Part};
 pub fn target(node: &Node, role: u32) -> Result<Target> {
     let superuser = role::is_superuser(role);
     if !superuser && !role::has_rights_of(role, node.owner) {
-        return Err(Error::NodeNotYours {
-            node: node.node.clone(),
-            owner: role::name_of(node.owner),
-        });
+        return Err(Error::NodeNotYours { node: node.node.clone(), owner: role::name_of(node.owner) });
     }
     let conninfo = parse(&node.node, &node.conninfo)?;
     check_conninfo(&node.node, &conninfo, superuser)?;
-    Ok(Target {
-        node: node.node.clone(),
-        conninfo,
-        must_use_password: !superuser,
-    })
+    Ok(Target { node: node.node.clone(), conninfo, must_use_password: !superuser })
 }
 
 /// A connection string, or what is wrong with it; never a value of it.
 pub fn parse(node: &str, conninfo: &str) -> Result<Conninfo> {
-    Conninfo::parse(conninfo).map_err(|error| Error::Conninfo {
-        node: node.to_owned(),
-        reason: format!("{error}."),
-    })
+    Conninfo::parse(conninfo).map_err(|error| Error::Conninfo { node: node.to_owned(), reason: format!("{error}.") })
 }
 
 /// What a role that is no superuser may not put into a connection string, and what it must.
@@ -50,10 +40,7 @@ pub fn check_conninfo(node: &str, conninfo: &Conninfo, superuser: bool) -> Resul
     }
     let keywords: Vec<String> = conninfo.uses_server_files().into_iter().map(str::to_owned).collect();
     if !keywords.is_empty() {
-        return Err(Error::ConninfoFiles {
-            node: node.to_owned(),
-            keywords,
-        });
+        return Err(Error::ConninfoFiles { node: node.to_owned(), keywords });
     }
     if conninfo.get("password").is_none_or(str::is_empty) {
         return Err(Error::PasswordRequired { node: node.to_owned() });

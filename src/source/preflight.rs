@@ -40,10 +40,7 @@ pub struct Source {
 /// Asks the source what it is. The transaction of the caller is needed for the catalog look-ups of the client side.
 pub fn ask(connection: &Connection) -> Result<Source> {
     connection
-        .json(
-            include_str!("../../sql/queries/source_preflight.sql"),
-            "could not read the configuration",
-        )?
+        .json(include_str!("../../sql/queries/source_preflight.sql"), "could not read the configuration")?
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("the source said nothing about itself"))
@@ -52,10 +49,7 @@ pub fn ask(connection: &Connection) -> Result<Source> {
 /// Refuses a source that cannot serve a logical slot now.
 pub fn check(node: &str, source: &Source, makes_publication: bool) -> Result<()> {
     if source.version_num < 140_000 {
-        return Err(Error::SourceVersion {
-            node: node.to_owned(),
-            version: source.version.clone(),
-        });
+        return Err(Error::SourceVersion { node: node.to_owned(), version: source.version.clone() });
     }
     if source.in_recovery {
         return Err(Error::SourceSetting {
@@ -92,12 +86,7 @@ pub fn check(node: &str, source: &Source, makes_publication: bool) -> Result<()>
             ),
         });
     }
-    let exhausted = |what, setting, limit| Error::SourceExhausted {
-        node: node.to_owned(),
-        what,
-        limit,
-        setting,
-    };
+    let exhausted = |what, setting, limit| Error::SourceExhausted { node: node.to_owned(), what, limit, setting };
     if source.slots_used >= source.slots {
         return Err(exhausted("replication slot", "max_replication_slots", source.slots));
     }

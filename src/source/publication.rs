@@ -28,10 +28,8 @@ struct Existing {
 
 /// Whether a publication of that name is there.
 pub fn exists(connection: &Connection, name: &str) -> Result<bool> {
-    let query = format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = {})::text",
-        quote_literal(name)
-    );
+    let query =
+        format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = {})::text", quote_literal(name));
     Ok(connection.value(&query, "could not look for a publication")?.as_deref() == Some("true"))
 }
 
@@ -39,11 +37,7 @@ pub fn exists(connection: &Connection, name: &str) -> Result<bool> {
 pub fn make(connection: &Connection, name: &str, entries: &[&Published], insert_only: bool) -> Result<()> {
     let context = format!("could not make publication \"{name}\"");
     connection.execute("SET lock_timeout = '5s'", &context)?;
-    let publish = if insert_only {
-        "insert, truncate"
-    } else {
-        "insert, update, delete, truncate"
-    };
+    let publish = if insert_only { "insert, truncate" } else { "insert, update, delete, truncate" };
     if !exists(connection, name)? {
         connection.execute(
             &format!(
@@ -63,19 +57,10 @@ pub fn make(connection: &Connection, name: &str, entries: &[&Published], insert_
     for batch in missing.chunks(BATCH) {
         let tables = batch
             .iter()
-            .map(|entry| {
-                format!(
-                    "{}{}",
-                    if entry.only { "ONLY " } else { "" },
-                    qualified(&entry.schema, &entry.name)
-                )
-            })
+            .map(|entry| format!("{}{}", if entry.only { "ONLY " } else { "" }, qualified(&entry.schema, &entry.name)))
             .collect::<Vec<_>>()
             .join(", ");
-        connection.execute(
-            &format!("ALTER PUBLICATION {} ADD TABLE {tables}", quote_ident(name)),
-            &context,
-        )?;
+        connection.execute(&format!("ALTER PUBLICATION {} ADD TABLE {tables}", quote_ident(name)), &context)?;
     }
     connection.execute("SET lock_timeout = 0", &context)
 }
@@ -83,12 +68,7 @@ pub fn make(connection: &Connection, name: &str, entries: &[&Published], insert_
 /// Refuses a publication of the user's that does not hold the plan, or that holds less of a table than all.
 pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String, String)]) -> Result<()> {
     let refuse = |reason: String, hint: String| {
-        Err(Error::Publication {
-            node: node.to_owned(),
-            publication: name.to_owned(),
-            reason,
-            hint,
-        })
+        Err(Error::Publication { node: node.to_owned(), publication: name.to_owned(), reason, hint })
     };
     if !exists(connection, name)? {
         return refuse(
@@ -113,10 +93,7 @@ pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String,
     if found.via_root {
         return refuse(
             "It publishes changes of partitions as changes of their root.".to_owned(),
-            format!(
-                "On the source: ALTER PUBLICATION {} SET (publish_via_partition_root = false);",
-                quote_ident(name)
-            ),
+            format!("On the source: ALTER PUBLICATION {} SET (publish_via_partition_root = false);", quote_ident(name)),
         );
     }
     if !found.filtered.is_empty() {
@@ -136,10 +113,7 @@ pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String,
     }
     refuse(
         format!("It does not hold {}.", missing.join(", ")),
-        format!(
-            "On the source: ALTER PUBLICATION {} ADD TABLE ...; or name fewer tables.",
-            quote_ident(name)
-        ),
+        format!("On the source: ALTER PUBLICATION {} ADD TABLE ...; or name fewer tables.", quote_ident(name)),
     )
 }
 
@@ -148,10 +122,7 @@ pub fn set_identity_full(connection: &Connection, tables: &[(String, String)]) -
     let context = "could not set REPLICA IDENTITY FULL";
     connection.execute("SET lock_timeout = '5s'", context)?;
     for (schema, name) in tables {
-        connection.execute(
-            &format!("ALTER TABLE ONLY {} REPLICA IDENTITY FULL", qualified(schema, name)),
-            context,
-        )?;
+        connection.execute(&format!("ALTER TABLE ONLY {} REPLICA IDENTITY FULL", qualified(schema, name)), context)?;
     }
     connection.execute("SET lock_timeout = 0", context)
 }
@@ -169,11 +140,7 @@ pub fn remove_replaced(connection: &Connection, name: &str, oid: u32) -> Result<
     let tables: Vec<(String, String)> = connection.json(&query, &context)?;
     for (schema, table) in tables {
         connection.execute(
-            &format!(
-                "ALTER PUBLICATION {} DROP TABLE ONLY {}",
-                quote_ident(name),
-                qualified(&schema, &table)
-            ),
+            &format!("ALTER PUBLICATION {} DROP TABLE ONLY {}", quote_ident(name), qualified(&schema, &table)),
             &context,
         )?;
     }

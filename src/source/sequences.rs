@@ -25,14 +25,7 @@ pub fn read(
 ) -> Result<Vec<SequenceValue>> {
     let context = "could not read sequences";
     let schemas = schemas.map_or("NULL::text[]".to_owned(), |schemas| {
-        format!(
-            "ARRAY[{}]::text[]",
-            schemas
-                .iter()
-                .map(|schema| quote_literal(schema))
-                .collect::<Vec<_>>()
-                .join(", ")
-        )
+        format!("ARRAY[{}]::text[]", schemas.iter().map(|schema| quote_literal(schema)).collect::<Vec<_>>().join(", "))
     });
     let tables = tables.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let query = include_str!("../../sql/queries/source_sequences.sql")

@@ -31,12 +31,8 @@ pub fn slot(connection: &Connection, name: &str) -> Result<SlotState> {
 
 /// The source's current WAL position.
 pub fn current_lsn(connection: &Connection) -> Result<Lsn> {
-    let text = connection.value(
-        "SELECT pg_catalog.pg_current_wal_lsn()::text",
-        "could not read the WAL position",
-    )?;
-    text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| Error::internal("the source has no WAL position"))
+    let text = connection.value("SELECT pg_catalog.pg_current_wal_lsn()::text", "could not read the WAL position")?;
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| Error::internal("the source has no WAL position"))
 }
 
 /// Writes a logical message, so that an idle source has something for the slot to confirm.
@@ -90,8 +86,5 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
 
 /// Statement that begins a transaction under an exported snapshot. 22023 when the snapshot is gone.
 pub fn begin_under(snapshot: &str) -> String {
-    format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-        quote_literal(snapshot)
-    )
+    format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot))
 }

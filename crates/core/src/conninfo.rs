@@ -15,27 +15,12 @@ pub use parse::{ConninfoError, ConninfoErrorKind};
 const HIDDEN: &str = "********";
 
 /// Keywords whose values are secrets, or lead to some.
-const SECRETS: &[&str] = &[
-    "password",
-    "sslpassword",
-    "passfile",
-    "oauth_client_secret",
-    "scram_client_key",
-    "scram_server_key",
-];
+const SECRETS: &[&str] =
+    &["password", "sslpassword", "passfile", "oauth_client_secret", "scram_client_key", "scram_server_key"];
 
 /// Keywords that make libpq read or write files of the server it runs in.
-const SERVER_FILES: &[&str] = &[
-    "passfile",
-    "service",
-    "servicefile",
-    "sslkey",
-    "sslcert",
-    "sslrootcert",
-    "sslcrl",
-    "sslcrldir",
-    "sslkeylogfile",
-];
+const SERVER_FILES: &[&str] =
+    &["passfile", "service", "servicefile", "sslkey", "sslcert", "sslrootcert", "sslcrl", "sslcrldir", "sslkeylogfile"];
 
 /// What makes a dead link noticed within two minutes; used where the user said nothing (design, section 2).
 const LINK_DEFAULTS: &[(&str, &str)] = &[
@@ -75,9 +60,7 @@ impl Conninfo {
 
     /// All keywords and values, in order, secrets included.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs
-            .iter()
-            .map(|(keyword, value)| (keyword.as_str(), value.as_str()))
+        self.pairs.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str()))
     }
 
     /// Sets a keyword: in its place when present, else at the end.
@@ -106,10 +89,7 @@ impl Conninfo {
     }
 
     /// The canonical `keyword='value'` form for libpq, **secrets included**.
-    #[allow(
-        clippy::inherent_to_string,
-        reason = "Display would let a log line format the password by accident"
-    )]
+    #[allow(clippy::inherent_to_string, reason = "Display would let a log line format the password by accident")]
     pub fn to_string(&self) -> String {
         render(self.pairs())
     }
@@ -124,11 +104,7 @@ impl Conninfo {
 
     /// A few words for messages: `host=10.0.0.1 port=5433 dbname=app`; `default connection` when none of these is set.
     pub fn describe(&self) -> String {
-        let host = if self.get("host").is_some_and(|host| !host.is_empty()) {
-            "host"
-        } else {
-            "hostaddr"
-        };
+        let host = if self.get("host").is_some_and(|host| !host.is_empty()) { "host" } else { "hostaddr" };
         let words: Vec<String> = ["service", host, "port", "dbname"]
             .into_iter()
             .filter_map(|keyword| Some((keyword, self.get(keyword).filter(|value| !value.is_empty())?)))
@@ -172,9 +148,7 @@ fn quote(value: &str) -> String {
 }
 
 fn describe_pair(keyword: &str, value: &str) -> String {
-    let plain = value
-        .chars()
-        .all(|c| !c.is_whitespace() && !c.is_control() && c != '\'' && c != '\\');
+    let plain = value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '\'' && c != '\\');
     if plain {
         format!("{keyword}={value}")
     } else {

@@ -24,12 +24,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with neither detail nor hint.
     pub fn new(sqlstate: impl Into<String>, message: impl Into<String>) -> Self {
-        Problem {
-            sqlstate: sqlstate.into(),
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
+        Problem { sqlstate: sqlstate.into(), message: message.into(), detail: None, hint: None }
     }
 
     /// The same problem with this detail.
@@ -62,14 +57,8 @@ mod tests {
     #[test]
     fn json_round_trips_and_leaves_out_what_is_absent() {
         let short = Problem::new("53100", "could not extend file");
-        assert_eq!(
-            serde_json::to_string(&short).unwrap(),
-            r#"{"sqlstate":"53100","message":"could not extend file"}"#
-        );
-        let full = short
-            .clone()
-            .with_detail("No space left.")
-            .with_hint("Check free disk space.");
+        assert_eq!(serde_json::to_string(&short).unwrap(), r#"{"sqlstate":"53100","message":"could not extend file"}"#);
+        let full = short.clone().with_detail("No space left.").with_hint("Check free disk space.");
         for problem in [short, full] {
             let json = serde_json::to_string(&problem).unwrap();
             assert_eq!(serde_json::from_str::<Problem>(&json).unwrap(), problem);
@@ -79,17 +68,11 @@ mod tests {
     #[test]
     fn null_and_unknown_fields_are_tolerated() {
         let json = r#"{"sqlstate":"XX000","message":"m","detail":null,"hint":null,"context":"x"}"#;
-        assert_eq!(
-            serde_json::from_str::<Problem>(json).unwrap(),
-            Problem::new("XX000", "m")
-        );
+        assert_eq!(serde_json::from_str::<Problem>(json).unwrap(), Problem::new("XX000", "m"));
     }
 
     #[test]
     fn shown_as_its_message() {
-        assert_eq!(
-            Problem::new("XX000", "it broke").with_hint("Mend it.").to_string(),
-            "it broke"
-        );
+        assert_eq!(Problem::new("XX000", "it broke").with_hint("Mend it.").to_string(), "it broke");
     }
 }

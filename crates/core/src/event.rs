@@ -265,10 +265,7 @@ mod tests {
 
     #[test]
     fn absent_keys_are_left_out() {
-        assert_eq!(
-            Event::info(INIT_STARTED).to_json(),
-            r#"{"event":"init.started","severity":"info"}"#
-        );
+        assert_eq!(Event::info(INIT_STARTED).to_json(), r#"{"event":"init.started","severity":"info"}"#);
         assert_eq!(
             Event::error(INIT_FAILED).percent(f64::NAN).to_json(),
             r#"{"event":"init.failed","severity":"error"}"#

@@ -147,16 +147,8 @@ const ARRAYS: &[u32] = &[
 // (versioned inner forms, not worth the risk), oidvector and int2vector, refcursor, pg_node_tree and other internals.
 
 /// Every group of the list.
-const GROUPS: [&[u32]; 8] = [
-    SCALARS,
-    CATALOG_SCALARS,
-    DATES_AND_TIMES,
-    JSON,
-    NETWORK_AND_BITS,
-    GEOMETRY,
-    RANGES,
-    ARRAYS,
-];
+const GROUPS: [&[u32]; 8] =
+    [SCALARS, CATALOG_SCALARS, DATES_AND_TIMES, JSON, NETWORK_AND_BITS, GEOMETRY, RANGES, ARRAYS];
 
 /// Whether all these columns may be copied in binary format; one that may not makes the whole table go as text.
 pub fn binary_is_safe(columns: &[&Column]) -> bool {

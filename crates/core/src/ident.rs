@@ -205,10 +205,7 @@ mod tests {
     fn names_are_read_as_regclass_reads_them() {
         assert_eq!(parse_qualified("Orders"), one("orders"));
         assert_eq!(parse_qualified("\"Orders\""), one("Orders"));
-        assert_eq!(
-            parse_qualified("Public . \t\"Or\"\"ders\" "),
-            both("public", "Or\"ders")
-        );
+        assert_eq!(parse_qualified("Public . \t\"Or\"\"ders\" "), both("public", "Or\"ders"));
         assert_eq!(parse_qualified("  a.b\n"), both("a", "b"));
         assert_eq!(parse_qualified("\"a.b\".\"c d\""), both("a.b", "c d"));
         assert_eq!(parse_qualified("\"We\"\"ird; --\""), one(HOSTILE));
@@ -254,10 +251,7 @@ mod tests {
         // 62 bytes and a two-byte character: the character goes as a whole.
         assert_eq!(truncate_identifier(&format!("{}é", "x".repeat(62))), "x".repeat(62));
         assert_eq!(truncate_identifier(&"表".repeat(22)), "表".repeat(21));
-        assert_eq!(
-            parse_qualified(&format!("\"{}\"", "表".repeat(30))),
-            one(&"表".repeat(21))
-        );
+        assert_eq!(parse_qualified(&format!("\"{}\"", "表".repeat(30))), one(&"表".repeat(21)));
     }
 
     proptest! {

@@ -49,9 +49,7 @@ impl FromStr for Lsn {
     /// Accepts what `pg_lsn` accepts: one to eight hexadecimal digits on each side of a slash, in either case,
     /// nothing around them.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = text
-            .split_once('/')
-            .and_then(|(high, low)| Some((half(high)? << 32) | half(low)?));
+        let parsed = text.split_once('/').and_then(|(high, low)| Some((half(high)? << 32) | half(low)?));
         parsed.map(Lsn).ok_or_else(|| InvalidLsn(text.to_owned()))
     }
 }

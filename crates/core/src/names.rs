@@ -53,11 +53,7 @@ impl FromStr for Token {
     /// Accepts exactly what [`Display`](fmt::Display) writes, so that one token has one name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let well_formed = text.len() == TOKEN_DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let bits = if well_formed {
-            u64::from_str_radix(text, 16).ok()
-        } else {
-            None
-        };
+        let bits = if well_formed { u64::from_str_radix(text, 16).ok() } else { None };
         bits.map(Token).ok_or_else(|| InvalidToken(text.to_owned()))
     }
 }
@@ -154,10 +150,7 @@ pub fn owner_token(name: &str) -> Option<Token> {
     let ours = match suffix.strip_prefix('_') {
         None => suffix.is_empty(),
         Some(word) => {
-            !word.is_empty()
-                && word
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         }
     };
     if ours {
@@ -230,11 +223,7 @@ mod tests {
     #[test]
     fn slot_names_have_only_characters_that_slots_allow() {
         for name in all_of_ours(TOKEN, u32::MAX) {
-            assert!(
-                name.bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
-                "{name}"
-            );
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
         }
     }
 
@@ -264,10 +253,7 @@ mod tests {
     #[test]
     fn token_is_text_in_json() {
         assert_eq!(serde_json::to_string(&Token(10)).unwrap(), "\"000000000000000a\"");
-        assert_eq!(
-            serde_json::from_str::<Token>("\"000000000000000a\"").unwrap(),
-            Token::new(10)
-        );
+        assert_eq!(serde_json::from_str::<Token>("\"000000000000000a\"").unwrap(), Token::new(10));
         assert!("A".repeat(16).parse::<Token>().is_err());
         assert!("a".parse::<Token>().is_err());
     }

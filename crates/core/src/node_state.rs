@@ -87,10 +87,7 @@ impl FromStr for NodeState {
 
     /// Accepts exactly the upper-case word, as the database stores it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        NodeState::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| UnknownState(text.to_owned()))
+        NodeState::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownState(text.to_owned()))
     }
 }
 
@@ -136,14 +133,8 @@ mod tests {
         ("CATCHING_UP", &["SYNCHRONIZED", "FAILED", "UNINITIALIZED"]),
         ("SYNCHRONIZED", &["DIVERGED", "REINITIALIZING"]),
         ("DIVERGED", &["SYNCHRONIZED", "REINITIALIZING"]),
-        (
-            "FAILED",
-            &["REINITIALIZING", "PREPARING", "COPYING", "CATCHING_UP", "UNINITIALIZED"],
-        ),
-        (
-            "REINITIALIZING",
-            &["COPYING", "CATCHING_UP", "FAILED", "SYNCHRONIZED", "DIVERGED"],
-        ),
+        ("FAILED", &["REINITIALIZING", "PREPARING", "COPYING", "CATCHING_UP", "UNINITIALIZED"]),
+        ("REINITIALIZING", &["COPYING", "CATCHING_UP", "FAILED", "SYNCHRONIZED", "DIVERGED"]),
     ];
 
     #[test]
@@ -163,10 +154,7 @@ mod tests {
 
     #[test]
     fn a_transition_returns_the_new_state_or_names_both() {
-        assert_eq!(
-            transition(NodeState::Uninitialized, NodeState::Preparing),
-            Ok(NodeState::Preparing)
-        );
+        assert_eq!(transition(NodeState::Uninitialized, NodeState::Preparing), Ok(NodeState::Preparing));
         let error = transition(NodeState::Synchronized, NodeState::Copying).unwrap_err();
         assert_eq!(error.from, NodeState::Synchronized);
         assert_eq!(error.to, NodeState::Copying);

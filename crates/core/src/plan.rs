@@ -59,16 +59,8 @@ pub struct CopyTask {
 /// [`SPLIT_ABOVE`] are cut finer.
 pub fn plan_copies(tables: &[TableSize], chunk_size: i64, small_below: i64, workers: u32) -> Vec<CopyTask> {
     let is_small = |size: &TableSize| size.bytes < small_below;
-    let mut pieces: Vec<i64> = tables
-        .iter()
-        .map(|size| {
-            if is_small(size) {
-                1
-            } else {
-                pieces_by_size(size, chunk_size)
-            }
-        })
-        .collect();
+    let mut pieces: Vec<i64> =
+        tables.iter().map(|size| if is_small(size) { 1 } else { pieces_by_size(size, chunk_size) }).collect();
     let large = || tables.iter().enumerate().filter(|(_, size)| !is_small(size));
     split_for_workers(large(), &mut pieces, workers);
 
@@ -128,13 +120,7 @@ fn split_for_workers<'a>(
 fn cut(table: usize, size: &TableSize, count: i64, small: bool) -> Vec<CopyTask> {
     let bytes = size.bytes.max(0);
     if count <= 1 {
-        return vec![CopyTask {
-            table,
-            from_block: None,
-            to_block: None,
-            bytes,
-            small,
-        }];
+        return vec![CopyTask { table, from_block: None, to_block: None, bytes, small }];
     }
     // Cuts of blocks and bytes are both taken from the start, so that rounding neither loses nor doubles any.
     let part = |whole: i64, n: i64| i128::from(whole) * i128::from(n) / i128::from(count);
@@ -196,10 +182,7 @@ impl FromStr for TaskKind {
     type Err = UnknownTaskKind;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        TaskKind::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| UnknownTaskKind(text.to_owned()))
+        TaskKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| UnknownTaskKind(text.to_owned()))
     }
 }
 

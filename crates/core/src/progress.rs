@@ -49,16 +49,8 @@ pub fn overall_percent(work: &Work, before: f64) -> f64 {
     if work.finished {
         return 100.0;
     }
-    let percent = if work.total() > 0.0 {
-        100.0 * work.done() / work.total()
-    } else {
-        0.0
-    };
-    let percent = if percent.is_finite() {
-        percent.clamp(0.0, 99.0)
-    } else {
-        0.0
-    };
+    let percent = if work.total() > 0.0 { 100.0 * work.done() / work.total() } else { 0.0 };
+    let percent = if percent.is_finite() { percent.clamp(0.0, 99.0) } else { 0.0 };
     let before = if before.is_finite() { before.min(100.0) } else { 0.0 };
     percent.max(before)
 }
@@ -102,11 +94,7 @@ impl RateMeter {
 
     /// A meter over a window of this many seconds.
     pub fn new(window_secs: f64) -> Self {
-        RateMeter {
-            window_secs,
-            samples: VecDeque::new(),
-            last_value: 0.0,
-        }
+        RateMeter { window_secs, samples: VecDeque::new(), last_value: 0.0 }
     }
 
     /// Takes a sample: the figure's value at a time in seconds.
@@ -126,11 +114,7 @@ impl RateMeter {
             _ => self.samples.push_back((time_secs, progress)),
         }
         // One sample at or before the window's begin stays, so that the rate is taken over the whole window.
-        while self
-            .samples
-            .get(1)
-            .is_some_and(|(time, _)| *time <= time_secs - self.window_secs)
-        {
+        while self.samples.get(1).is_some_and(|(time, _)| *time <= time_secs - self.window_secs) {
             self.samples.pop_front();
         }
     }
@@ -156,11 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn work(done: f64, total: f64) -> Work {
-        Work {
-            copy_total: total,
-            copy_done: done,
-            ..Work::default()
-        }
+        Work { copy_total: total, copy_done: done, ..Work::default() }
     }
 
     #[test]
@@ -182,16 +162,7 @@ mod tests {
         assert_eq!(overall_percent(&work(20.0, 100.0), 35.0), 35.0);
         assert_eq!(overall_percent(&work(100.0, 100.0), 35.0), 99.0);
         assert_eq!(overall_percent(&work(200.0, 100.0), 0.0), 99.0);
-        assert_eq!(
-            overall_percent(
-                &Work {
-                    finished: true,
-                    ..work(1.0, 100.0)
-                },
-                0.0
-            ),
-            100.0
-        );
+        assert_eq!(overall_percent(&Work { finished: true, ..work(1.0, 100.0) }, 0.0), 100.0);
         assert_eq!(overall_percent(&work(0.0, 0.0), 0.0), 0.0);
         assert_eq!(overall_percent(&work(0.0, 100.0), 100.0), 100.0);
         assert_eq!(overall_percent(&work(f64::NAN, 100.0), f64::NAN), 0.0);

@@ -159,10 +159,7 @@ mod tests {
     #[test]
     fn backoff_doubles_up_to_half_a_minute() {
         let waits: Vec<u64> = (0..=9).map(backoff_ms).collect();
-        assert_eq!(
-            waits,
-            [500, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]
-        );
+        assert_eq!(waits, [500, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
         assert_eq!(backoff_ms(u32::MAX), 30_000);
     }
 }

@@ -104,23 +104,10 @@ impl fmt::Display for Difference {
             Difference::ColumnMissing { table, column } => {
                 write!(f, "column {column} of table {table} does not exist on the target")
             }
-            Difference::TypeDiffers {
-                table,
-                column,
-                source,
-                target,
-            } => {
-                write!(
-                    f,
-                    "column {column} of table {table}: {source} on the source, {target} on the target"
-                )
+            Difference::TypeDiffers { table, column, source, target } => {
+                write!(f, "column {column} of table {table}: {source} on the source, {target} on the target")
             }
-            Difference::CollationDiffers {
-                table,
-                column,
-                source,
-                target,
-            } => write!(
+            Difference::CollationDiffers { table, column, source, target } => write!(
                 f,
                 "column {column} of table {table}: collation {} on the source, {} on the target",
                 source.as_deref().unwrap_or("default"),
@@ -166,10 +153,7 @@ pub fn match_columns(source: &Table, target: Option<&Table>) -> Vec<Difference> 
         return vec![Difference::TableMissing { table }];
     };
     if !matches!(target.kind, 'r' | 'p') {
-        return vec![Difference::NotATable {
-            table,
-            kind: target.kind,
-        }];
+        return vec![Difference::NotATable { table, kind: target.kind }];
     }
 
     let mut differences: Vec<Difference> = Vec::new();
@@ -182,15 +166,8 @@ pub fn match_columns(source: &Table, target: Option<&Table>) -> Vec<Difference> 
             differences.extend(match_column(&table, column, target.column(&column.name)));
         }
     }
-    for extra in target
-        .columns
-        .iter()
-        .filter(|column| !arrives(source, column) && !column.can_be_left_out())
-    {
-        differences.push(Difference::NotNullExtra {
-            table: table.clone(),
-            column: extra.name.clone(),
-        });
+    for extra in target.columns.iter().filter(|column| !arrives(source, column) && !column.can_be_left_out()) {
+        differences.push(Difference::NotNullExtra { table: table.clone(), column: extra.name.clone() });
     }
     differences
 }
@@ -200,11 +177,7 @@ pub fn match_columns(source: &Table, target: Option<&Table>) -> Vec<Difference> 
 /// Empty for tables without columns; leave the column list out of the COPY then.
 pub fn copy_columns(source: &Table, target: &Table) -> Vec<String> {
     let stored = |column: &&Column| target.column(&column.name).is_some_and(|other| !other.is_generated());
-    source
-        .copied_columns()
-        .filter(stored)
-        .map(|column| column.name.clone())
-        .collect()
+    source.copied_columns().filter(stored).map(|column| column.name.clone()).collect()
 }
 
 /// Whether the source sends values for this column of the target.

@@ -162,27 +162,16 @@ pub fn select(source: &[Table], selection: &Selection) -> Selected {
 
 /// Indices of all relations the wish covers, in order; what matched nothing or too much goes into `selected`.
 fn chosen_relations(source: &[Table], selection: &Selection, selected: &mut Selected) -> BTreeSet<usize> {
-    let visible = || {
-        source
-            .iter()
-            .enumerate()
-            .filter(|(_, table)| !is_system_schema(&table.schema))
-    };
+    let visible = || source.iter().enumerate().filter(|(_, table)| !is_system_schema(&table.schema));
     if selection.schemas.is_none() && selection.tables.is_none() {
         return visible().map(|(index, _)| index).collect();
     }
 
     let mut named = BTreeSet::new();
     for schema in selection.schemas.iter().flatten() {
-        let matches: Vec<usize> = visible()
-            .filter(|(_, t)| t.schema == *schema)
-            .map(|(index, _)| index)
-            .collect();
+        let matches: Vec<usize> = visible().filter(|(_, t)| t.schema == *schema).map(|(index, _)| index).collect();
         if matches.is_empty() {
-            push_once(
-                &mut selected.not_found,
-                format!("schema {}", ident::display_ident(schema)),
-            );
+            push_once(&mut selected.not_found, format!("schema {}", ident::display_ident(schema)));
         }
         named.extend(matches);
     }
@@ -203,11 +192,7 @@ fn chosen_relations(source: &[Table], selection: &Selection, selected: &mut Sele
         }
     }
 
-    let roots: BTreeSet<u32> = named
-        .iter()
-        .filter_map(|index| source.get(*index))
-        .map(|table| table.oid)
-        .collect();
+    let roots: BTreeSet<u32> = named.iter().filter_map(|index| source.get(*index)).map(|table| table.oid).collect();
     let below = visible().filter(|(_, table)| ancestors(table).iter().any(|oid| roots.contains(oid)));
     named.extend(below.map(|(index, _)| index));
     named
@@ -277,10 +262,7 @@ pub fn publication_tables(source: &[Table], selected: &Selected, no_identity: No
         let root = by_oid.get(ancestors(leaf).last()?)?;
         let leaves = leaves_of.get(&root.oid)?;
         let all_selected = leaves.iter().all(|index| wanted.contains(index));
-        let all_agree = leaves
-            .iter()
-            .filter_map(|index| source.get(*index))
-            .all(|t| t.identity == leaf.identity);
+        let all_agree = leaves.iter().filter_map(|index| source.get(*index)).all(|t| t.identity == leaf.identity);
         (all_selected && all_agree).then_some(*root)
     };
 

@@ -130,17 +130,11 @@ pub(super) fn is_known(keyword: &str) -> bool {
 
 /// The prefix that makes the text a URI.
 pub(super) fn uri_prefix(text: &str) -> Option<&'static str> {
-    ["postgresql://", "postgres://"]
-        .into_iter()
-        .find(|prefix| text.starts_with(prefix))
+    ["postgresql://", "postgres://"].into_iter().find(|prefix| text.starts_with(prefix))
 }
 
 pub(super) fn parse(text: &str) -> Result<Conninfo, ConninfoError> {
-    let mut parser = Parser {
-        text,
-        at: 0,
-        read: Conninfo::default(),
-    };
+    let mut parser = Parser { text, at: 0, read: Conninfo::default() };
     match uri_prefix(text) {
         Some(prefix) => {
             parser.at = prefix.len();
@@ -200,18 +194,15 @@ impl<'a> Parser<'a> {
 
     fn error(&self, at: usize, kind: ConninfoErrorKind) -> ConninfoError {
         let before = self.text.get(..at).unwrap_or_default();
-        ConninfoError {
-            position: before.chars().count() + 1,
-            kind,
-        }
+        ConninfoError { position: before.chars().count() + 1, kind }
     }
 
     fn store(&mut self, at: usize, keyword: &str, value: &str) -> Result<(), ConninfoError> {
         match (keyword, value) {
             // The spelling of PostgreSQL 7.3, which libpq still takes.
-            ("requiressl", value) => self
-                .read
-                .set("sslmode", if value.starts_with('1') { "require" } else { "prefer" }),
+            ("requiressl", value) => {
+                self.read.set("sslmode", if value.starts_with('1') { "require" } else { "prefer" })
+            }
             (keyword, value) if is_known(keyword) => self.read.set(keyword, value),
             _ => return Err(self.error(at, ConninfoErrorKind::UnknownKeyword)),
         }
@@ -232,11 +223,7 @@ impl<'a> Parser<'a> {
             }
             // As in libpq, spaces after the equal sign are skipped even when no value follows before the next word.
             self.until(|c| !is_space(c));
-            let value = if self.peek() == Some('\'') {
-                self.quoted_value()?
-            } else {
-                self.plain_value()
-            };
+            let value = if self.peek() == Some('\'') { self.quoted_value()? } else { self.plain_value() };
             self.store(at, keyword, &value)?;
         }
     }

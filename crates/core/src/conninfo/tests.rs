@@ -28,10 +28,7 @@ fn keyword_value_form() {
     reads("host=a port=1", &[("host", "a"), ("port", "1")]);
     reads(" host = a\tport\n=\r1 ", &[("host", "a"), ("port", "1")]);
     reads("password='a b' user=u", &[("password", "a b"), ("user", "u")]);
-    reads(
-        r"password='it\'s \\ \x' user=u\ v\\",
-        &[("password", r"it's \ x"), ("user", r"u v\")],
-    );
+    reads(r"password='it\'s \\ \x' user=u\ v\\", &[("password", r"it's \ x"), ("user", r"u v\")]);
     reads("password='' user=", &[("password", ""), ("user", "")]);
     reads("host='a'port=1", &[("host", "a"), ("port", "1")]);
     reads("host=a'b'", &[("host", "a'b'")]);
@@ -63,18 +60,9 @@ fn malformed_keyword_value_strings() {
 fn uris() {
     reads("postgresql://", &[]);
     reads("postgres://localhost", &[("host", "localhost")]);
-    reads(
-        "postgresql://localhost:5433",
-        &[("host", "localhost"), ("port", "5433")],
-    );
-    reads(
-        "postgresql://localhost/mydb",
-        &[("host", "localhost"), ("dbname", "mydb")],
-    );
-    reads(
-        "postgresql://user@localhost",
-        &[("user", "user"), ("host", "localhost")],
-    );
+    reads("postgresql://localhost:5433", &[("host", "localhost"), ("port", "5433")]);
+    reads("postgresql://localhost/mydb", &[("host", "localhost"), ("dbname", "mydb")]);
+    reads("postgresql://user@localhost", &[("user", "user"), ("host", "localhost")]);
     reads(
         "postgresql://user:secret@localhost:5432/db?connect_timeout=10&application_name=myapp",
         &[
@@ -91,22 +79,10 @@ fn uris() {
         "postgresql:///mydb?host=localhost&port=5433",
         &[("dbname", "mydb"), ("host", "localhost"), ("port", "5433")],
     );
-    reads(
-        "postgresql://[2001:db8::1234]/db",
-        &[("host", "2001:db8::1234"), ("dbname", "db")],
-    );
-    reads(
-        "postgresql://[::1]:5433?user=u",
-        &[("host", "::1"), ("port", "5433"), ("user", "u")],
-    );
-    reads(
-        "postgresql://%2Fvar%2Flib%2Fpostgresql/dbname",
-        &[("host", "/var/lib/postgresql"), ("dbname", "dbname")],
-    );
-    reads(
-        "postgresql:///db?host=/var/run/postgresql",
-        &[("dbname", "db"), ("host", "/var/run/postgresql")],
-    );
+    reads("postgresql://[2001:db8::1234]/db", &[("host", "2001:db8::1234"), ("dbname", "db")]);
+    reads("postgresql://[::1]:5433?user=u", &[("host", "::1"), ("port", "5433"), ("user", "u")]);
+    reads("postgresql://%2Fvar%2Flib%2Fpostgresql/dbname", &[("host", "/var/lib/postgresql"), ("dbname", "dbname")]);
+    reads("postgresql:///db?host=/var/run/postgresql", &[("dbname", "db"), ("host", "/var/run/postgresql")]);
     reads("postgresql://h?ssl=true", &[("host", "h"), ("sslmode", "require")]);
     reads("postgresql://h/?", &[("host", "h")]);
     reads("postgresql://h?user=u&", &[("host", "h"), ("user", "u")]);
@@ -117,12 +93,7 @@ fn uris() {
 fn several_hosts_keep_the_lists_in_step() {
     reads(
         "postgresql://host1:123,host2:456/somedb?target_session_attrs=any",
-        &[
-            ("host", "host1,host2"),
-            ("port", "123,456"),
-            ("dbname", "somedb"),
-            ("target_session_attrs", "any"),
-        ],
+        &[("host", "host1,host2"), ("port", "123,456"), ("dbname", "somedb"), ("target_session_attrs", "any")],
     );
     reads("postgresql://h1,h2:5,[::1]/", &[("host", "h1,h2,::1"), ("port", ",5,")]);
     reads("postgresql://h1,h2", &[("host", "h1,h2"), ("port", ",")]);
@@ -144,15 +115,9 @@ fn percent_encoding() {
         &[("user", "u@x"), ("password", "p:/%"), ("host", "h"), ("dbname", "d b")],
     );
     reads("postgresql://h/%C3%A9", &[("host", "h"), ("dbname", "é")]);
-    reads(
-        "postgresql://h?app%6Cication_name=a%26b%3Dc",
-        &[("host", "h"), ("application_name", "a&b=c")],
-    );
+    reads("postgresql://h?app%6Cication_name=a%26b%3Dc", &[("host", "h"), ("application_name", "a&b=c")]);
     reads("postgresql://h/a+b", &[("host", "h"), ("dbname", "a+b")]);
-    reads(
-        "postgresql://u:p?q@h",
-        &[("user", "u"), ("password", "p?q"), ("host", "h")],
-    );
+    reads("postgresql://u:p?q@h", &[("user", "u"), ("password", "p?q"), ("host", "h")]);
     reads("postgresql://h/db ", &[("host", "h"), ("dbname", "db")]);
     refuses("postgresql://h/%4", InvalidPercentEncoding, 16);
     refuses("postgresql://h/%zz", InvalidPercentEncoding, 16);
@@ -226,26 +191,15 @@ fn secrets_are_hidden() {
     conninfo.set("a_keyword_of_the_future", "hunter2");
     conninfo.set("dbname", "host=x password=hunter2");
     let redacted = conninfo.redacted();
-    assert!(
-        redacted.starts_with("host='a' password='********' sslpassword='********' "),
-        "{redacted}"
-    );
+    assert!(redacted.starts_with("host='a' password='********' sslpassword='********' "), "{redacted}");
     assert_eq!(redacted.matches("'********'").count(), 8, "{redacted}");
-    for text in [
-        redacted,
-        format!("{conninfo:?}"),
-        format!("{conninfo:#?}"),
-        conninfo.describe(),
-    ] {
+    for text in [redacted, format!("{conninfo:?}"), format!("{conninfo:#?}"), conninfo.describe()] {
         assert!(!text.contains("hunter"), "{text}");
     }
     assert!(conninfo.to_string().contains("password='hunter2'"));
     // A redacted string is still a connection string.
     conninfo = Conninfo::parse("host=a password=x").unwrap();
-    assert_eq!(
-        Conninfo::parse(&conninfo.redacted()).unwrap().get("password"),
-        Some("********")
-    );
+    assert_eq!(Conninfo::parse(&conninfo.redacted()).unwrap().get("password"), Some("********"));
 }
 
 #[test]
@@ -262,14 +216,8 @@ fn link_defaults_leave_what_is_there() {
 #[test]
 fn short_words_for_people() {
     let words = |text: &str| Conninfo::parse(text).unwrap().describe();
-    assert_eq!(
-        words("user=u password=p dbname=app port=5433 host=10.0.0.1"),
-        "host=10.0.0.1 port=5433 dbname=app"
-    );
-    assert_eq!(
-        words("hostaddr=10.0.0.1 dbname='my app'"),
-        "hostaddr=10.0.0.1 dbname='my app'"
-    );
+    assert_eq!(words("user=u password=p dbname=app port=5433 host=10.0.0.1"), "host=10.0.0.1 port=5433 dbname=app");
+    assert_eq!(words("hostaddr=10.0.0.1 dbname='my app'"), "hostaddr=10.0.0.1 dbname='my app'");
     assert_eq!(words("host='' hostaddr=::1"), "hostaddr=::1");
     assert_eq!(words("service=prod"), "service=prod");
     assert_eq!(words("dbname=postgres://u:p@h/db"), "dbname=********");
@@ -280,23 +228,11 @@ fn short_words_for_people() {
 fn server_files() {
     let files = |text: &str| {
         let conninfo = Conninfo::parse(text).unwrap();
-        conninfo
-            .uses_server_files()
-            .into_iter()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        conninfo.uses_server_files().into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(
         files("host=a sslkey=k passfile=p service=s servicefile=f sslcert=c sslrootcert=r sslcrl=l user=u"),
-        [
-            "sslkey",
-            "passfile",
-            "service",
-            "servicefile",
-            "sslcert",
-            "sslrootcert",
-            "sslcrl"
-        ]
+        ["sslkey", "passfile", "service", "servicefile", "sslcert", "sslrootcert", "sslcrl"]
     );
     assert_eq!(files("sslcrldir=d sslkeylogfile=l"), ["sslcrldir", "sslkeylogfile"]);
     assert!(files("host=a sslmode=verify-full sslrootcert=system password=p").is_empty());

@@ -6,11 +6,7 @@ use proptest::prelude::*;
 const MB: i64 = 1024 * 1024;
 
 fn heap(bytes: i64) -> TableSize {
-    TableSize {
-        bytes,
-        pages: bytes / 8192,
-        heap: true,
-    }
+    TableSize { bytes, pages: bytes / 8192, heap: true }
 }
 
 fn plan(tables: &[TableSize], chunk_size: i64, workers: u32) -> Vec<CopyTask> {
@@ -18,13 +14,7 @@ fn plan(tables: &[TableSize], chunk_size: i64, workers: u32) -> Vec<CopyTask> {
 }
 
 fn whole(table: usize, bytes: i64, small: bool) -> CopyTask {
-    CopyTask {
-        table,
-        from_block: None,
-        to_block: None,
-        bytes,
-        small,
-    }
+    CopyTask { table, from_block: None, to_block: None, bytes, small }
 }
 
 #[test]
@@ -57,46 +47,23 @@ fn large_first_then_small_and_ranges_in_block_order() {
 #[test]
 fn exactly_the_chunk_size_is_one_task_and_a_byte_more_is_two() {
     assert_eq!(plan(&[heap(100 * MB)], 100 * MB, 1), [whole(0, 100 * MB, false)]);
-    assert_eq!(
-        plan(
-            &[TableSize {
-                bytes: 100 * MB + 1,
-                pages: 12_800,
-                heap: true
-            }],
-            100 * MB,
-            1
-        )
-        .len(),
-        2
-    );
+    assert_eq!(plan(&[TableSize { bytes: 100 * MB + 1, pages: 12_800, heap: true }], 100 * MB, 1).len(), 2);
 }
 
 #[test]
 fn other_storage_is_never_cut() {
-    let columnar = TableSize {
-        heap: false,
-        ..heap(1000 * MB)
-    };
+    let columnar = TableSize { heap: false, ..heap(1000 * MB) };
     assert_eq!(plan(&[columnar], 100 * MB, 8), [whole(0, 1000 * MB, false)]);
 }
 
 #[test]
 fn a_table_has_at_least_a_block_per_range() {
     // Nearly everything in TOAST: three blocks of pointers.
-    let toasted = TableSize {
-        bytes: 10_000 * MB,
-        pages: 3,
-        heap: true,
-    };
+    let toasted = TableSize { bytes: 10_000 * MB, pages: 3, heap: true };
     let tasks = plan(&[toasted], 100 * MB, 1);
     let starts: Vec<Option<u32>> = tasks.iter().map(|t| t.from_block).collect();
     assert_eq!(starts, [Some(0), Some(1), Some(2)]);
-    let no_blocks = TableSize {
-        bytes: 10_000 * MB,
-        pages: 0,
-        heap: true,
-    };
+    let no_blocks = TableSize { bytes: 10_000 * MB, pages: 0, heap: true };
     assert_eq!(plan(&[no_blocks], 100 * MB, 8), [whole(0, 10_000 * MB, false)]);
 }
 
@@ -130,34 +97,12 @@ fn tables_up_to_the_limit_are_not_cut_finer() {
     assert_eq!(plan(&[heap(65 * MB)], 1024 * MB, 4).len(), 4);
     // No range below 8 MB, however many workers there are.
     assert_eq!(plan(&[heap(65 * MB)], 1024 * MB, 100).len(), 8);
-    assert_eq!(
-        plan(
-            &[TableSize {
-                heap: false,
-                ..heap(200 * MB)
-            }],
-            1024 * MB,
-            4
-        )
-        .len(),
-        1
-    );
+    assert_eq!(plan(&[TableSize { heap: false, ..heap(200 * MB) }], 1024 * MB, 4).len(), 1);
 }
 
 #[test]
 fn unknown_sizes_are_small_and_empty() {
-    assert_eq!(
-        plan(
-            &[TableSize {
-                bytes: -1,
-                pages: -1,
-                heap: true
-            }],
-            100 * MB,
-            4
-        ),
-        [whole(0, 0, true)]
-    );
+    assert_eq!(plan(&[TableSize { bytes: -1, pages: -1, heap: true }], 100 * MB, 4), [whole(0, 0, true)]);
 }
 
 #[test]
@@ -179,11 +124,7 @@ fn words_of_kinds_round_trip() {
 
 fn any_table() -> impl Strategy<Value = TableSize> {
     let bytes = prop_oneof![-1i64..4 * MB, 0i64..100_000 * MB, Just(i64::MAX)];
-    (
-        bytes,
-        prop_oneof![-1i64..50, 0i64..20_000_000, Just(i64::MAX)],
-        any::<bool>(),
-    )
+    (bytes, prop_oneof![-1i64..50, 0i64..20_000_000, Just(i64::MAX)], any::<bool>())
         .prop_map(|(bytes, pages, heap)| TableSize { bytes, pages, heap })
 }
 

@@ -106,10 +106,7 @@ struct Speed {
 impl Speed {
     /// A speed whose clock runs from here, whether or not anything moves.
     fn from_now(time: f64, value: f64) -> Self {
-        let mut speed = Speed {
-            began: Some(time),
-            ..Speed::default()
-        };
+        let mut speed = Speed { began: Some(time), ..Speed::default() };
         speed.observe(time, value);
         speed
     }
@@ -163,9 +160,7 @@ impl Tail {
             self.beside.observe(time, done);
             self.alone = None;
         } else {
-            self.alone
-                .get_or_insert_with(|| Speed::from_now(time, done))
-                .observe(time, done);
+            self.alone.get_or_insert_with(|| Speed::from_now(time, done)).observe(time, done);
         }
     }
 
@@ -187,11 +182,7 @@ impl Tail {
 
     /// Weight per second when all workers do it; always positive.
     fn alone_rate(&self, prior: f64) -> f64 {
-        if let Some(alone) = self
-            .alone
-            .as_ref()
-            .filter(|alone| alone.secs() >= LEAST_SECS && alone.progress > 0.0)
-        {
+        if let Some(alone) = self.alone.as_ref().filter(|alone| alone.secs() >= LEAST_SECS && alone.progress > 0.0) {
             return alone.blend();
         }
         // Beside the copy it had the workers that were left over, so alone it will not be slower; but how much of that

@@ -9,10 +9,7 @@ fn with(columns: Vec<Column>) -> Table {
 }
 
 fn words(source: &Table, target: &Table) -> Vec<String> {
-    match_columns(source, Some(target))
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    match_columns(source, Some(target)).iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -27,31 +24,17 @@ fn equal_tables_have_no_difference_whatever_the_order() {
 #[test]
 fn a_missing_table_is_the_only_difference() {
     let source = with(vec![column("a", "integer")]);
-    assert_eq!(
-        match_columns(&source, None),
-        [Difference::TableMissing {
-            table: "public.orders".to_owned()
-        }]
-    );
+    assert_eq!(match_columns(&source, None), [Difference::TableMissing { table: "public.orders".to_owned() }]);
 }
 
 #[test]
 fn rows_go_into_tables_only() {
     let source = with(vec![column("a", "integer")]);
     assert_eq!(match_columns(&source, Some(&source.clone().kind('p'))), []);
-    assert_eq!(
-        words(&source, &source.clone().kind('v')),
-        ["public.orders is a view on the target, not a table"]
-    );
+    assert_eq!(words(&source, &source.clone().kind('v')), ["public.orders is a view on the target, not a table"]);
     for kind in ['f', 'm', 'S'] {
         let differences = match_columns(&source, Some(&source.clone().kind(kind)));
-        assert_eq!(
-            differences,
-            [Difference::NotATable {
-                table: "public.orders".to_owned(),
-                kind
-            }]
-        );
+        assert_eq!(differences, [Difference::NotATable { table: "public.orders".to_owned(), kind }]);
     }
 }
 
@@ -101,10 +84,7 @@ fn generated_columns_of_the_source_need_nothing() {
     for target in [
         with(vec![column("a", "integer")]),
         with(vec![column("a", "integer"), column("g", "integer")]),
-        with(vec![
-            column("a", "integer"),
-            column("g", "text").generated("s").not_null(),
-        ]),
+        with(vec![column("a", "integer"), column("g", "text").generated("s").not_null()]),
         with(vec![column("a", "integer"), column("g", "integer").generated("v")]),
     ] {
         assert_eq!(match_columns(&source, Some(&target)), []);
@@ -114,10 +94,7 @@ fn generated_columns_of_the_source_need_nothing() {
     let target = with(vec![column("a", "integer"), column("g", "integer").not_null()]);
     assert_eq!(
         match_columns(&source, Some(&target)),
-        [Difference::NotNullExtra {
-            table: "public.orders".to_owned(),
-            column: "g".to_owned()
-        }]
+        [Difference::NotNullExtra { table: "public.orders".to_owned(), column: "g".to_owned() }]
     );
 }
 
@@ -144,9 +121,7 @@ fn nothing_in_common_is_one_line() {
     let target = with(vec![column("c", "integer")]);
     assert_eq!(
         match_columns(&source, Some(&target)),
-        [Difference::NoColumnInCommon {
-            table: "public.orders".to_owned()
-        }]
+        [Difference::NoColumnInCommon { table: "public.orders".to_owned() }]
     );
     assert!(copy_columns(&source, &target).is_empty());
 }
@@ -161,10 +136,7 @@ fn a_table_without_columns_can_be_copied() {
 fn names_are_compared_exactly() {
     let source = with(vec![column("Total", "integer")]);
     let target = with(vec![column("total", "integer")]);
-    assert!(matches!(
-        match_columns(&source, Some(&target))[..],
-        [Difference::NoColumnInCommon { .. }]
-    ));
+    assert!(matches!(match_columns(&source, Some(&target))[..], [Difference::NoColumnInCommon { .. }]));
 }
 
 proptest! {

@@ -29,20 +29,12 @@ fn source() -> Vec<Table> {
 }
 
 fn tables(names: &[(Option<&str>, &str)]) -> Selection {
-    let owned = names
-        .iter()
-        .map(|(schema, name)| (schema.map(str::to_owned), (*name).to_owned()));
-    Selection {
-        schemas: None,
-        tables: Some(owned.collect()),
-    }
+    let owned = names.iter().map(|(schema, name)| (schema.map(str::to_owned), (*name).to_owned()));
+    Selection { schemas: None, tables: Some(owned.collect()) }
 }
 
 fn schemas(names: &[&str]) -> Selection {
-    Selection {
-        schemas: Some(names.iter().map(|s| (*s).to_owned()).collect()),
-        tables: None,
-    }
+    Selection { schemas: Some(names.iter().map(|s| (*s).to_owned()).collect()), tables: None }
 }
 
 #[test]
@@ -51,12 +43,7 @@ fn everything_means_all_permanent_leaves_outside_system_schemas() {
     assert_eq!(selected.tables, [0, 3, 4, 5, 6, 7]);
     assert_eq!(
         selected.left_out,
-        [
-            (8, LeftOut::Unlogged),
-            (9, LeftOut::Foreign),
-            (10, LeftOut::MaterializedView),
-            (11, LeftOut::ExtensionOwned),
-        ]
+        [(8, LeftOut::Unlogged), (9, LeftOut::Foreign), (10, LeftOut::MaterializedView), (11, LeftOut::ExtensionOwned),]
     );
     assert!(selected.not_found.is_empty() && selected.ambiguous.is_empty());
 }
@@ -64,10 +51,7 @@ fn everything_means_all_permanent_leaves_outside_system_schemas() {
 #[test]
 fn temporary_tables_are_left_out_wherever_they_show_up() {
     let source = [table(1, "public", "t").persistence('t')];
-    assert_eq!(
-        select(&source, &Selection::default()).left_out,
-        [(0, LeftOut::Temporary)]
-    );
+    assert_eq!(select(&source, &Selection::default()).left_out, [(0, LeftOut::Temporary)]);
 }
 
 #[test]
@@ -92,14 +76,8 @@ fn an_empty_list_selects_nothing() {
 
 #[test]
 fn a_partitioned_table_stands_for_all_levels_below() {
-    assert_eq!(
-        select(&source(), &tables(&[(Some("public"), "sales")])).tables,
-        [3, 4, 5]
-    );
-    assert_eq!(
-        select(&source(), &tables(&[(Some("public"), "sales_2024")])).tables,
-        [3, 4]
-    );
+    assert_eq!(select(&source(), &tables(&[(Some("public"), "sales")])).tables, [3, 4, 5]);
+    assert_eq!(select(&source(), &tables(&[(Some("public"), "sales_2024")])).tables, [3, 4]);
     assert_eq!(select(&source(), &tables(&[(None, "sales_rest")])).tables, [5]);
 }
 
@@ -121,24 +99,14 @@ fn a_bare_name_must_be_unique() {
 
 #[test]
 fn what_matches_nothing_is_named_once() {
-    let mut selection = tables(&[
-        (Some("public"), "Nope"),
-        (None, "gone"),
-        (None, "gone"),
-        (Some("pg_catalog"), "pg_class"),
-    ]);
+    let mut selection =
+        tables(&[(Some("public"), "Nope"), (None, "gone"), (None, "gone"), (Some("pg_catalog"), "pg_class")]);
     selection.schemas = Some(vec!["void".to_owned(), "steep_repl".to_owned(), "void".to_owned()]);
     let selected = select(&source(), &selection);
     assert!(selected.tables.is_empty());
     assert_eq!(
         selected.not_found,
-        [
-            "schema void",
-            "schema steep_repl",
-            "public.\"Nope\"",
-            "gone",
-            "pg_catalog.pg_class"
-        ]
+        ["schema void", "schema steep_repl", "public.\"Nope\"", "gone", "pg_catalog.pg_class"]
     );
 }
 
@@ -151,14 +119,7 @@ fn what_is_left_out_was_found() {
 
 #[test]
 fn system_schemas() {
-    for schema in [
-        "pg_catalog",
-        "pg_toast",
-        "pg_temp_1",
-        "pg_toast_temp_2",
-        "information_schema",
-        "steep_repl",
-    ] {
+    for schema in ["pg_catalog", "pg_toast", "pg_temp_1", "pg_toast_temp_2", "information_schema", "steep_repl"] {
         assert!(is_system_schema(schema), "{schema}");
     }
     for schema in ["public", "pgbench", "steep_repl_test", "Information_Schema"] {
@@ -170,10 +131,7 @@ fn system_schemas() {
 fn published(source: &[Table], selection: &Selection, no_identity: NoIdentity) -> Vec<(String, bool, bool)> {
     let selected = select(source, selection);
     let entries = publication_tables(source, &selected, no_identity);
-    entries
-        .into_iter()
-        .map(|e| (format!("{}.{}", e.schema, e.name), e.insert_only, e.only))
-        .collect()
+    entries.into_iter().map(|e| (format!("{}.{}", e.schema, e.name), e.insert_only, e.only)).collect()
 }
 
 fn entry(name: &str, insert_only: bool, only: bool) -> (String, bool, bool) {
@@ -197,10 +155,7 @@ fn the_root_is_published_when_all_its_leaves_are_selected() {
 fn leaves_are_published_when_some_are_missing() {
     assert_eq!(
         published(&source(), &tables(&[(None, "sales_2024")]), NoIdentity::Error),
-        [
-            entry("archive.sales_2024_1", false, true),
-            entry("public.sales_2024_2", false, true)
-        ]
+        [entry("archive.sales_2024_1", false, true), entry("public.sales_2024_2", false, true)]
     );
 }
 
@@ -245,41 +200,22 @@ fn a_root_whose_leaves_all_lack_identity_is_insert_only_on_demand() {
         source[index].identity = false;
     }
     let wish = tables(&[(None, "sales")]);
-    assert_eq!(
-        published(&source, &wish, NoIdentity::InsertOnly),
-        [entry("public.sales", true, false)]
-    );
-    assert_eq!(
-        published(&source, &wish, NoIdentity::Full),
-        [entry("public.sales", false, false)]
-    );
-    assert_eq!(
-        published(&source, &wish, NoIdentity::Error),
-        [entry("public.sales", false, false)]
-    );
+    assert_eq!(published(&source, &wish, NoIdentity::InsertOnly), [entry("public.sales", true, false)]);
+    assert_eq!(published(&source, &wish, NoIdentity::Full), [entry("public.sales", false, false)]);
+    assert_eq!(published(&source, &wish, NoIdentity::Error), [entry("public.sales", false, false)]);
 }
 
 #[test]
 fn a_root_that_the_inventory_lacks_is_not_published() {
     let source = [table(1, "s", "leaf").under(&[99])];
-    assert_eq!(
-        published(&source, &Selection::default(), NoIdentity::Error),
-        [entry("s.leaf", false, true)]
-    );
+    assert_eq!(published(&source, &Selection::default(), NoIdentity::Error), [entry("s.leaf", false, true)]);
 }
 
 #[test]
 fn tables_without_identity_are_found_among_the_selected() {
-    let source = [
-        table(1, "s", "a").no_identity(),
-        table(2, "s", "b"),
-        table(3, "t", "c").no_identity(),
-    ];
+    let source = [table(1, "s", "a").no_identity(), table(2, "s", "b"), table(3, "t", "c").no_identity()];
     assert_eq!(without_identity(&source, &select(&source, &schemas(&["s"]))), [0]);
-    assert_eq!(
-        without_identity(&source, &select(&source, &Selection::default())),
-        [0, 2]
-    );
+    assert_eq!(without_identity(&source, &select(&source, &Selection::default())), [0, 2]);
 }
 
 #[test]

@@ -40,11 +40,7 @@ impl Parser<'_> {
         let (mut hosts, mut ports) = (Vec::new(), Vec::new());
         loop {
             hosts.push(self.host()?);
-            let port = if self.eat(':') {
-                self.until(|c| matches!(c, '/' | '?' | ','))
-            } else {
-                (self.at, "")
-            };
+            let port = if self.eat(':') { self.until(|c| matches!(c, '/' | '?' | ',')) } else { (self.at, "") };
             let digits = self.decode(port)?;
             if !digits.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(self.error(port.0, ConninfoErrorKind::InvalidPort));

@@ -25,10 +25,7 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self) -> f64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 }
@@ -42,14 +39,7 @@ struct Seen {
 
 impl Copy {
     fn even(total: f64, tasks: usize, link: f64) -> Self {
-        Copy {
-            tasks: vec![total / tasks as f64; tasks],
-            workers: 4,
-            link,
-            delay: 0.0,
-            live: true,
-            misestimate: 1.0,
-        }
+        Copy { tasks: vec![total / tasks as f64; tasks], workers: 4, link, delay: 0.0, live: true, misestimate: 1.0 }
     }
 
     fn total(&self) -> f64 {
@@ -59,11 +49,7 @@ impl Copy {
     /// All samples until the copy is done, in steps of a tenth of a second.
     fn run(&self, seed: u64) -> Vec<Seen> {
         let mut dice = Dice(seed);
-        let factors: Vec<f64> = self
-            .tasks
-            .iter()
-            .map(|_| self.misestimate.powf(2.0 * dice.roll() - 1.0))
-            .collect();
+        let factors: Vec<f64> = self.tasks.iter().map(|_| self.misestimate.powf(2.0 * dice.roll() - 1.0)).collect();
         let mut done = vec![0.0; self.tasks.len()];
         let (mut running, mut next): (Vec<usize>, usize) = (Vec::new(), 0);
         let mut samples = Vec::new();
@@ -72,11 +58,7 @@ impl Copy {
             if step % 10 == 0 {
                 samples.push(Seen {
                     time,
-                    work: Work {
-                        copy_total: self.total(),
-                        copy_done: self.seen(&done, &factors),
-                        ..Work::default()
-                    },
+                    work: Work { copy_total: self.total(), copy_done: self.seen(&done, &factors), ..Work::default() },
                     really_done: done.iter().sum(),
                 });
             }
@@ -144,31 +126,20 @@ fn an_even_link_is_estimated_well() {
 
 #[test]
 fn the_time_before_the_first_byte_does_not_count() {
-    let worst = Copy {
-        delay: 120.0,
-        ..Copy::even(1000.0 * MB, 20, 10.0 * MB)
-    }
-    .worst_factor(2, 0.9);
+    let worst = Copy { delay: 120.0, ..Copy::even(1000.0 * MB, 20, 10.0 * MB) }.worst_factor(2, 0.9);
     assert!(worst < 1.2, "off by {worst}");
 }
 
 #[test]
 fn bursts_of_commits_alone_are_enough_when_tasks_are_many() {
-    let copy = Copy {
-        live: false,
-        ..Copy::even(4000.0 * MB, 100, 10.0 * MB)
-    };
+    let copy = Copy { live: false, ..Copy::even(4000.0 * MB, 100, 10.0 * MB) };
     let worst = copy.worst_factor(3, 0.9);
     assert!(worst < 1.5, "off by {worst}");
 }
 
 #[test]
 fn one_large_table_seen_live_is_enough() {
-    let worst = Copy {
-        workers: 1,
-        ..Copy::even(1000.0 * MB, 1, 10.0 * MB)
-    }
-    .worst_factor(4, 0.9);
+    let worst = Copy { workers: 1, ..Copy::even(1000.0 * MB, 1, 10.0 * MB) }.worst_factor(4, 0.9);
     assert!(worst < 1.2, "off by {worst}");
 }
 
@@ -213,11 +184,7 @@ proptest! {
 }
 
 fn copy(done: f64, total: f64) -> Work {
-    Work {
-        copy_total: total,
-        copy_done: done,
-        ..Work::default()
-    }
+    Work { copy_total: total, copy_done: done, ..Work::default() }
 }
 
 #[test]
@@ -275,13 +242,7 @@ fn a_plan_that_comes_later_is_waited_for() {
 #[test]
 fn finished_is_now() {
     let mut eta = EtaEstimator::new();
-    eta.observe(
-        0.0,
-        &Work {
-            finished: true,
-            ..Work::default()
-        },
-    );
+    eta.observe(0.0, &Work { finished: true, ..Work::default() });
     assert_eq!(eta.eta_secs(), Some(0.0));
 }
 
@@ -321,11 +282,7 @@ fn indexes_built_beside_the_copy_cost_nothing_after_it() {
     let mut eta = EtaEstimator::new();
     for second in 0..=50 {
         let second = f64::from(second);
-        let work = Work {
-            index_total: 100.0 * MB,
-            index_done: MB * second,
-            ..copy(second, 100.0)
-        };
+        let work = Work { index_total: 100.0 * MB, index_done: MB * second, ..copy(second, 100.0) };
         eta.observe(second, &work);
     }
     assert!((eta.eta_secs().unwrap() - 50.0).abs() < 1e-6);
@@ -337,11 +294,7 @@ fn what_the_copy_leaves_of_the_indexes_comes_after_it() {
     let total = 50.0 * INDEX_PRIOR;
     for second in 0..=50 {
         let second = f64::from(second);
-        let work = Work {
-            index_total: total,
-            index_done: 0.2 * INDEX_PRIOR * second,
-            ..copy(second, 100.0)
-        };
+        let work = Work { index_total: total, index_done: 0.2 * INDEX_PRIOR * second, ..copy(second, 100.0) };
         eta.observe(second, &work);
     }
     // 40 priors remain, 10 of them are done beside the remaining 50 s of copy, 30 by themselves.
@@ -355,14 +308,7 @@ fn one_large_index_that_ends_is_no_speed() {
     for second in 0..=50 {
         let second = f64::from(second);
         let index_done = if second < 45.0 { 0.0 } else { 10.0 * INDEX_PRIOR };
-        eta.observe(
-            second,
-            &Work {
-                index_total: 20.0 * INDEX_PRIOR,
-                index_done,
-                ..copy(second, 100.0)
-            },
-        );
+        eta.observe(second, &Work { index_total: 20.0 * INDEX_PRIOR, index_done, ..copy(second, 100.0) });
     }
     assert!((eta.eta_secs().unwrap() - 60.0).abs() < 1e-6);
 }
@@ -380,10 +326,7 @@ fn a_copy_that_goes_on_again_takes_the_workers_from_the_indexes() {
     }
     // A hundredth of the prior's speed while the copy seemed done; then a task is copied again.
     for second in 21..=30 {
-        eta.observe(
-            f64::from(second),
-            &work(100.0, 0.01 * INDEX_PRIOR * f64::from(second - 20)),
-        );
+        eta.observe(f64::from(second), &work(100.0, 0.01 * INDEX_PRIOR * f64::from(second - 20)));
     }
     assert!(eta.eta_secs().unwrap() > 1000.0);
     eta.observe(31.0, &work(50.0, 0.1 * INDEX_PRIOR));
