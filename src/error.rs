@@ -265,6 +265,15 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// A worker of an earlier coordinator that does not end.
+    #[error("worker process {pid} of an earlier coordinator does not end")]
+    WorkerStays {
+        /// Its process id.
+        pid: i32,
+    },
+    /// The task was given to another worker meanwhile.
+    #[error("the task was taken over by another worker")]
+    TaskTaken,
     /// The columns changed on the source after the plan was made.
     #[error("the schema of the source changed during the operation")]
     SourceChanged {
@@ -284,6 +293,12 @@ pub enum Error {
     /// A wait that could never end.
     #[error("cannot wait for an operation in the transaction that started it")]
     WaitInTransaction,
+    /// A prepared transaction would start the operation in another session, unseen.
+    #[error("cannot prepare a transaction that has started an operation")]
+    Prepare,
+    /// A wait that would see nothing new.
+    #[error("cannot wait in a transaction of isolation level REPEATABLE READ or higher that has written")]
+    WaitBlind,
     /// The slot on the source cannot be used any more.
     #[error("replication slot \"{slot}\" on node \"{node}\" is lost")]
     SlotLost {
@@ -468,6 +483,8 @@ impl Error {
                 Some("Rows written before the rewrite cannot be read under the snapshot any more.".to_owned()),
                 Some("The table is copied again under a later snapshot.".to_owned()),
             ),
+            WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
+            TaskTaken => ("40001", None, None),
             SourceChanged { differences } => (
                 "42P15",
                 Some(listed(differences)),
@@ -483,6 +500,8 @@ impl Error {
                 Some("The operation starts when the transaction commits.".to_owned()),
                 Some("Commit first, then wait.".to_owned()),
             ),
+            Prepare => ("0A000", None, Some("Commit the transaction without preparing it.".to_owned())),
+            WaitBlind => ("25001", None, Some("Commit first, then wait.".to_owned())),
             SlotLost { .. } => (
                 "55000",
                 Some("The source removed WAL that the node still needs.".to_owned()),
@@ -531,10 +550,14 @@ impl Error {
             Error::SourceUnreachable { .. } => Verdict::RetrySource,
             Error::SnapshotLost { .. } | Error::Rewritten { .. } => Verdict::SnapshotLost,
             // The codes of a lost snapshot mean that only where a snapshot is imported, which says SnapshotLost itself.
+            // The codes of a broken protocol are what libpqwalreceiver gives to whatever the source says during a COPY or the
+            // creation of a slot; a broken link is 08006.
+            Error::Source { problem, .. } | Error::Server(problem) if problem.sqlstate == "08P01" => Verdict::RetryTask,
             Error::Source { problem, .. } => match retry::verdict(retry::Origin::Source, &problem.sqlstate) {
                 Verdict::SnapshotLost => Verdict::Fail,
                 verdict => verdict,
             },
+            Error::TaskTaken | Error::WorkerStays { .. } => Verdict::RetryTask,
             Error::Server(problem) => retry::verdict(retry::Origin::Target, &problem.sqlstate),
             _ => Verdict::Fail,
         }

@@ -2,7 +2,10 @@ UPDATE steep_repl.operations
 SET start_lsn = coalesce(start_lsn, $2::pg_lsn),
     snapshot_lsn = $2::pg_lsn,
     snapshot = $3,
+    snapshot_contents = $4,
     awaits_snapshot = false,
-    keeper_pid = $4::integer,
+    keeper_pid = pg_catalog.pg_backend_pid(),
+    error = NULL,
     updated_at = pg_catalog.clock_timestamp()
-WHERE id = $1
+WHERE id = $1 AND keeper_number = $5 AND awaits_snapshot
+RETURNING id::text

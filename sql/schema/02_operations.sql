@@ -25,7 +25,9 @@ CREATE TABLE steep_repl.operations (
     start_lsn         pg_lsn,
     snapshot          text,
     snapshot_lsn      pg_lsn,
+    snapshot_contents text,
     awaits_snapshot   boolean NOT NULL DEFAULT true,
+    keeper_number     integer NOT NULL DEFAULT 0,
     keeper_pid        integer,
     enable_lsn        pg_lsn,
     -- Progress, written by the coordinator about twice a second.
@@ -73,6 +75,8 @@ COMMENT ON COLUMN steep_repl.operations.subscription_oid IS 'OID of the subscrip
 COMMENT ON COLUMN steep_repl.operations.start_lsn IS 'Source LSN from which changes are replicated';
 COMMENT ON COLUMN steep_repl.operations.snapshot IS 'Exported snapshot on the source that the copy workers import';
 COMMENT ON COLUMN steep_repl.operations.snapshot_lsn IS 'Source LSN that the snapshot stands for';
+COMMENT ON COLUMN steep_repl.operations.snapshot_contents IS 'pg_current_snapshot() under it, since names come again after a restart of the source';
+COMMENT ON COLUMN steep_repl.operations.keeper_number IS 'Which of the keepers started so far may set the snapshot';
 COMMENT ON COLUMN steep_repl.operations.awaits_snapshot IS 'True when no table holds rows of an earlier snapshot, so that a new one may be taken';
 COMMENT ON COLUMN steep_repl.operations.keeper_pid IS 'Process that keeps the snapshot alive';
 COMMENT ON COLUMN steep_repl.operations.enable_lsn IS 'Source LSN when the subscription was enabled; the node is synchronized once it has passed it';

@@ -37,6 +37,9 @@ fn wait(node: &str, timeout: Option<f64>) -> Result<String> {
     if STARTED.with(Cell::get) == operation.id {
         return Err(Error::WaitInTransaction);
     }
+    if snapshot::is_blind() {
+        return Err(Error::WaitBlind);
+    }
     let started = system::now_secs();
     let mut told = started;
     loop {

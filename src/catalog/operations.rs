@@ -81,8 +81,6 @@ pub struct Operation {
     pub overall_percent: f64,
     /// Copy workers asked for.
     pub workers_planned: u32,
-    /// Times a coordinator took it up.
-    pub attempts: i32,
     /// Seconds since work began.
     pub age_seconds: Option<f64>,
     /// What stopped it.
@@ -268,12 +266,38 @@ pub fn set_status(operation: i64, status: &str, error: Option<&Problem>) -> Resu
     )
 }
 
-/// Stores what the keeper made: the slot's start and the snapshot that stands for it.
-pub fn set_snapshot(operation: i64, start: Lsn, snapshot: &str, keeper_pid: i32) -> Result<()> {
-    execute(
+/// What a keeper made.
+pub struct Snapshot<'a> {
+    /// The slot's start.
+    pub start: Lsn,
+    /// Name of the snapshot.
+    pub name: &'a str,
+    /// What it is.
+    pub contents: &'a str,
+}
+
+/// Stores what the keeper of that number made. False when it is not wanted any more: another keeper was started.
+pub fn set_snapshot(operation: i64, snapshot: &Snapshot, keeper_number: u32) -> Result<bool> {
+    let stored: Vec<i64> = write(
         include_str!("../../sql/queries/operation_set_snapshot.sql"),
-        &[Arg::Int(operation), Arg::Text(&start.to_string()), Arg::Text(snapshot), Arg::Int(i64::from(keeper_pid))],
-    )
+        &[
+            Arg::Int(operation),
+            Arg::Text(&snapshot.start.to_string()),
+            Arg::Text(snapshot.name),
+            Arg::Text(snapshot.contents),
+            Arg::Int(i64::from(keeper_number)),
+        ],
+    )?;
+    Ok(!stored.is_empty())
+}
+
+/// The number of the next keeper; those before it may not set the snapshot any more.
+pub fn next_keeper(operation: i64) -> Result<u32> {
+    let numbers: Vec<u32> = write(
+        "UPDATE steep_repl.operations SET keeper_number = keeper_number + 1 WHERE id = $1 RETURNING keeper_number::text",
+        &[Arg::Int(operation)],
+    )?;
+    numbers.into_iter().next().ok_or_else(|| Error::internal(format!("operation {operation} is gone")))
 }
 
 /// Notes, in the transaction that emptied the unfinished tables, that a new snapshot may be taken.

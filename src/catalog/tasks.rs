@@ -1,7 +1,7 @@
 //! Rows of `steep_repl.tasks`: taking, finishing, giving back.
 
 use super::{execute, json, rows, write, Arg};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use steep_repl_core::errors::Problem;
 use steep_repl_core::ident::display_ident;
@@ -67,6 +67,10 @@ pub struct Task {
     pub bytes_total: i64,
     /// Snapshot to copy under.
     pub snapshot: Option<String>,
+    /// What that snapshot stands for.
+    pub snapshot_lsn: Option<Lsn>,
+    /// What the snapshot is, so that another one of the same name is not taken for it.
+    pub snapshot_contents: Option<String>,
 }
 
 impl Task {
@@ -91,6 +95,23 @@ pub struct Copied {
     pub ms: f64,
     /// Loaded frozen.
     pub frozen: bool,
+    /// What the snapshot stands for that they were read under.
+    pub snapshot_lsn: Option<Lsn>,
+}
+
+/// What noting the end of tasks did.
+#[derive(Debug, Deserialize)]
+struct Ended {
+    finished: usize,
+    freed: usize,
+}
+
+fn ended(rows: Vec<Ended>, expected: usize) -> Result<usize> {
+    match rows.into_iter().next() {
+        Some(ended) if ended.finished == expected => Ok(ended.freed),
+        // The transaction goes, and with it what it did: somebody else has the task now.
+        _ => Err(Error::TaskTaken),
+    }
 }
 
 /// Stores the tasks of an operation, and how many of each a table has.
@@ -116,16 +137,14 @@ pub fn claim(operation: i64, kind: &str, pid: i32, batch: i64) -> Result<Vec<Tas
 
 /// Marks copies done, in the transaction of their rows, and frees the tasks that waited for them; returns how many.
 pub fn finish_copies(copied: &[Copied]) -> Result<usize> {
-    let freed: Vec<i64> =
-        write(include_str!("../../sql/queries/tasks_finish_copies.sql"), &[Arg::Text(&json(&copied)?)])?;
-    Ok(freed.len())
+    let rows = write(include_str!("../../sql/queries/tasks_finish_copies.sql"), &[Arg::Text(&json(&copied)?)])?;
+    ended(rows, copied.len())
 }
 
 /// Marks an index build done, in the transaction of the build, and frees the vacuum that waited for it; returns how many.
 pub fn finish_index(task: i64, ms: f64) -> Result<usize> {
-    let freed: Vec<i64> =
-        write(include_str!("../../sql/queries/tasks_finish_index.sql"), &[Arg::Int(task), Arg::Float(ms)])?;
-    Ok(freed.len())
+    let rows = write(include_str!("../../sql/queries/tasks_finish_index.sql"), &[Arg::Int(task), Arg::Float(ms)])?;
+    ended(rows, 1)
 }
 
 /// Marks tables done after their vacuum; returns what they took.
@@ -155,6 +174,16 @@ pub fn defer(task: i64, problem: &Problem) -> Result<bool> {
         &[Arg::Text(&json(&[task])?), Arg::Text(&json(problem)?)],
     )?;
     Ok(!newly.is_empty())
+}
+
+/// Puts tables aside that were copied already, to be copied anew.
+pub fn defer_tables(operation: i64, relids: &[u32]) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operation_tables SET status = 'deferred', copies_left = greatest(copies_left, 1), \
+         attempts = attempts + 1 WHERE operation_id = $1 AND relid IN \
+         (SELECT r.value::oid FROM pg_catalog.jsonb_array_elements_text($2::jsonb) AS r)",
+        &[Arg::Int(operation), Arg::Text(&json(&relids)?)],
+    )
 }
 
 /// A table that no finished copy stands for yet, and must be copied whole under a new snapshot.
@@ -211,11 +240,8 @@ pub struct Finished {
 }
 
 /// Makes tasks pending again whose worker is not among the running ones any more. Returns how many.
-pub fn recover(operation: i64, running: &[i32]) -> Result<usize> {
-    let ids: Vec<i64> = write(
-        include_str!("../../sql/queries/tasks_recover.sql"),
-        &[Arg::Int(operation), Arg::Text(&json(&running)?)],
-    )?;
+pub fn recover(operation: i64) -> Result<usize> {
+    let ids: Vec<i64> = write(include_str!("../../sql/queries/tasks_recover.sql"), &[Arg::Int(operation)])?;
     Ok(ids.len())
 }
 
@@ -239,6 +265,15 @@ pub fn first_failed(operation: i64) -> Result<Option<Failed>> {
 pub fn unfinished_count(operation: i64) -> Result<i64> {
     let counts: Vec<i64> = rows(
         "SELECT count(*)::text FROM steep_repl.operation_tables WHERE operation_id = $1 AND copies_left > 0",
+        &[Arg::Int(operation)],
+    )?;
+    Ok(counts.into_iter().next().unwrap_or(0))
+}
+
+/// How many copies are done, of all tables.
+pub fn copies_done(operation: i64) -> Result<i64> {
+    let counts: Vec<i64> = rows(
+        "SELECT count(*)::text FROM steep_repl.tasks WHERE operation_id = $1 AND kind = 'copy' AND status = 'done'",
         &[Arg::Int(operation)],
     )?;
     Ok(counts.into_iter().next().unwrap_or(0))

@@ -204,9 +204,20 @@ pub fn set_sequences(values: &[SequenceValue]) -> Result<(usize, Vec<String>)> {
     Ok((moved, missing))
 }
 
-/// Ends copy workers and keepers that a coordinator before this one left, and waits until they are gone.
+/// Ends copy workers and keepers that a coordinator before this one left, and waits until they are gone; 55006 when one does
+/// not go within 10 s.
 pub fn end_leftover_workers(name_prefix: &str) -> Result<()> {
-    read::<i32>(include_str!("../../sql/queries/end_leftover_workers.sql"), &[Arg::Text(name_prefix)]).map(drop)
+    #[derive(Deserialize)]
+    struct Leftover {
+        pid: i32,
+        gone: bool,
+    }
+    let leftover: Vec<Leftover> =
+        read(include_str!("../../sql/queries/end_leftover_workers.sql"), &[Arg::Text(name_prefix)])?;
+    match leftover.iter().find(|worker| !worker.gone) {
+        Some(worker) => Err(Error::WorkerStays { pid: worker.pid }),
+        None => Ok(()),
+    }
 }
 
 /// Those of the given tables that the current role does not own.

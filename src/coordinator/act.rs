@@ -78,8 +78,9 @@ impl Coordinator {
     }
 
     fn start_keeper(&mut self) -> Result<()> {
-        let assignment = self.assignment(1);
-        match worker::start(Kind::Keeper, &assignment) {
+        let id = self.operation.id;
+        let number = transaction::run(|| operations::next_keeper(id))?;
+        match worker::start(Kind::Keeper, &self.assignment(number)) {
             Some(handle) => {
                 self.keeper = Some(handle);
                 Ok(())
@@ -139,7 +140,8 @@ impl Coordinator {
         };
         let id = self.operation.id;
         transaction::run(|| operations::clear_error(id))?;
-        Err(Error::Server(Box::new(problem)))
+        // What stops a keeper is the source, whichever side noticed.
+        Err(Error::Source { context: "could not take a snapshot".to_owned(), problem: Box::new(problem) })
     }
 
     /// Lets the keeper end: the last row is here, and nothing on the source is held back any more.
@@ -209,23 +211,13 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Tasks of workers that are gone are free again.
+    /// Tasks of workers that are gone are free again. Workers that fail as soon as they start are not started again without a
+    /// pause.
     pub(super) fn recover_tasks(&mut self) -> Result<()> {
-        let running: Vec<i32> = self
-            .workers
-            .iter()
-            .filter_map(|worker| match worker.handle.status() {
-                worker::Status::Running(pid) => Some(pid),
-                _ => None,
-            })
-            .collect();
         let id = self.operation.id;
-        let recovered = transaction::run(|| tasks::recover(id, &running))?;
-        if recovered > 0 {
-            // Workers that fail as soon as they start must not be started without a pause.
-            self.failures += 1;
-            self.try_source_at = system::now_secs() + steep_repl_core::retry::backoff_ms(self.failures) as f64 / 1000.0;
-        }
+        transaction::run(|| tasks::recover(id))?;
+        self.failures += 1;
+        self.try_source_at = system::now_secs() + steep_repl_core::retry::backoff_ms(self.failures) as f64 / 1000.0;
         Ok(())
     }
 
@@ -268,6 +260,26 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Tables that another one has replaced on the source since they were copied are put aside, and the operation goes back to
+    /// copying: what replaced them is in no publication and its rows are not here. True when there were such.
+    fn put_replaced_aside(&mut self, planned: &[operations::PlannedTable]) -> Result<bool> {
+        let id = self.operation.id;
+        let connection = self.source()?;
+        let now = transaction::run(|| schema::oids_now(connection, planned))?;
+        let replaced: Vec<u32> = planned
+            .iter()
+            .zip(now)
+            .filter(|(table, oid)| table.source_relid != *oid)
+            .map(|(table, _)| table.relid)
+            .collect();
+        if replaced.is_empty() {
+            return Ok(false);
+        }
+        transaction::run(|| tasks::defer_tables(id, &replaced))?;
+        self.enter(Phase::Copy)?;
+        Ok(true)
+    }
+
     /// Tells the subscription where each table stands, and starts it.
     fn enable(&mut self) -> Result<()> {
         let (Some(subscription), Some(_)) = (self.operation.subscription_oid, self.operation.start_lsn) else {
@@ -285,6 +297,9 @@ impl Coordinator {
         let differences = transaction::run(|| schema::changed_since(connection, &planned))?;
         if !differences.is_empty() {
             return Err(Error::SourceChanged { differences });
+        }
+        if self.put_replaced_aside(&planned)? {
+            return Ok(());
         }
         let connection = self.source()?;
         let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;

@@ -95,6 +95,8 @@ pub struct Seen {
     pub copies_open: i64,
     /// Copies that run.
     pub copies_running: i64,
+    /// Copies that are done.
+    pub copies_done: i64,
     /// Tables not wholly copied, those that were put aside among them.
     pub tables_unfinished: i64,
     /// Index builds and vacuums not done, waiting ones among them.
@@ -222,6 +224,7 @@ mod tests {
             keeper_failed: false,
             copies_open: 10,
             copies_running: 0,
+            copies_done: 0,
             tables_unfinished: 5,
             builds_left: 20,
             builds_open: 0,

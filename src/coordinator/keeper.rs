@@ -34,8 +34,9 @@ pub fn run(assignment: Assignment) -> Result<()> {
         return Ok(());
     };
     report_name(&application_name(operation.token()?, Part::Keeper));
-    let kept = match make(&operation, &target) {
-        Ok(kept) => kept,
+    let kept = match make(&operation, &target, assignment.number) {
+        Ok(Some(kept)) => kept,
+        Ok(None) => return Ok(()),
         Err(error) => {
             let problem = error.problem();
             transaction::run(|| operations::note_error(operation.id, &problem))?;
@@ -62,15 +63,12 @@ struct Kept {
     snapshot: String,
 }
 
-fn make(operation: &Operation, target: &Target) -> Result<Kept> {
+/// None when another keeper has been started meanwhile.
+fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Kept>> {
     report_activity(Some("creating the replication slot"));
     let name = application_name(operation.token()?, Part::Keeper);
     let main = operation.start_lsn.is_none();
-    let slot = if main {
-        operation.slot_name.clone()
-    } else {
-        temporary_slot_name(operation.token()?, operation.attempts.unsigned_abs())
-    };
+    let slot = if main { operation.slot_name.clone() } else { temporary_slot_name(operation.token()?, number) };
     let connection = transaction::run_without_snapshot(|| {
         let connection = Connection::open(target, &name)?;
         if main {
@@ -79,23 +77,33 @@ fn make(operation: &Operation, target: &Target) -> Result<Kept> {
         }
         Ok(connection)
     })?;
-    let (start, snapshot) = export(&connection, target, &name, &slot, !main)?;
-    transaction::run(|| operations::set_snapshot(operation.id, start, &snapshot, system::my_pid()))?;
-    Ok(Kept { connection, snapshot })
+    let (start, snapshot, contents) = export(&connection, target, &name, &slot, !main)?;
+    let made = operations::Snapshot { start, name: &snapshot, contents: &contents };
+    let wanted = transaction::run(|| operations::set_snapshot(operation.id, &made, number))?;
+    Ok(wanted.then_some(Kept { connection, snapshot }))
 }
 
 /// Makes the slot over a walsender of its own, and carries its snapshot over to the plain connection.
-fn export(connection: &Connection, target: &Target, name: &str, slot: &str, temporary: bool) -> Result<(Lsn, String)> {
+fn export(
+    connection: &Connection,
+    target: &Target,
+    name: &str,
+    slot: &str,
+    temporary: bool,
+) -> Result<(Lsn, String, String)> {
     // Outside of any transaction of ours: source and target may be one cluster, and the slot would wait for us.
     let walsender = transaction::run_without_snapshot(|| Connection::open_walsender(target, name))?;
     let created = transaction::run_without_snapshot(|| walsender.create_slot(slot, temporary))?;
     let snapshot = transaction::run_without_snapshot(|| {
         connection.execute(&state::begin_under(&created.snapshot), "could not import the slot's snapshot")?;
-        connection.value("SELECT pg_catalog.pg_export_snapshot()", "could not export the snapshot")
+        let context = "could not export the snapshot";
+        let snapshot = connection.value("SELECT pg_catalog.pg_export_snapshot()", context)?;
+        let contents = connection.value("SELECT pg_catalog.pg_current_snapshot()::text", context)?;
+        Ok(snapshot.zip(contents))
     })?;
     drop(walsender);
-    let snapshot = snapshot.ok_or_else(|| Error::internal("the source exported no snapshot"))?;
-    Ok((created.lsn, snapshot))
+    let (snapshot, contents) = snapshot.ok_or_else(|| Error::internal("the source exported no snapshot"))?;
+    Ok((created.lsn, snapshot, contents))
 }
 
 /// Holds the snapshot until the operation's row says that it is not wanted any more.

@@ -44,6 +44,12 @@ pub struct Coordinator {
     /// What was said already, so that it is said once.
     pub(super) said: std::collections::HashSet<String>,
     pub(super) catchup: super::catchup::Watch,
+    /// Snapshots taken anew since a copy was last finished under one.
+    pub(super) renewals: u32,
+    /// Copies that were done at the last look.
+    copies_seen: i64,
+    /// Copies that were done at the last renewal.
+    pub(super) copies_at_renewal: i64,
     /// Workers that ran at the last look.
     pub(super) known_workers: usize,
     notified: i64,
@@ -55,9 +61,20 @@ pub fn run(assignment: Assignment) -> Result<()> {
     if !shmem::become_coordinator(assignment.operation) {
         return Ok(());
     }
-    let Some(mut coordinator) = take_up(assignment)? else {
-        shmem::forget(system::database_oid(), assignment.operation);
-        return Ok(());
+    let mut coordinator = match take_up(assignment) {
+        Ok(Some(coordinator)) => coordinator,
+        Ok(None) => {
+            shmem::forget(system::database_oid(), assignment.operation);
+            return Ok(());
+        }
+        Err(error) => {
+            // What trying again cannot mend must not be tried for ever.
+            if error.verdict() == Verdict::Fail {
+                fail_early(assignment.operation, &error)?;
+                shmem::forget(system::database_oid(), assignment.operation);
+            }
+            return Err(error);
+        }
     };
     report_name(&application_name(coordinator.operation.token()?, Part::Coordinator));
     loop {
@@ -83,6 +100,24 @@ pub fn run(assignment: Assignment) -> Result<()> {
     }
     coordinator.leave();
     Ok(())
+}
+
+/// Stops an operation that could not even be taken up.
+fn fail_early(operation: i64, error: &Error) -> Result<()> {
+    let problem = error.problem();
+    transaction::run(|| {
+        let Some(operation) = operations::get(operation)? else { return Ok(()) };
+        operations::set_status(operation.id, "failed", Some(&problem))?;
+        nodes::set_state(&operation.node, NodeState::Failed, None, Some(&problem))?;
+        let mut event = Event::info(event::INIT_FAILED)
+            .operation_id(operation.id)
+            .node(&operation.node)
+            .source(&operation.source)
+            .sqlstate(&problem.sqlstate)
+            .message(problem.message.clone());
+        event.severity = Severity::Error;
+        events::write(&[event])
+    })
 }
 
 /// Reads the operation and makes it this process's own. None when it is finished, gone, or somebody else's.
@@ -115,7 +150,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         let node = nodes::get(&operation.source)?;
         source::target(&node, operation.requested_by)
     })?;
-    transaction::run(|| tasks::recover(operation.id, &[]))?;
+    transaction::run(|| tasks::recover(operation.id))?;
     let newest = transaction::run(events::newest)?;
     Ok(Some(Coordinator {
         operation,
@@ -131,6 +166,9 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         failures: 0,
         said: std::collections::HashSet::new(),
         catchup: super::catchup::Watch::default(),
+        renewals: 0,
+        copies_seen: 0,
+        copies_at_renewal: 0,
         known_workers: 0,
         notified: newest,
         notified_at: 0.0,
@@ -141,7 +179,7 @@ impl Coordinator {
     /// One turn: look, decide, do.
     fn turn(&mut self) -> Result<Step> {
         let seen = self.observe()?;
-        if self.workers.len() < self.known_workers {
+        if self.workers.len() < self.known_workers && (seen.copies_open > 0 || seen.builds_open > 0) {
             // A worker that was ended from outside could not give its task back; one that lost the source has left.
             self.recover_tasks()?;
             if seen.copies_open > 0 {
@@ -151,7 +189,10 @@ impl Coordinator {
         self.known_workers = self.workers.len();
         let step = decide(&seen);
         self.act(seen.phase, step)?;
-        if matches!(step, Step::NextPhase | Step::DoPhase) {
+        let gets_on =
+            matches!(step, Step::NextPhase | Step::DoPhase | Step::WatchCatchup) || seen.copies_done > self.copies_seen;
+        self.copies_seen = seen.copies_done;
+        if gets_on {
             self.failures = 0;
             self.source_lost_since = None;
             shmem::note_progress(self.operation.id);

@@ -110,6 +110,7 @@ impl Coordinator {
             keeper_failed: self.keeper.is_none() && self.operation.error.is_some() && self.operation.snapshot.is_none(),
             copies_open: observed.copy.open,
             copies_running: running_copies,
+            copies_done: observed.copy.tasks_done,
             tables_unfinished: unfinished,
             builds_left: observed.index.tasks - observed.index.tasks_done + observed.vacuum.tasks
                 - observed.vacuum.tasks_done,

@@ -6,7 +6,7 @@ use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::tasks::{self, NewTask};
 use crate::catalog::{events, indexes, nodes, user};
 use crate::error::{Error, Result};
-use crate::pg::{index, storage, transaction};
+use crate::pg::{index, role, storage, transaction};
 use crate::schema;
 use crate::source::publication;
 use steep_repl_core::event;
@@ -57,6 +57,7 @@ impl Coordinator {
         let (id, node) = (self.operation.id, self.operation.node.clone());
         transaction::run(|| {
             user::lock_exclusively(&names(batch))?;
+            user::set_lock_timeout(5000)?;
             let full = user::not_empty(&located(batch))?;
             if !full.is_empty() {
                 let tables: Vec<String> = batch
@@ -118,6 +119,14 @@ impl Coordinator {
             let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
             return self.fail(&Error::Rewritten { table });
         }
+        // Renewing again and again without a single copy in between leads nowhere.
+        let done = transaction::run(|| tasks::copies_done(id))?;
+        self.renewals = if done > self.copies_at_renewal { 1 } else { self.renewals + 1 };
+        self.copies_at_renewal = done;
+        if self.renewals > most + 1 {
+            let node = self.operation.source.clone();
+            return self.fail(&Error::SnapshotLost { node });
+        }
         let deferred: Vec<u32> = unfinished.iter().filter(|table| table.deferred).map(|table| table.relid).collect();
         if !deferred.is_empty() {
             self.follow_source(&deferred)?;
@@ -134,6 +143,9 @@ impl Coordinator {
             empty(&with_rows, &with_rows)?;
             suspend_indexes(id, with_rows.iter().copied().filter(|table| !table.small))?;
             tasks::restart_tables(id, &relids)?;
+            // An index that was made meanwhile was suspended now and must be built too.
+            let large: Vec<u32> = with_rows.iter().filter(|table| !table.small).map(|table| table.relid).collect();
+            tasks::insert_index_tasks(id, &large)?;
             operations::await_snapshot(id)
         })?;
         let event = self
@@ -182,6 +194,13 @@ impl Coordinator {
             }
             transaction::run(|| tasks::set_source_relid(id, table.relid, oid))?;
         }
+        if own.is_none() {
+            let (node, name) = (self.operation.source.clone(), self.operation.publications.join(","));
+            let leaves: Vec<(String, String)> =
+                planned.iter().map(|table| (table.table_schema.clone(), table.table_name.clone())).collect();
+            let connection = self.source()?;
+            transaction::run(|| publication::check(connection, &node, &name, &leaves))?;
+        }
         Ok(())
     }
 }
@@ -200,8 +219,8 @@ fn suspend_indexes<'a>(operation: i64, tables: impl Iterator<Item = &'a PlannedT
     Ok(())
 }
 
-/// Empties those of the tables that hold rows: by one TRUNCATE with what among `together` refers to them, row by row where a
-/// table outside refers to them and TRUNCATE is refused.
+/// Empties those of the tables that hold rows: by one TRUNCATE with what among `together` refers to them, where they have one
+/// owner; row by row where tables outside refer to them, for which TRUNCATE is refused, or where the owners differ.
 fn empty(tables: &[&PlannedTable], together: &[&PlannedTable]) -> Result<()> {
     let full = user::not_empty(&located(tables))?;
     if full.is_empty() {
@@ -209,20 +228,30 @@ fn empty(tables: &[&PlannedTable], together: &[&PlannedTable]) -> Result<()> {
     }
     let all: Vec<u32> = together.iter().map(|table| table.relid).collect();
     let references = user::references_to(&full, &all)?;
-    let by_row = !references.from_outside.is_empty();
-    let chosen: Vec<&PlannedTable> = together
-        .iter()
-        .copied()
-        .filter(|table| if by_row { full.contains(&table.relid) } else { references.inside.contains(&table.relid) })
-        .collect();
-    if by_row {
-        for (schema, name) in names(&chosen) {
-            user::delete_rows(&schema, &name)?;
-        }
-        Ok(())
-    } else {
-        user::truncate(&names(&chosen))
+    let chosen = |relids: &[u32]| -> Vec<&PlannedTable> {
+        together.iter().copied().filter(|table| relids.contains(&table.relid)).collect()
+    };
+    let truncated = chosen(&references.inside);
+    if references.from_outside.is_empty() && one_owner(&references.inside)? {
+        let first = references.inside.first().copied().unwrap_or_default();
+        return role::as_table_owner(first, || user::truncate(&names(&truncated)))?;
     }
+    for table in chosen(&full) {
+        // With its owner's rights: its triggers are its owner's code.
+        role::as_table_owner(table.relid, || user::delete_rows(&table.table_schema, &table.table_name))??;
+    }
+    Ok(())
+}
+
+fn one_owner(relids: &[u32]) -> Result<bool> {
+    let mut owners = relids.iter().map(|relid| role::table_owner(*relid));
+    let first = owners.next().transpose()?;
+    for owner in owners {
+        if Some(owner?) != first {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The tasks of a plan: copies first, then a vacuum for each table; index builds are added by what was suspended.

@@ -26,6 +26,12 @@ pub fn load(connection: &Connection, taken: &[Task]) -> Result<Loaded> {
         connection
             .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
             .map_err(|error| error.of_snapshot_import(connection.node()))?;
+        let contents =
+            connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
+        if contents != taken.first().and_then(|task| task.snapshot_contents.clone()) {
+            // After a restart of the source its names begin anew.
+            return Err(Error::SnapshotLost { node: connection.node().to_owned() });
+        }
         connection.execute(&statement::lock(taken), "could not lock tables")?;
         let gone: Vec<u32> = connection.json(&statement::rewritten(taken), "could not check tables")?;
         let mut done = Vec::new();
@@ -55,6 +61,7 @@ fn load_one(connection: &Connection, task: &Task) -> Result<Copied> {
         bytes: task.bytes,
         ms: (system::now_micros() - started) as f64 / 1000.0,
         frozen,
+        snapshot_lsn: task.snapshot_lsn,
     })
 }
 

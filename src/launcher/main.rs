@@ -9,6 +9,10 @@ use steep_repl_core::retry;
 
 /// How long between two looks through the databases, in microseconds.
 const SCAN_EVERY: i64 = 3_600_000_000;
+/// How long until a look that was not complete is repeated, in microseconds.
+const SCAN_AGAIN: i64 = 30_000_000;
+/// How long a scanner may take, in milliseconds: somebody may hold a lock on our tables.
+const SCAN_LIMIT_MS: i64 = 30_000;
 
 /// Runs as long as the server.
 pub fn run(_assignment: Assignment) -> Result<()> {
@@ -18,16 +22,19 @@ pub fn run(_assignment: Assignment) -> Result<()> {
         system::reload_configuration_if_asked();
         let now = system::now_micros();
         if scanned_at.is_none_or(|at| now - at > SCAN_EVERY) {
-            scan()?;
-            scanned_at = Some(now);
+            // A database that could not be looked through is tried again soon.
+            scanned_at = Some(if scan()? { now } else { now - SCAN_EVERY + SCAN_AGAIN });
         }
         note_early_ends();
-        let (start, sleep) = decide(&look(), system::now_micros());
+        let (start, mut sleep) = decide(&look(), system::now_micros());
         for entry in &start {
             start_coordinator(entry);
         }
+        if let Some(at) = scanned_at {
+            sleep = sleep.min((at + SCAN_EVERY - system::now_micros()).max(0));
+        }
         report_activity(None);
-        system::wait_latch(sleep / 1000);
+        system::wait_latch(sleep / 1000 + 1);
     }
 }
 
@@ -69,17 +76,28 @@ fn start_coordinator(entry: &Wanted) {
     }
 }
 
-/// Has each database looked through for unfinished operations.
-fn scan() -> Result<()> {
+/// Has each database looked through for unfinished operations. False when one could not be.
+fn scan() -> Result<bool> {
     report_activity(Some("looking for unfinished operations"));
-    for database in worker::connectable_databases()? {
+    let databases = worker::connectable_databases()?;
+    // What a dropped database wanted, nobody wants any more.
+    for entry in shmem::entries().iter().filter(|entry| !databases.contains(&entry.database)) {
+        shmem::forget(entry.database, entry.operation);
+    }
+    let mut all = true;
+    for database in databases {
         let assignment = Assignment { operation: 0, database, role: 0, number: 0 };
-        if let Err(error) = worker::run_to_end(Kind::Scanner, &assignment) {
-            raise::log_line(&format!(
-                "steep_repl: database {database} was not looked through: {}",
-                error.problem().message
-            ));
+        let looked = match worker::run_to_end(Kind::Scanner, &assignment, SCAN_LIMIT_MS) {
+            Ok(in_time) => in_time,
+            Err(error) => {
+                raise::log_line(&format!("steep_repl: {}", error.problem().message));
+                false
+            }
+        };
+        if !looked {
+            raise::log_line(&format!("steep_repl: database {database} was not looked through; trying again later"));
+            all = false;
         }
     }
-    Ok(())
+    Ok(all)
 }

@@ -3,14 +3,14 @@
 //! The callback is called by C with no argument of ours, so what it reads from stands in a thread-local for as long as one
 //! copy runs. After the end of the stream the server calls it once more: the end is remembered.
 
-use super::compat::{self, guarded, RestoreUserContext, SwitchToUntrustedUser, UserContext};
+use super::compat::{self, guarded};
 use super::remote::{receive_function, Connection};
+use super::role::OwnerContext;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void, CString};
-use std::mem::MaybeUninit;
 use std::ptr;
 
 /// What to load, and how.
@@ -103,28 +103,6 @@ struct FeedGuard;
 impl Drop for FeedGuard {
     fn drop(&mut self) {
         FEED.with(|cell| cell.set(None));
-    }
-}
-
-/// A user context that is left however the work in it ends.
-struct OwnerContext(MaybeUninit<UserContext>);
-
-impl OwnerContext {
-    /// Becomes the owner of a table, restricted, as logical replication's own workers do. The current role must be allowed to.
-    fn enter(owner: pg_sys::Oid) -> Self {
-        let mut context = OwnerContext(MaybeUninit::uninit());
-        let raw = context.0.as_mut_ptr();
-        // SAFETY: the context is filled before it is read; an error leaves the role as it was.
-        unsafe { guarded(|| SwitchToUntrustedUser(owner, raw)) };
-        context
-    }
-
-    /// Back to the role before. Not in Drop: after an error the abort of the transaction puts the role back, and the call
-    /// may itself raise an error, which must not happen while unwinding.
-    fn leave(mut self) {
-        let raw = self.0.as_mut_ptr();
-        // SAFETY: filled by `enter`.
-        unsafe { guarded(|| RestoreUserContext(raw)) };
     }
 }
 

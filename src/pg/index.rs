@@ -47,7 +47,7 @@ pub fn rebuild(relid: u32, index: u32) -> Result<()> {
     let index = pg_sys::Oid::from(index);
     // SAFETY: inside a transaction; the function takes its own locks and becomes the table's owner by itself.
     unsafe {
-        pg_sys::reindex_index(ptr::null(), index, false, pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char, params);
+        pg_sys::reindex_index(ptr::null(), index, false, pg_sys::get_rel_persistence(index), params);
     }
     Ok(())
 }

@@ -54,6 +54,12 @@ pub(super) fn error_of(caught: &CaughtError) -> Error {
     }
 }
 
+/// Raises an error where there is no result to return it in: in a callback of the transaction.
+pub fn throw(error: Error) -> ! {
+    ErrorReport::from(error).report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
 /// A line for the server log.
 pub fn log_line(line: &str) {
     pgrx::log!("{line}");

@@ -1,7 +1,10 @@
 //! Roles: who asks, who owns what, and becoming the extension's owner for its own statements.
 
+use super::compat::{guarded, RestoreUserContext, SwitchToUntrustedUser, UserContext};
+use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ffi::{c_int, CStr, CString};
+use std::mem::MaybeUninit;
 
 /// The current role, which all checks are made against.
 pub fn current() -> u32 {
@@ -49,7 +52,12 @@ fn own_relation(name: &CStr) -> Option<pg_sys::Oid> {
             return None;
         }
         let relid = pg_sys::get_relname_relid(name.as_ptr(), schema);
-        (relid != pg_sys::InvalidOid).then_some(relid)
+        // Anybody who owns a database can make a schema of this name in it; only the extension's own tables are believed.
+        let extension = pg_sys::get_extension_oid(c"steep_repl".as_ptr(), true);
+        let is_ours = relid != pg_sys::InvalidOid
+            && extension != pg_sys::InvalidOid
+            && pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, relid) == extension;
+        is_ours.then_some(relid)
     }
 }
 
@@ -61,17 +69,23 @@ pub fn extension_exists() -> bool {
 /// Owner of the extension's tables.
 fn extension_owner() -> Option<pg_sys::Oid> {
     let relid = own_relation(c"operations")?;
-    // SAFETY: a syscache look-up whose tuple is released after the owner was read.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as c_int, pg_sys::Datum::from(relid));
-        if tuple.is_null() {
-            return None;
-        }
-        let class = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple);
-        let owner = (*class).relowner;
-        pg_sys::ReleaseSysCache(tuple);
-        Some(owner)
+    // SAFETY: inside a transaction.
+    unsafe { relation_owner(relid) }
+}
+
+/// Owner of a relation, when it is there.
+///
+/// # Safety
+/// Inside a transaction.
+unsafe fn relation_owner(relid: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as c_int, pg_sys::Datum::from(relid));
+    if tuple.is_null() {
+        return None;
     }
+    let class = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple);
+    let owner = (*class).relowner;
+    pg_sys::ReleaseSysCache(tuple);
+    Some(owner)
 }
 
 /// Runs a piece of work as the extension's owner, in a security-restricted operation with a pinned search_path: the caller's
@@ -114,6 +128,45 @@ pub fn as_extension_owner<T>(work: impl FnOnce() -> T) -> Option<T> {
     let value = work();
     drop(restore);
     Some(value)
+}
+
+/// The rights of a table's owner, in a restricted context, as logical replication's own workers take them on.
+pub(super) struct OwnerContext(MaybeUninit<UserContext>);
+
+impl OwnerContext {
+    /// Becomes the owner. The current role must be allowed to (42501).
+    pub(super) fn enter(owner: pg_sys::Oid) -> Self {
+        let mut context = OwnerContext(MaybeUninit::uninit());
+        let raw = context.0.as_mut_ptr();
+        // SAFETY: the context is filled before it is read; an error leaves the role as it was.
+        unsafe { guarded(|| SwitchToUntrustedUser(owner, raw)) };
+        context
+    }
+
+    /// Back to the role before. Not in Drop: after an error the abort of the transaction puts the role back, and the call
+    /// may itself raise an error, which must not happen while unwinding.
+    pub(super) fn leave(mut self) {
+        let raw = self.0.as_mut_ptr();
+        // SAFETY: filled by `enter`.
+        unsafe { guarded(|| RestoreUserContext(raw)) };
+    }
+}
+
+/// Owner of a table.
+pub fn table_owner(relid: u32) -> Result<u32> {
+    // SAFETY: a syscache look-up whose tuple is released after the owner was read.
+    unsafe { relation_owner(pg_sys::Oid::from(relid)) }
+        .map(u32::from)
+        .ok_or_else(|| Error::internal(format!("table {relid} is gone")))
+}
+
+/// Runs a piece of work with the rights of a table's owner, restricted: code that the owner attached to the table must not
+/// run with the operator's. When the work fails, the abort that must follow puts the role back.
+pub fn as_table_owner<T>(relid: u32, work: impl FnOnce() -> T) -> Result<T> {
+    let owner = OwnerContext::enter(pg_sys::Oid::from(table_owner(relid)?));
+    let value = work();
+    owner.leave();
+    Ok(value)
 }
 
 /// Runs a piece of work as the current role with an empty search_path, so that names in it mean what they say.

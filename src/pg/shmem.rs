@@ -146,6 +146,7 @@ pub fn want_at_commit(operation: i64) -> Result<()> {
         wake_launcher();
     });
     register_xact_callback(PgXactCallbackEvent::Abort, move || forget(database, operation));
+    register_xact_callback(PgXactCallbackEvent::PrePrepare, || super::raise::throw(Error::Prepare));
     Ok(())
 }
 
@@ -167,7 +168,13 @@ pub fn coordinator_of(database: u32, operation: i64) -> Option<i32> {
 
 /// Notes that the launcher asked for a coordinator.
 pub fn note_started(database: u32, operation: i64) {
-    change(operation, database, |entry| entry.started_at = system::now_micros());
+    change(operation, database, |entry| {
+        entry.started_at = system::now_micros();
+        // One that cannot even start leaves no sign; each start counts until there is progress.
+        entry.failures += 1;
+        let pause = steep_repl_core::retry::backoff_ms(entry.failures) as i64 * 1000;
+        entry.not_before = entry.started_at + pause;
+    });
 }
 
 /// Notes that no coordinator could be had, or that one ended early: the next is tried after a pause.

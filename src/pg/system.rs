@@ -80,17 +80,18 @@ pub fn wait_latch(timeout_ms: i64) {
     pgrx::check_for_interrupts!();
 }
 
-/// Wakes a process of this cluster that waits on its latch. Nothing happens when it is gone.
+/// Wakes a process of this cluster that waits on its latch. Nothing happens when it is gone: its pid may be another's by now.
 pub fn wake(pid: i32) {
-    if pid > 0 {
-        // SAFETY: SIGUSR1 is the server's own wake-up signal, which every one of its processes handles.
-        unsafe { libc_kill(pid, pg_sys::SIGUSR1 as c_int) };
+    if pid <= 0 {
+        return;
     }
-}
-
-extern "C" {
-    #[link_name = "kill"]
-    fn libc_kill(pid: i32, signal: c_int) -> c_int;
+    // SAFETY: the process's entry is in shared memory, which stays; a latch may be set at any time.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if !process.is_null() {
+            pg_sys::SetLatch(&mut (*process).procLatch);
+        }
+    }
 }
 
 /// Whether this process is a background worker of ours that was asked to read its configuration again; reads it then.

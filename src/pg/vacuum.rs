@@ -34,7 +34,15 @@ pub fn vacuum(relids: &[u32], freeze: bool) -> Result<()> {
             let strategy = pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_VACUUM);
             pg_sys::MemoryContextSwitchTo(before);
             let params = &raw mut params;
+            // ANALYZE alone runs in this transaction and needs a snapshot, as the SQL command has one; with VACUUM the
+            // server takes one for each of its own transactions.
+            if !freeze {
+                pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            }
             pg_sys::vacuum(list, params, strategy, context, true);
+            if pg_sys::ActiveSnapshotSet() {
+                pg_sys::PopActiveSnapshot();
+            }
             pg_sys::CommitTransactionCommand();
             pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
             pg_sys::MemoryContextDelete(context);

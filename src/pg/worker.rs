@@ -209,12 +209,15 @@ fn fix_session(kind: Kind) {
         ("datestyle", "ISO"),
         ("intervalstyle", "postgres"),
         ("lc_monetary", "C"),
+        ("array_nulls", "on"),
+        ("xmloption", "content"),
         ("synchronize_seqscans", "off"),
     ] {
         override_setting(name, value);
     }
+    // Rows are put in and taken out as replication does it: foreign keys of the source have been checked there.
+    override_setting("session_replication_role", "replica");
     if kind == Kind::Copy {
-        override_setting("session_replication_role", "replica");
         // A task that is lost in a crash is done again, together with its mark.
         override_setting("synchronous_commit", "off");
         // The builds of several indexes run side by side in workers of our own.
@@ -310,12 +313,19 @@ pub fn connectable_databases() -> Result<Vec<u32>> {
     Ok(databases)
 }
 
-/// Starts a worker and waits until it has ended.
-pub fn run_to_end(kind: Kind, assignment: &Assignment) -> Result<()> {
+/// Starts a worker and waits until it has ended; ends it when that takes longer than `limit_ms`. False then.
+pub fn run_to_end(kind: Kind, assignment: &Assignment, limit_ms: i64) -> Result<bool> {
     let handle = start(kind, assignment).ok_or_else(|| Error::internal("max_worker_processes is used up"))?;
+    let deadline = system::now_micros() + limit_ms * 1000;
+    let mut in_time = true;
     while handle.status() != Status::Stopped {
+        let left = (deadline - system::now_micros()) / 1000;
+        if left <= 0 && in_time {
+            in_time = false;
+            handle.terminate();
+        }
         // The postmaster sets our latch when a worker we asked for starts or ends.
-        system::wait_latch(10_000);
+        system::wait_latch(left.max(100));
     }
-    Ok(())
+    Ok(in_time)
 }

@@ -66,8 +66,9 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
     let literal = quote_literal(name);
     connection.rows(
         &format!(
-            "SELECT pg_catalog.pg_terminate_backend(active_pid)::text FROM pg_catalog.pg_replication_slots \
-             WHERE slot_name = {literal} AND active_pid IS NOT NULL"
+            "WITH held AS MATERIALIZED (SELECT active_pid FROM pg_catalog.pg_replication_slots \
+             WHERE slot_name = {literal} AND active_pid IS NOT NULL) \
+             SELECT pg_catalog.pg_terminate_backend(active_pid, 10000)::text FROM held"
         ),
         1,
         &context,
@@ -75,8 +76,9 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
     connection
         .rows(
             &format!(
-                "SELECT pg_catalog.pg_drop_replication_slot(slot_name)::text FROM pg_catalog.pg_replication_slots \
-                 WHERE slot_name = {literal} AND active_pid IS NULL"
+                "WITH left_over AS MATERIALIZED (SELECT slot_name FROM pg_catalog.pg_replication_slots \
+                 WHERE slot_name = {literal}) \
+                 SELECT pg_catalog.pg_drop_replication_slot(slot_name)::text FROM left_over"
             ),
             1,
             &context,

@@ -23,6 +23,11 @@ pub enum Difference {
         /// Its `relkind` on the target.
         kind: char,
     },
+    /// The target's table is unlogged: it would be empty after a crash while replication believes it complete.
+    NotPermanent {
+        /// The table.
+        table: String,
+    },
     /// The target has no such column.
     ColumnMissing {
         /// The table.
@@ -84,6 +89,7 @@ impl Difference {
         match self {
             Difference::TableMissing { table }
             | Difference::NotATable { table, .. }
+            | Difference::NotPermanent { table }
             | Difference::ColumnMissing { table, .. }
             | Difference::TypeDiffers { table, .. }
             | Difference::CollationDiffers { table, .. }
@@ -101,6 +107,7 @@ impl fmt::Display for Difference {
             Difference::NotATable { table, kind } => {
                 write!(f, "{table} is a {} on the target, not a table", kind_name(*kind))
             }
+            Difference::NotPermanent { table } => write!(f, "table {table} is unlogged or temporary on the target"),
             Difference::ColumnMissing { table, column } => {
                 write!(f, "column {column} of table {table} does not exist on the target")
             }
@@ -131,6 +138,7 @@ impl fmt::Display for Difference {
 
 fn kind_name(kind: char) -> &'static str {
     match kind {
+        'p' => "partitioned table",
         'f' => "foreign table",
         'm' => "materialized view",
         'v' => "view",
@@ -144,7 +152,7 @@ fn kind_name(kind: char) -> &'static str {
 /// Everything that is in the way of the rows of `source` arriving in `target`, and what is worth a note: columns in
 /// the source's order, then extra columns in the target's.
 ///
-/// The target may be partitioned, both COPY and the apply worker route rows. Generated columns of the source are not
+/// The target must be an ordinary, permanent table: rows are loaded into its own storage. Generated columns of the source are not
 /// copied and need nothing on the target; where the target has an ordinary column of that name, it must do without a
 /// value, like any extra column.
 pub fn match_columns(source: &Table, target: Option<&Table>) -> Vec<Difference> {
@@ -152,8 +160,11 @@ pub fn match_columns(source: &Table, target: Option<&Table>) -> Vec<Difference> 
     let Some(target) = target else {
         return vec![Difference::TableMissing { table }];
     };
-    if !matches!(target.kind, 'r' | 'p') {
+    if target.kind != 'r' {
         return vec![Difference::NotATable { table, kind: target.kind }];
+    }
+    if target.persistence != 'p' {
+        return vec![Difference::NotPermanent { table }];
     }
 
     let mut differences: Vec<Difference> = Vec::new();

@@ -30,9 +30,11 @@ fn a_missing_table_is_the_only_difference() {
 #[test]
 fn rows_go_into_tables_only() {
     let source = with(vec![column("a", "integer")]);
-    assert_eq!(match_columns(&source, Some(&source.clone().kind('p'))), []);
+    let mut unlogged = source.clone();
+    unlogged.persistence = 'u';
+    assert_eq!(words(&source, &unlogged), ["table public.orders is unlogged or temporary on the target"]);
     assert_eq!(words(&source, &source.clone().kind('v')), ["public.orders is a view on the target, not a table"]);
-    for kind in ['f', 'm', 'S'] {
+    for kind in ['p', 'f', 'm', 'S'] {
         let differences = match_columns(&source, Some(&source.clone().kind(kind)));
         assert_eq!(differences, [Difference::NotATable { table: "public.orders".to_owned(), kind }]);
     }
