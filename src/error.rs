@@ -102,6 +102,20 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A copy of a database carries the rows of the original's operations.
+    #[error("operation {operation} was started in another database or cluster")]
+    ForeignOperation {
+        /// Its number.
+        operation: i64,
+    },
+    /// What a cancelled operation has left in this node's tables is not cleaned up yet.
+    #[error("operation {operation} of node \"{node}\" is cancelled but not yet cleaned up")]
+    CleanupPending {
+        /// Its number.
+        operation: i64,
+        /// Name of the node.
+        node: String,
+    },
     /// There is nothing to wait for, to cancel or to resume.
     #[error("node \"{node}\" has no operation")]
     NoOperation {
@@ -417,6 +431,16 @@ impl Error {
                 }),
             ),
             WrongState { hint, .. } => ("55000", None, Some(hint.clone())),
+            ForeignOperation { .. } => (
+                "55000",
+                Some("This database is a copy; its slot, publication and subscription belong to the original.".to_owned()),
+                Some("Unregister the node here and register it anew.".to_owned()),
+            ),
+            CleanupPending { .. } => (
+                "55006",
+                None,
+                Some("See steep_repl.pending_cleanup for what it waits for.".to_owned()),
+            ),
             NoOperation { .. } => ("55000", None, Some("Start one with steep_repl.init_node(node, source).".to_owned())),
             NotPreloaded => (
                 "55000",

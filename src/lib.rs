@@ -20,10 +20,11 @@ use pgrx::prelude::*;
 extension_sql_file!("../sql/schema/01_nodes.sql", name = "nodes", bootstrap);
 extension_sql_file!("../sql/schema/02_operations.sql", name = "operations", requires = ["nodes"]);
 extension_sql_file!("../sql/schema/03_events.sql", name = "events", requires = ["operations"]);
+extension_sql_file!("../sql/schema/04_cleanup.sql", name = "cleanup", requires = ["operations"]);
 extension_sql_file!(
     "../sql/schema/10_views.sql",
     name = "views",
-    requires = ["events", api::views::live_progress, api::views::redact_conninfo]
+    requires = ["events", "cleanup", api::views::live_progress, api::views::redact_conninfo]
 );
 extension_sql_file!("../sql/schema/90_comments_and_grants.sql", name = "comments_and_grants", finalize);
 

@@ -9,4 +9,5 @@ SET status = $2,
     workers_active = 0,
     updated_at = pg_catalog.clock_timestamp(),
     finished_at = CASE WHEN $2 IN ('completed', 'cancelled', 'failed') THEN pg_catalog.clock_timestamp() END
-WHERE id = $1
+WHERE id = $1 AND (status <> 'cancelling' OR $2 = 'cancelled')
+RETURNING id::text

@@ -20,6 +20,7 @@ CREATE TABLE steep_repl.operations (
     publications      text[] NOT NULL,
     own_publications  boolean NOT NULL,
     publication_plan  jsonb NOT NULL,
+    identities        jsonb,
     subscription      text NOT NULL,
     subscription_oid  oid,
     start_lsn         pg_lsn,
@@ -44,6 +45,7 @@ CREATE TABLE steep_repl.operations (
     attempts          integer NOT NULL DEFAULT 0,
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at        timestamptz,
+    resumed_at        timestamptz,
     updated_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at       timestamptz,
     error             jsonb
@@ -70,6 +72,7 @@ COMMENT ON COLUMN steep_repl.operations.slot_name IS 'Replication slot on the so
 COMMENT ON COLUMN steep_repl.operations.publications IS 'Publications on the source that the subscription uses';
 COMMENT ON COLUMN steep_repl.operations.own_publications IS 'True when the operation makes the publications itself';
 COMMENT ON COLUMN steep_repl.operations.publication_plan IS 'Tables that the publications are to hold, and those that get REPLICA IDENTITY FULL';
+COMMENT ON COLUMN steep_repl.operations.identities IS 'Replica identities on the source before they were changed: schema, name, relreplident, index';
 COMMENT ON COLUMN steep_repl.operations.subscription IS 'Subscription on this node';
 COMMENT ON COLUMN steep_repl.operations.subscription_oid IS 'OID of the subscription, once made';
 COMMENT ON COLUMN steep_repl.operations.start_lsn IS 'Source LSN from which changes are replicated';
@@ -93,6 +96,7 @@ COMMENT ON COLUMN steep_repl.operations.workers_planned IS 'Copy workers asked f
 COMMENT ON COLUMN steep_repl.operations.attempts IS 'Times a coordinator took the operation up';
 COMMENT ON COLUMN steep_repl.operations.created_at IS 'When it was requested';
 COMMENT ON COLUMN steep_repl.operations.started_at IS 'When work began';
+COMMENT ON COLUMN steep_repl.operations.resumed_at IS 'When it was last resumed after a failure';
 COMMENT ON COLUMN steep_repl.operations.updated_at IS 'When the coordinator last reported';
 COMMENT ON COLUMN steep_repl.operations.finished_at IS 'When it ended, however it ended';
 COMMENT ON COLUMN steep_repl.operations.error IS 'The error that stopped it: sqlstate, message, detail, hint';

@@ -146,6 +146,32 @@ COMMENT ON COLUMN steep_repl.node_status.conninfo IS 'Connection string without 
 COMMENT ON COLUMN steep_repl.node_status.owner IS 'Role that registered the node';
 COMMENT ON COLUMN steep_repl.node_status.updated_at IS 'When the state last changed';
 
+CREATE VIEW steep_repl.pending_cleanup AS
+SELECT c.operation_id,
+       o.node,
+       o.source,
+       c.kind,
+       c.attempts,
+       c.next_try,
+       c.error ->> 'message' AS error,
+       c.error ->> 'hint' AS hint,
+       o.slot_name,
+       o.publications
+FROM steep_repl.cleanup c JOIN steep_repl.operations o ON o.id = c.operation_id
+ORDER BY c.operation_id, c.kind;
+
+COMMENT ON VIEW steep_repl.pending_cleanup IS 'What cancelled operations have still to take away, ordered by operation; retried until it is gone';
+COMMENT ON COLUMN steep_repl.pending_cleanup.operation_id IS 'The cancelled operation';
+COMMENT ON COLUMN steep_repl.pending_cleanup.node IS 'Its node';
+COMMENT ON COLUMN steep_repl.pending_cleanup.source IS 'Its source';
+COMMENT ON COLUMN steep_repl.pending_cleanup.kind IS 'subscription, tables, constraints, indexes (here) or source (slot, publications, replica identities there)';
+COMMENT ON COLUMN steep_repl.pending_cleanup.attempts IS 'Failed attempts';
+COMMENT ON COLUMN steep_repl.pending_cleanup.next_try IS 'When it is tried again';
+COMMENT ON COLUMN steep_repl.pending_cleanup.error IS 'What stopped the last attempt';
+COMMENT ON COLUMN steep_repl.pending_cleanup.hint IS 'What to do about it';
+COMMENT ON COLUMN steep_repl.pending_cleanup.slot_name IS 'Slot on the source';
+COMMENT ON COLUMN steep_repl.pending_cleanup.publications IS 'Publications on the source';
+
 CREATE VIEW steep_repl.metrics AS
 SELECT m.name, m.node, m.value
 FROM steep_repl.init_progress p

@@ -7,7 +7,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA steep_repl FROM PUBLIC;
 GRANT USAGE ON SCHEMA steep_repl TO pg_create_subscription, pg_monitor;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA steep_repl TO pg_create_subscription;
 GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.redact_conninfo, steep_repl.wait_for_init TO pg_monitor;
-GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events
+GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events,
+    steep_repl.pending_cleanup
     TO pg_create_subscription, pg_monitor;
 
 COMMENT ON FUNCTION steep_repl.register_node(text, text, boolean) IS
@@ -18,6 +19,10 @@ COMMENT ON FUNCTION steep_repl.init_node(text, text, text, text, integer, boolea
     'Initializes the local node from a source: copies its tables, builds indexes, catches up; returns the operation''s number at once';
 COMMENT ON FUNCTION steep_repl.wait_for_init(text, interval) IS
     'Waits until the newest operation of a node has ended; raises its error when it failed, 57014 at the timeout; returns the state';
+COMMENT ON FUNCTION steep_repl.cancel_init(text) IS
+    'Cancels the operation of a node and takes away all it has made on either side; what cannot be done now is in pending_cleanup';
+COMMENT ON FUNCTION steep_repl.resume_init(text) IS
+    'Goes on with the failed operation of a node after its last finished table; returns the operation''s number';
 COMMENT ON FUNCTION steep_repl.sync_sequences(text) IS
     'Sets the sequences of the local node to where the source''s are, forward only; returns how many were moved';
 COMMENT ON FUNCTION steep_repl.live_progress() IS

@@ -4,7 +4,7 @@
 use super::{list, seconds, SqlResult};
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, NewOperation, Options};
-use crate::catalog::{events, user};
+use crate::catalog::{cleanup, events, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{raise, role, shmem, system};
@@ -124,6 +124,9 @@ fn check_nodes(node: &str, source: &str) -> Result<(Node, Node)> {
             node: node.to_owned(),
             status: operation.status,
         });
+    }
+    if let Some(operation) = cleanup::pending_here(node)? {
+        return Err(Error::CleanupPending { operation, node: node.to_owned() });
     }
     if local.state()? != NodeState::Uninitialized {
         return Err(Error::WrongState {

@@ -3,6 +3,7 @@
 // pgrx takes an error report by value; it is made once per failing call.
 #![allow(clippy::result_large_err)]
 
+mod control;
 mod init;
 mod nodes;
 mod sequences;

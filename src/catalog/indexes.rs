@@ -21,6 +21,20 @@ pub fn record(operation: i64, relids: &[u32]) -> Result<Vec<Suspended>> {
     )
 }
 
+/// Indexes of an operation that are suspended and still there.
+pub fn suspended(operation: i64) -> Result<Vec<Suspended>> {
+    rows(include_str!("../../sql/queries/suspended_indexes.sql"), &[Arg::Int(operation)])
+}
+
+/// Notes that an index is back.
+pub fn restored(operation: i64, index: u32) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.suspended_indexes SET restored_at = pg_catalog.clock_timestamp() \
+         WHERE operation_id = $1 AND index_oid = $2::oid",
+        &[Arg::Int(operation), Arg::Int(i64::from(index))],
+    )
+}
+
 /// Whether an index of the table is maintained by writes.
 pub fn any_maintained(relid: u32) -> Result<bool> {
     let found: Vec<bool> = rows(

@@ -257,13 +257,50 @@ pub fn set_phase(operation: i64, phase: &str) -> Result<()> {
     )
 }
 
-/// Ends an operation, or stops it with an error.
-pub fn set_status(operation: i64, status: &str, error: Option<&Problem>) -> Result<()> {
+/// Ends an operation, or stops it with an error. False when it is being cancelled and this is not the end of that.
+pub fn set_status(operation: i64, status: &str, error: Option<&Problem>) -> Result<bool> {
     let error = error.map(json).transpose()?;
-    execute(
+    let changed: Vec<i64> = write(
         include_str!("../../sql/queries/operation_set_status.sql"),
         &[Arg::Int(operation), Arg::Text(status), Arg::MaybeText(error.as_deref())],
+    )?;
+    Ok(!changed.is_empty())
+}
+
+/// Asks for an operation to be cancelled. False when there is nothing to cancel any more.
+pub fn request_cancel(operation: i64) -> Result<bool> {
+    let changed: Vec<i64> = write(
+        "UPDATE steep_repl.operations SET status = 'cancelling', updated_at = pg_catalog.clock_timestamp() \
+         WHERE id = $1 AND status IN ('pending', 'running', 'failed') RETURNING id::text",
+        &[Arg::Int(operation)],
+    )?;
+    Ok(!changed.is_empty())
+}
+
+/// Makes a failed operation run again, its failed tasks with it. False when it is not failed.
+pub fn resume(operation: i64) -> Result<bool> {
+    let changed: Vec<i64> = write(include_str!("../../sql/queries/operation_resume.sql"), &[Arg::Int(operation)])?;
+    Ok(!changed.is_empty())
+}
+
+/// A table's replica identity, as it was: schema, name, relreplident, and the index where it is one.
+pub type Identity = (String, String, String, Option<String>);
+
+/// Writes down what replica identities were before they are changed; the first time counts.
+pub fn record_identities(operation: i64, identities: &[Identity]) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET identities = coalesce(identities, $2::jsonb) WHERE id = $1",
+        &[Arg::Int(operation), Arg::Text(&json(&identities)?)],
     )
+}
+
+/// The replica identities that were changed.
+pub fn identities(operation: i64) -> Result<Vec<Identity>> {
+    Ok(maybe(
+        "SELECT coalesce(identities, '[]'::jsonb)::text FROM steep_repl.operations WHERE id = $1",
+        &[Arg::Int(operation)],
+    )?
+    .unwrap_or_default())
 }
 
 /// What a keeper made.

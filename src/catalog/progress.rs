@@ -185,3 +185,10 @@ pub struct Live {
 pub fn live() -> Result<Vec<Live>> {
     rows(include_str!("../../sql/queries/progress_live.sql"), &[])
 }
+
+/// Whether tasks were ever planned: from then on rows may have been put into tables.
+pub fn any_task(operation: i64) -> Result<bool> {
+    let found: Vec<bool> =
+        rows("SELECT EXISTS (SELECT FROM steep_repl.tasks WHERE operation_id = $1)::text", &[Arg::Int(operation)])?;
+    Ok(found.into_iter().next().unwrap_or(false))
+}

@@ -49,14 +49,15 @@ pub fn lock_exclusively(tables: &[(String, String)]) -> Result<()> {
         return Ok(());
     }
     let names: Vec<String> = tables.iter().map(|(schema, name)| format!("ONLY {}", qualified(schema, name))).collect();
-    run("SET LOCAL lock_timeout = '5s'")?;
+    set_lock_timeout(5000)?;
     run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", ")))?;
-    run("SET LOCAL lock_timeout = 0")
+    set_lock_timeout(0)
 }
 
 /// Waits for locks at most this long in the rest of the transaction; 0 means for ever.
 pub fn set_lock_timeout(milliseconds: u32) -> Result<()> {
-    run(&format!("SET LOCAL lock_timeout = {milliseconds}"))
+    // Not under a pinned path: the setting would go with it.
+    texts(Access::Write, &format!("SET LOCAL lock_timeout = {milliseconds}"), &[]).map(drop)
 }
 
 /// Tables that must be truncated together with the given ones because of foreign keys among the planned tables, and tables
@@ -126,6 +127,25 @@ fn regclass(relid: u32) -> Result<String> {
 /// Starts or stops the apply worker of a subscription.
 pub fn enable_subscription(name: &str, enable: bool) -> Result<()> {
     run(&format!("ALTER SUBSCRIPTION {} {}", quote_ident(name), if enable { "ENABLE" } else { "DISABLE" }))
+}
+
+/// OID of a subscription of this database.
+pub fn subscription_oid(name: &str) -> Result<Option<u32>> {
+    Ok(read::<u32>(
+        "SELECT s.oid::bigint::text FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
+         WHERE d.datname = pg_catalog.current_database() AND s.subname = $1",
+        &[Arg::Text(name)],
+    )?
+    .into_iter()
+    .next())
+}
+
+/// Drops a subscription here and leaves its slot on the source alone.
+pub fn drop_subscription(name: &str) -> Result<()> {
+    let name = quote_ident(name);
+    run(&format!("ALTER SUBSCRIPTION {name} DISABLE"))?;
+    run(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"))?;
+    run(&format!("DROP SUBSCRIPTION {name}"))
 }
 
 /// How far a subscription is on this side.

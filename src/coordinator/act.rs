@@ -65,6 +65,12 @@ impl Coordinator {
         let plan = transaction::run(|| operations::publication_plan(id))?;
         let names = self.operation.publications.clone();
         let connection = self.source()?;
+        if !plan.identity_full.is_empty() {
+            // What they were is written down before it is changed, once.
+            let before = transaction::run(|| publication::identities(connection, &plan.identity_full))?;
+            transaction::run(|| operations::record_identities(id, &before))?;
+        }
+        let connection = self.source()?;
         transaction::run_without_snapshot(|| {
             publication::set_identity_full(connection, &plan.identity_full)?;
             for (number, name) in names.iter().enumerate() {
@@ -287,10 +293,7 @@ impl Coordinator {
         };
         // The apply worker needs the origin; all who joined it are gone.
         self.end_workers();
-        if self.holds_origin {
-            origin::release_session();
-            self.holds_origin = false;
-        }
+        self.release_origin();
         let id = self.operation.id;
         let planned = transaction::run(|| operations::tables(id))?;
         let connection = self.source()?;

@@ -139,12 +139,14 @@ impl Coordinator {
         let change = self.event(event::INIT_STATE_CHANGE).message("SYNCHRONIZED");
         let complete = self.event(event::INIT_COMPLETED).percent(100.0).duration_ms((seconds * 1000.0) as i64);
         transaction::run(|| {
-            operations::set_status(id, "completed", None)?;
+            if !operations::set_status(id, "completed", None)? {
+                // Cancelled at the last moment.
+                return Ok(());
+            }
             nodes::set_state(&node, NodeState::Synchronized, Some(&source), None)?;
             events::write(&[change, complete])?;
             events::forget_older_than(retention)
         })?;
-        self.operation.status = "completed".to_owned();
-        Ok(())
+        self.refresh().map(drop)
     }
 }

@@ -3,7 +3,7 @@
 use super::decide::{decide, Phase, Step};
 use super::observe::Samples;
 use crate::catalog::operations::{self, Operation};
-use crate::catalog::{events, nodes, tasks};
+use crate::catalog::{cleanup, events, nodes, tasks};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment, Handle};
@@ -79,14 +79,30 @@ pub fn run(assignment: Assignment) -> Result<()> {
     report_name(&application_name(coordinator.operation.token()?, Part::Coordinator));
     loop {
         system::reload_configuration_if_asked();
-        if !coordinator.refresh()? || !matches!(coordinator.operation.status.as_str(), "pending" | "running") {
+        if !coordinator.refresh()? {
             break;
+        }
+        match coordinator.operation.status.as_str() {
+            "pending" | "running" => {}
+            "cancelling" => {
+                coordinator.cancel()?;
+                continue;
+            }
+            "cancelled" => {
+                coordinator.notify().ok();
+                if coordinator.clean_up()? {
+                    break;
+                }
+                system::wait_latch(TICK_MS);
+                continue;
+            }
+            _ => break,
         }
         let step = match coordinator.turn() {
             Ok(step) => step,
             Err(error) => coordinator.handle(&error)?,
         };
-        if step == Step::Finished || coordinator.operation.status != "running" {
+        if step == Step::Finished || matches!(coordinator.operation.status.as_str(), "completed" | "failed") {
             break;
         }
         if coordinator.notify().is_err() {
@@ -129,7 +145,12 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         let Some(operation) = operations::get(assignment.operation)? else {
             return Ok(None);
         };
-        if !matches!(operation.status.as_str(), "pending" | "running") || !operation.is_ours() {
+        let has_work = match operation.status.as_str() {
+            "pending" | "running" | "cancelling" => true,
+            "cancelled" => !cleanup::left(operation.id)?.is_empty(),
+            _ => false,
+        };
+        if !has_work || !operation.is_ours() {
             return Ok(None);
         }
         operations::take_up(operation.id)?;
@@ -275,11 +296,14 @@ impl Coordinator {
         let change = self.event(event::INIT_STATE_CHANGE).message("FAILED");
         transaction::run(|| {
             operations::clear_snapshot(id)?;
-            operations::set_status(id, "failed", Some(&problem))?;
+            if !operations::set_status(id, "failed", Some(&problem))? {
+                // Cancelled meanwhile: that is what counts.
+                return Ok(());
+            }
             nodes::set_state(&node, NodeState::Failed, None, Some(&problem))?;
             events::write(&[event, change])
         })?;
-        self.operation.status = "failed".to_owned();
+        self.refresh()?;
         self.notify_now()
     }
 
@@ -327,13 +351,18 @@ impl Coordinator {
         self.keeper = None;
     }
 
-    /// The end: nothing of this process is left, and the launcher need not start another.
-    fn leave(&mut self) {
-        self.end_workers();
+    /// Lets the origin go: all who joined it are gone.
+    pub(super) fn release_origin(&mut self) {
         if self.holds_origin {
             origin::release_session();
             self.holds_origin = false;
         }
+    }
+
+    /// The end: nothing of this process is left, and the launcher need not start another.
+    fn leave(&mut self) {
+        self.end_workers();
+        self.release_origin();
         self.notify_now().ok();
         shmem::forget(system::database_oid(), self.operation.id);
     }

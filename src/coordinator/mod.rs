@@ -18,5 +18,6 @@ pub mod keeper;
 pub mod main;
 mod observe;
 mod tables;
+mod undo;
 
 pub use tables::SMALL_BELOW;

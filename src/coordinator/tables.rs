@@ -221,7 +221,7 @@ fn suspend_indexes<'a>(operation: i64, tables: impl Iterator<Item = &'a PlannedT
 
 /// Empties those of the tables that hold rows: by one TRUNCATE with what among `together` refers to them, where they have one
 /// owner; row by row where tables outside refer to them, for which TRUNCATE is refused, or where the owners differ.
-fn empty(tables: &[&PlannedTable], together: &[&PlannedTable]) -> Result<()> {
+pub(super) fn empty(tables: &[&PlannedTable], together: &[&PlannedTable]) -> Result<()> {
     let full = user::not_empty(&located(tables))?;
     if full.is_empty() {
         return Ok(());

@@ -150,6 +150,24 @@ pub fn want_at_commit(operation: i64) -> Result<()> {
     Ok(())
 }
 
+/// Wakes the coordinator of an operation, or has one started, when this transaction commits: its row changed. 53000 when there
+/// is no room for it.
+pub fn wake_at_commit(operation: i64, role: u32) -> Result<()> {
+    require()?;
+    let database = system::database_oid();
+    let free = REGISTRY.share().entries.iter().any(|entry| entry.slot == Slot::Free);
+    if !free && coordinator_of(database, operation).is_none() {
+        return Err(Error::TooManyOperations { most: MOST_OPERATIONS });
+    }
+    register_xact_callback(PgXactCallbackEvent::Commit, move || {
+        want(database, role, operation);
+        wake_launcher();
+        wake_coordinator(database, operation);
+    });
+    register_xact_callback(PgXactCallbackEvent::PrePrepare, || super::raise::throw(Error::Prepare));
+    Ok(())
+}
+
 /// Takes an operation out of the table: it wants no coordinator any more.
 pub fn forget(database: u32, operation: i64) {
     change(operation, database, |entry| *entry = Entry::default());

@@ -103,3 +103,10 @@ pub fn set_table(subscription: u32, relid: u32, state: TableState, lsn: Lsn) {
         );
     }
 }
+
+/// Takes all tables out of a subscription.
+pub fn remove_tables(subscription: u32) {
+    let subscription = pg_sys::Oid::from(subscription);
+    // SAFETY: inside a transaction.
+    unsafe { guarded(|| compat::RemoveSubscriptionRel(subscription, pg_sys::InvalidOid)) };
+}

@@ -3,7 +3,7 @@
 //! A publication must be committed before the slot exists: a slot reads the catalogs as of each change, and for changes before
 //! the publication there is none; PostgreSQL 18 skips them in silence.
 
-use crate::catalog::operations::Published;
+use crate::catalog::operations::{Identity, Published};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use serde::Deserialize;
@@ -143,6 +143,41 @@ pub fn remove_replaced(connection: &Connection, name: &str, oid: u32) -> Result<
             &format!("ALTER PUBLICATION {} DROP TABLE ONLY {}", quote_ident(name), qualified(&schema, &table)),
             &context,
         )?;
+    }
+    Ok(())
+}
+
+/// Takes a publication of ours away; nothing happens when it is not there.
+pub fn drop(connection: &Connection, name: &str) -> Result<()> {
+    connection.execute(
+        &format!("DROP PUBLICATION IF EXISTS {}", quote_ident(name)),
+        &format!("could not drop publication \"{name}\""),
+    )
+}
+
+/// What the replica identities of tables are.
+pub fn identities(connection: &Connection, tables: &[(String, String)]) -> Result<Vec<Identity>> {
+    let names: Vec<String> = tables.iter().map(|(schema, name)| quote_literal(&qualified(schema, name))).collect();
+    let query = include_str!("../../sql/queries/source_identities.sql").replace(":names", &names.join(", "));
+    connection.json(&query, "could not read replica identities")
+}
+
+/// Gives tables that are still there their replica identities back.
+pub fn restore_identities(connection: &Connection, identities: &[Identity]) -> Result<()> {
+    let context = "could not restore replica identities";
+    for (schema, name, identity, index) in identities {
+        let table = qualified(schema, name);
+        let query = format!("SELECT pg_catalog.to_regclass({})::text", quote_literal(&table));
+        if connection.value(&query, context)?.is_none() {
+            continue;
+        }
+        let identity = match (identity.as_str(), index) {
+            ("n", _) => "NOTHING".to_owned(),
+            ("f", _) => "FULL".to_owned(),
+            ("i", Some(index)) => format!("USING INDEX {}", quote_ident(index)),
+            _ => "DEFAULT".to_owned(),
+        };
+        connection.execute(&format!("ALTER TABLE ONLY {table} REPLICA IDENTITY {identity}"), context)?;
     }
     Ok(())
 }

@@ -90,3 +90,8 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
 pub fn begin_under(snapshot: &str) -> String {
     format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot))
 }
+
+/// Lets no statement on this connection take longer; 0 means no limit.
+pub fn limit_statements(connection: &Connection, milliseconds: u32) -> Result<()> {
+    connection.execute(&format!("SET statement_timeout = {milliseconds}"), "could not set a limit")
+}

@@ -1,0 +1,83 @@
+//! Cancelling and resuming.
+
+use super::SqlResult;
+use crate::catalog::events;
+use crate::catalog::nodes::{self, Node};
+use crate::catalog::operations::{self, Operation};
+use crate::coordinator::decide::Phase;
+use crate::error::{Error, Result};
+use crate::pg::{role, shmem};
+use pgrx::prelude::*;
+use steep_repl_core::event::{self, Event};
+use steep_repl_core::node_state::NodeState;
+
+#[pg_extern]
+fn cancel_init(node: &str) -> SqlResult<()> {
+    Ok(cancel(node)?)
+}
+
+#[pg_extern]
+fn resume_init(node: &str) -> SqlResult<i64> {
+    Ok(resume(node)?)
+}
+
+/// The node, locked, and its newest operation, when the caller may do something about it.
+fn controlled(name: &str) -> Result<(Node, Operation)> {
+    shmem::require()?;
+    let node = nodes::lock(name)?;
+    let me = role::current();
+    let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
+    let may = role::is_superuser(me)
+        || role::has_rights_of(me, node.owner)
+        || role::has_rights_of(me, operation.requested_by);
+    if !may {
+        return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
+    }
+    if !operation.is_ours() {
+        return Err(Error::ForeignOperation { operation: operation.id });
+    }
+    Ok((node, operation))
+}
+
+fn cancel(name: &str) -> Result<()> {
+    let (node, operation) = controlled(name)?;
+    if !operations::request_cancel(operation.id)? {
+        return match operation.status.as_str() {
+            // Asked twice is asked once.
+            "cancelling" => Ok(()),
+            "cancelled" => Err(Error::NoOperation { node: name.to_owned() }),
+            _ => Err(Error::WrongState {
+                node: name.to_owned(),
+                state: node.state,
+                hint:
+                    "An initialization that is complete cannot be cancelled. To end replication, drop the subscription."
+                        .to_owned(),
+            }),
+        };
+    }
+    shmem::wake_at_commit(operation.id, operation.requested_by)
+}
+
+fn resume(name: &str) -> Result<i64> {
+    let (_, operation) = controlled(name)?;
+    if !operations::resume(operation.id)? {
+        return Err(Error::OperationUnfinished {
+            operation: operation.id,
+            node: name.to_owned(),
+            status: operation.status,
+        });
+    }
+    let phase: Phase =
+        operation.phase.parse().map_err(|()| Error::internal(format!("unknown phase {}", operation.phase)))?;
+    let state = match phase {
+        Phase::Publication | Phase::Slot | Phase::Subscription | Phase::Tables => NodeState::Preparing,
+        Phase::Catchup | Phase::Done => NodeState::CatchingUp,
+        _ => NodeState::Copying,
+    };
+    nodes::set_state(name, state, None, None)?;
+    let event =
+        |what: &str| Event::info(what).operation_id(operation.id).node(&operation.node).source(&operation.source);
+    events::write(&[event("init.resumed"), event(event::INIT_STATE_CHANGE).message(state.as_str())])?;
+    shmem::wake_at_commit(operation.id, operation.requested_by)?;
+    Ok(operation.id)
+}
