@@ -2,6 +2,7 @@
 # Prints the path of the pg_config to build for, and nothing else; exits 1 in silence when there is none.
 # A server that the user has comes first: PG_CONFIG, PATH, the usual package locations, then the one install-deps.sh built.
 set -euo pipefail
+# shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 # A pg_config counts when its server and its headers are there too: distributions package the three apart.
@@ -20,17 +21,14 @@ if [ -n "${PG_CONFIG:-}" ]; then
     exit 0
 fi
 
-for config in \
-    "$(command -v pg_config || true)" \
-    "/usr/lib/postgresql/$PG_MAJOR/bin/pg_config" \
-    "/usr/pgsql-$PG_MAJOR/bin/pg_config" \
-    /usr/local/pgsql/bin/pg_config \
-    "$DEPS_DIR/postgresql-$PG_MAJOR${PG_FLAVOUR:+-$PG_FLAVOUR}/bin/pg_config"
-do
-    # An assert-enabled server is one we built; a packaged one is not what was asked for then.
-    if [ -n "${PG_FLAVOUR:-}" ] && [ "$config" != "$DEPS_DIR/postgresql-$PG_MAJOR-$PG_FLAVOUR/bin/pg_config" ]; then
-        continue
-    fi
+built=postgresql-$PG_MAJOR${PG_FLAVOUR:+-$PG_FLAVOUR}/bin/pg_config
+candidates=("$DEPS_DIR/$built" "$SHARED_DEPS_DIR/$built")
+# An assert-enabled server is one that was built for that; a packaged one is not what was asked for then.
+if [ -z "${PG_FLAVOUR:-}" ]; then
+    candidates=("$(command -v pg_config || true)" "/usr/lib/postgresql/$PG_MAJOR/bin/pg_config" "/usr/pgsql-$PG_MAJOR/bin/pg_config"
+                /usr/local/pgsql/bin/pg_config "${candidates[@]}")
+fi
+for config in "${candidates[@]}"; do
     if [ -n "$config" ] && usable "$config"; then
         printf '%s\n' "$config"
         exit 0

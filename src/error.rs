@@ -102,6 +102,18 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// The extension cannot go while its workers are at work.
+    #[error("cannot drop extension steep_repl while operation {operation} runs")]
+    ExtensionInUse {
+        /// The operation.
+        operation: i64,
+    },
+    /// An argument that must be given.
+    #[error("{argument} must not be null")]
+    Null {
+        /// Its name.
+        argument: &'static str,
+    },
     /// A copy of a database carries the rows of the original's operations.
     #[error("operation {operation} was started in another database or cluster")]
     ForeignOperation {
@@ -431,6 +443,12 @@ impl Error {
                 }),
             ),
             WrongState { hint, .. } => ("55000", None, Some(hint.clone())),
+            ExtensionInUse { .. } => (
+                "55006",
+                None,
+                Some("Wait for it, or use steep_repl.cancel_init(node) first.".to_owned()),
+            ),
+            Null { .. } => ("22004", None, Some("Give it a value.".to_owned())),
             ForeignOperation { .. } => (
                 "55000",
                 Some("This database is a copy; its slot, publication and subscription belong to the original.".to_owned()),
@@ -554,6 +572,22 @@ impl Error {
             Internal(_) => ("XX000", None, Some("This is a bug in steep_repl; please report it.".to_owned())),
         };
         Problem { sqlstate: sqlstate.to_owned(), message: self.to_string(), detail, hint }
+    }
+
+    /// This error as what it means when it ends a copy from `node`.
+    ///
+    /// libpqwalreceiver gives whatever the source says during a COPY as a protocol violation of a "WAL stream"; there is no
+    /// such stream here, and the source's own words come after the colon.
+    pub fn of_copy_stream(self, node: &str) -> Error {
+        match self {
+            Error::Server(mut problem) if problem.sqlstate == "08P01" => {
+                if let Some((_, words)) = problem.message.split_once("WAL stream: ") {
+                    problem.message = words.trim_start_matches("ERROR:  ").to_owned();
+                }
+                Error::Source { context: format!("node \"{node}\" ended the COPY"), problem }
+            }
+            other => other,
+        }
     }
 
     /// This error as what it means when it answers the import of a snapshot on `node`.

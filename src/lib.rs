@@ -39,5 +39,6 @@ pub extern "C-unwind" fn _PG_init() {
     if pg::system::is_preloading() {
         pg::shmem::request();
         pg::worker::register_launcher();
+        pg::hooks::install();
     }
 }

@@ -22,12 +22,7 @@ fn another_order_and_dropped_columns() {
          create table text_format (v int, note text, r regclass, id int primary key)",
     );
     pair.register();
-    let load = LoadOptions::default()
-        .keyed("t")
-        .keyed("large")
-        .keys(10_000)
-        .rate(100)
-        .start(&pair.source);
+    let load = LoadOptions::default().keyed("t").keyed("large").keys(10_000).rate(100).start(&pair.source);
     pair.synchronize_with(&[("chunk_size", "1MB")], "method => 'parallel'");
     load.stop();
     pair.expect_equal();
@@ -58,15 +53,10 @@ fn an_extra_nullable_column_on_the_target() {
     let pair = Pair::new("extra");
     pair.source
         .exec("create table t (id int primary key, v int); insert into t select i, i from generate_series(1, 1000) i");
-    pair.target
-        .exec("create table t (extra text, id int primary key, defaulted int default 7, v int)");
+    pair.target.exec("create table t (extra text, id int primary key, defaulted int default 7, v int)");
     pair.register();
     pair.synchronize("method => 'parallel'");
     pair.source.exec("insert into t values (0, 0)");
     pair.expect_equal();
-    assert_eq!(
-        pair.target
-            .scalar::<i64>("select count(*) from t where extra is null and defaulted = 7"),
-        1001
-    );
+    assert_eq!(pair.target.scalar::<i64>("select count(*) from t where extra is null and defaulted = 7"), 1001);
 }

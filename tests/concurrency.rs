@@ -11,13 +11,9 @@ fn two_databases_of_one_server_at_once() {
         shop::fill(&pair.source, 0.1);
         pair.prepare();
     }
-    let loads: Vec<_> = pairs
-        .iter()
-        .map(|pair| shop::load().rate(80).start(&pair.source))
-        .collect();
+    let loads: Vec<_> = pairs.iter().map(|pair| shop::load().rate(80).start(&pair.source)).collect();
     for pair in &pairs {
-        pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 2")
-            .unwrap();
+        pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 2").unwrap();
     }
     for pair in &pairs {
         pair.expect_synchronized();
@@ -28,11 +24,7 @@ fn two_databases_of_one_server_at_once() {
     for pair in &pairs {
         pair.expect_equal();
         // Each database sees its own operation only.
-        assert_eq!(
-            pair.target
-                .scalar::<i64>("select count(distinct operation_id) from steep_repl.init_progress"),
-            1
-        );
+        assert_eq!(pair.target.scalar::<i64>("select count(distinct operation_id) from steep_repl.init_progress"), 1);
     }
 }
 
@@ -42,11 +34,7 @@ fn source_and_target_in_one_cluster() {
     let pair = Pair::options("one_cluster").source(shared::target()).build();
     pair.source.exec("create table t (id int primary key, v int, note text); insert into t select i, i, 'x' from generate_series(1, 20000) i");
     pair.prepare();
-    let load = LoadOptions::default()
-        .keyed("t")
-        .keys(20_000)
-        .rate(100)
-        .start(&pair.source);
+    let load = LoadOptions::default().keyed("t").keys(20_000).rate(100).start(&pair.source);
     pair.synchronize_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 2");
     load.stop();
     pair.expect_equal();
@@ -61,11 +49,7 @@ fn a_chain_of_two() {
     let second = Pair::new("chain_b");
     second.target.copy_schema_from(&first.source);
     second.register_with(&first.target.conninfo());
-    let load = LoadOptions::default()
-        .keyed("t")
-        .keys(5000)
-        .rate(50)
-        .start(&first.source);
+    let load = LoadOptions::default().keyed("t").keys(5000).rate(50).start(&first.source);
     first.synchronize("method => 'parallel'");
     second.synchronize("method => 'parallel'");
     load.stop();

@@ -24,8 +24,7 @@ fn call(pair: &Pair, sql: &str) -> Result<(), postgres::Error> {
 #[test]
 fn tables_with_rows_need_force() {
     let pair = prepared("not_empty");
-    pair.target
-        .exec("insert into one values (5, 5); insert into two values (7, 5)");
+    pair.target.exec("insert into one values (5, 5); insert into two values (7, 5)");
     let refusal = refused(&pair, "method => 'parallel'").names(&["one", "two", "force"]);
     assert!(!refusal.text.contains("three"), "{refusal:?}");
     // A table outside the set may have rows.
@@ -57,9 +56,7 @@ fn force_empties_exactly_the_tables_to_be_copied() {
     assert_eq!(pair.target.rows("select id from three"), ["77"]);
     assert_eq!(pair.target.rows("select id, three from ours"), ["1 | 77"]);
     // Whether a child by inheritance belongs to its parent's set or not: what is not copied is not emptied.
-    let copied = pair
-        .target
-        .rows("select table_name from steep_repl.table_progress where table_name = 'capitals'");
+    let copied = pair.target.rows("select table_name from steep_repl.table_progress where table_name = 'capitals'");
     let expected = if copied.is_empty() { "60" } else { "2" };
     assert_eq!(pair.target.rows("select id from only capitals"), [expected]);
 }
@@ -106,10 +103,8 @@ fn all_differences_of_the_schema_are_listed_at_once() {
 #[test]
 fn a_required_column_that_the_source_lacks_is_a_difference() {
     let pair = Pair::new("required");
-    pair.source
-        .exec("create table t (id int primary key); insert into t values (1)");
-    pair.target
-        .exec("create table t (id int primary key, must_have int not null)");
+    pair.source.exec("create table t (id int primary key); insert into t values (1)");
+    pair.target.exec("create table t (id int primary key, must_have int not null)");
     pair.register();
     refused(&pair, "method => 'parallel'").names(&["must_have"]);
 }
@@ -124,10 +119,8 @@ fn unknown_names() {
     ] {
         refused(&pair, args);
     }
-    for args in [
-        "method => 'parallel', tables => array['a.b.c.d']",
-        "method => 'parallel', tables => array['\"open']",
-    ] {
+    for args in ["method => 'parallel', tables => array['a.b.c.d']", "method => 'parallel', tables => array['\"open']"]
+    {
         refused(&pair, args);
     }
 }
@@ -141,10 +134,7 @@ fn nodes_must_be_known_and_local() {
         ("select steep_repl.init_node('node_b', 'nobody')", "nobody"),
         ("select steep_repl.init_node('node_a', 'node_b')", "node_a"),
         ("select steep_repl.init_node('node_b', 'node_b')", "node_b"),
-        (
-            "select steep_repl.wait_for_init('nobody', timeout => '5 seconds')",
-            "nobody",
-        ),
+        ("select steep_repl.wait_for_init('nobody', timeout => '5 seconds')", "nobody"),
         ("select steep_repl.sync_sequences('nobody')", "nobody"),
     ] {
         refused_quickly(|| call(&pair, sql)).names(&[word]);
@@ -169,16 +159,12 @@ fn node_names_are_unique_and_one_node_is_local() {
             Err(error) => {
                 let text = describe(&error);
                 assert!(!text.contains("s3cr3t-pw"), "{sql}: {text}");
-                assert!(
-                    error.code().is_some_and(|code| !code.code().starts_with("XX")),
-                    "{sql}: {text}"
-                );
+                assert!(error.code().is_some_and(|code| !code.code().starts_with("XX")), "{sql}: {text}");
             }
         }
     }
     assert_eq!(
-        pair.target
-            .rows("select node, is_local from steep_repl.nodes order by 1"),
+        pair.target.rows("select node, is_local from steep_repl.nodes order by 1"),
         ["node_a | f", "node_b | t"]
     );
     pair.target.exec("select steep_repl.unregister_node('node_a')");
@@ -192,28 +178,17 @@ fn methods_and_words_that_do_not_exist() {
         let refusal = refused(&pair, &format!("method => '{method}'"));
         assert_eq!(refusal.code, "22023", "{refusal:?}");
     }
-    for args in [
-        "method => 'snapshot'",
-        "method => 'two_phase'",
-        "method => 'parallel', bidirectional => true",
-    ] {
+    for args in ["method => 'snapshot'", "method => 'two_phase'", "method => 'parallel', bidirectional => true"] {
         let Err(error) = pair.init(args) else {
             pair.expect_synchronized();
             break;
         };
         let code = error.code().map(|code| code.code().to_string()).unwrap_or_default();
-        assert!(
-            ["0A000", "22023"].contains(&code.as_str()),
-            "{args}: {}",
-            describe(&error)
-        );
+        assert!(["0A000", "22023"].contains(&code.as_str()), "{args}: {}", describe(&error));
     }
-    for args in [
-        "parallel_workers => 0",
-        "parallel_workers => -1",
-        "parallel_workers => 100000",
-        "schema_sync => 'often'",
-    ] {
+    for args in
+        ["parallel_workers => 0", "parallel_workers => -1", "parallel_workers => 100000", "schema_sync => 'often'"]
+    {
         refused(&pair, &format!("method => 'parallel', {args}"));
     }
 }
@@ -228,10 +203,7 @@ fn one_operation_per_node_at_a_time() {
     let refusal = refused_quickly(|| pair.init("method => 'parallel'"));
     assert!(refusal.code.starts_with("55"), "{refusal:?}");
     for sql in ["drop extension steep_repl", "drop extension steep_repl cascade"] {
-        assert!(
-            pair.target.try_exec(sql).is_err(),
-            "{sql} while an operation is running"
-        );
+        assert!(pair.target.try_exec(sql).is_err(), "{sql} while an operation is running");
     }
     pair.proxy().throttle(0);
     pair.expect_synchronized();
@@ -255,8 +227,7 @@ fn without_the_launcher_the_line_to_add_is_told() {
 fn a_rolled_back_call_leaves_nothing() {
     let pair = prepared("rolled_back");
     let before = contents(&pair.target);
-    pair.target
-        .exec("begin; select steep_repl.init_node('node_b', 'node_a', method => 'parallel'); rollback");
+    pair.target.exec("begin; select steep_repl.init_node('node_b', 'node_a', method => 'parallel'); rollback");
     assert_eq!(pair.state(), "UNINITIALIZED");
     assert_eq!(before, contents(&pair.target));
     check::assert_clean(&pair.source, &pair.target);

@@ -4,7 +4,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use steep_repl_testkit::{check, root, wait_until, Auth, Cluster, ClusterOptions, Pair};
+use steep_repl_testkit::{check, root, shared, wait_until, Auth, Cluster, ClusterOptions, Pair, Role};
 
 use crate::refusal::{contents, refused, refused_quickly, Refusal};
 
@@ -51,10 +51,7 @@ fn nobody_answers_there() {
         format!("host=127.0.0.1 port={port} user=postgres dbname={name} sslmode=require"),
     ] {
         let refusal = refused_conninfo(&pair, &conninfo);
-        assert!(
-            ["08", "28", "3D"].iter().any(|class| refusal.code.starts_with(class)),
-            "{conninfo}: {refusal:?}"
-        );
+        assert!(["08", "28", "3D"].iter().any(|class| refusal.code.starts_with(class)), "{conninfo}: {refusal:?}");
     }
 }
 
@@ -76,21 +73,14 @@ fn a_host_that_swallows_everything() {
 fn passwords() {
     let source = ClusterOptions::new("scram").auth(Auth::Scram).start();
     let pair = pair_with("scram", Some(source));
-    pair.source
-        .exec("create role copier superuser login password 's3cr3t-pw'");
+    pair.source.exec("create role copier superuser login password 's3cr3t-pw'");
     let conninfo = |password: &str| {
         let name = pair.source.name();
-        format!(
-            "host=127.0.0.1 port={} user=copier dbname={name} {password}",
-            pair.source.cluster().port()
-        )
+        format!("host=127.0.0.1 port={} user=copier dbname={name} {password}", pair.source.cluster().port())
     };
     for password in ["password=wrong", ""] {
         let refusal = refused_conninfo(&pair, &conninfo(password));
-        assert!(
-            refusal.code.starts_with("28") || refusal.code.starts_with("08"),
-            "{refusal:?}"
-        );
+        assert!(refusal.code.starts_with("28") || refusal.code.starts_with("08"), "{refusal:?}");
     }
     pair.register_with(&conninfo("password=s3cr3t-pw"));
     pair.synchronize("method => 'parallel'");
@@ -101,10 +91,7 @@ fn passwords() {
 /// The password is in no log, view, event or process title; only the owner's table of nodes holds it.
 fn assert_secret_stays_secret(pair: &Pair) {
     let secret = "s3cr3t-pw";
-    assert!(
-        !pair.target.cluster().log_contains(secret),
-        "the password is in the target's log"
-    );
+    assert!(!pair.target.cluster().log_contains(secret), "the password is in the target's log");
     let views = pair.target.rows(
         "select format('%I.%I', nspname, relname) from pg_class c join pg_namespace n on n.oid = relnamespace
          where nspname = 'steep_repl' and (relkind = 'v' or relkind = 'r' and relname <> 'nodes')",
@@ -112,14 +99,9 @@ fn assert_secret_stays_secret(pair: &Pair) {
     assert!(views.len() > 5, "{views:?}");
     for view in views {
         let rows = pair.target.rows(&format!("select to_jsonb(v)::text from {view} v"));
-        assert!(
-            !rows.iter().any(|row| row.contains(secret)),
-            "the password is in {view}"
-        );
+        assert!(!rows.iter().any(|row| row.contains(secret)), "the password is in {view}");
     }
-    let activity = pair
-        .target
-        .rows("select a::text from pg_stat_activity a where a.query not like '%s3cr3t%'");
+    let activity = pair.target.rows("select a::text from pg_stat_activity a where a.query not like '%s3cr3t%'");
     assert!(!activity.iter().any(|row| row.contains(secret)));
 }
 
@@ -137,18 +119,12 @@ fn a_source_without_logical_wal() {
 
 #[test]
 fn a_source_without_free_slot_or_walsender() {
-    let source = ClusterOptions::new("scarce")
-        .set("max_replication_slots", "1")
-        .set("max_wal_senders", "1")
-        .start();
+    let source = ClusterOptions::new("scarce").set("max_replication_slots", "1").set("max_wal_senders", "1").start();
     let pair = pair_with("scarce", Some(Arc::clone(&source)));
     pair.register();
     pair.source.exec("select pg_create_physical_replication_slot('taken')");
     let refusal = refused(&pair, "method => 'parallel'").names(&["max_replication_slots"]);
-    assert!(
-        refusal.code.starts_with("53") || refusal.code.starts_with("55"),
-        "{refusal:?}"
-    );
+    assert!(refusal.code.starts_with("53") || refusal.code.starts_with("55"), "{refusal:?}");
     pair.source.exec("select pg_drop_replication_slot('taken')");
     let receiver = Receiver::start(&source);
     let senders = "select count(*) from pg_stat_replication";
@@ -156,10 +132,7 @@ fn a_source_without_free_slot_or_walsender() {
         (pair.source.scalar::<i64>(senders) == 1).then_some(())
     });
     let refusal = refused(&pair, "method => 'parallel'").names(&["max_wal_senders"]);
-    assert!(
-        refusal.code.starts_with("53") || refusal.code.starts_with("55"),
-        "{refusal:?}"
-    );
+    assert!(refusal.code.starts_with("53") || refusal.code.starts_with("55"), "{refusal:?}");
     drop(receiver);
     wait_until("the walsender is free again", Duration::from_secs(20), || {
         (pair.source.scalar::<i64>(senders) == 0).then_some(())
@@ -174,10 +147,7 @@ struct Receiver(Child);
 impl Receiver {
     fn start(source: &Cluster) -> Receiver {
         let mut command: Command = root::server_command(&source.installation().program("pg_receivewal"));
-        command
-            .arg("-D")
-            .arg(root::folder("wal"))
-            .args(["-d", &source.conninfo("postgres")]);
+        command.arg("-D").arg(root::folder("wal")).args(["-d", &source.conninfo("postgres")]);
         Receiver(command.spawn().unwrap())
     }
 }
@@ -189,31 +159,46 @@ impl Drop for Receiver {
     }
 }
 
+fn conninfo_of(pair: &Pair, role: &Role) -> String {
+    pair.source.conninfo().replace("user=postgres", &format!("user={role}"))
+}
+
 #[test]
 fn a_source_user_without_rights() {
-    let pair = pair_with("norights", None);
-    let role = format!("weak_{}", pair.source.cluster().port());
-    pair.source.exec(&format!("create role {role} login"));
-    let conninfo = pair.source.conninfo().replace("user=postgres", &format!("user={role}"));
-    let refusal = refused_conninfo(&pair, &conninfo);
+    for options in ["login", "login replication"] {
+        let role = Role::create(&shared::source(), "weak", options);
+        let pair = pair_with("norights", None);
+        let refusal = refused_conninfo(&pair, &conninfo_of(&pair, &role));
+        assert!(refusal.code == "42501", "{options}: {refusal:?}");
+    }
+}
+
+/// Who owns no table can copy with a publication that somebody else made, if every table may be read.
+#[test]
+fn a_source_user_who_owns_nothing() {
+    let role = Role::create(&shared::source(), "reader", "login replication");
+    let pair = pair_with("reader", None);
+    pair.source.exec("create table two (id int primary key); insert into two values (1); create publication chosen for table one, two");
+    pair.target.exec("create table two (id int primary key)");
+    pair.source.exec(&format!("grant select on one to {role}"));
+    pair.register_with(&conninfo_of(&pair, &role));
+    let refusal = refused(&pair, "method => 'parallel', publication => 'chosen'").names(&["two"]);
     assert!(refusal.code == "42501", "{refusal:?}");
-    pair.source.exec(&format!("alter role {role} replication"));
-    let refusal = refused_conninfo(&pair, &conninfo);
-    assert!(refusal.code == "42501", "{refusal:?}");
-    pair.source.exec(&format!("drop role {role}"));
+    pair.source.exec(&format!("grant select on two to {role}"));
+    pair.synchronize("method => 'parallel', publication => 'chosen'");
+    pair.expect_equal();
 }
 
 #[test]
 fn a_publication_that_does_not_hold_the_plan() {
     let pair = pair_with("pubs", None);
     pair.register();
-    pair.source
-        .exec("create table two (id int primary key); create publication some for table two");
+    pair.source.exec("create table two (id int primary key); create publication chosen for table two");
     pair.target.exec("create table two (id int primary key)");
     refused(&pair, "method => 'parallel', publication => 'nowhere'").names(&["nowhere"]);
-    refused(&pair, "method => 'parallel', publication => 'some'").names(&["one"]);
-    pair.source.exec("alter publication some add table one");
-    pair.synchronize("method => 'parallel', publication => 'some'");
+    refused(&pair, "method => 'parallel', publication => 'chosen'").names(&["one"]);
+    pair.source.exec("alter publication chosen add table one");
+    pair.synchronize("method => 'parallel', publication => 'chosen'");
     pair.expect_equal();
-    assert_eq!(pair.source.rows("select pubname from pg_publication"), ["some"]);
+    assert_eq!(pair.source.rows("select pubname from pg_publication"), ["chosen"]);
 }

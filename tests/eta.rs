@@ -17,17 +17,16 @@ fn factor_after_a_fifth(label: &str, rows: u32, bytes_per_second: u64) -> f64 {
     pair.prepare();
     pair.proxy().throttle(bytes_per_second);
     let started = Instant::now();
-    pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 2")
-        .unwrap();
-    let promised = try_wait_until("a fifth is copied", Duration::from_secs(120), || {
+    pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 2").unwrap();
+    let promised = try_wait_until("a fifth is copied and there is an ETA", Duration::from_secs(120), || {
         let progress = pair.progress()?;
         assert_ne!(progress.state, "FAILED", "{progress:?}");
-        let fifth = progress.bytes_total? / 5;
-        (progress.bytes_done? >= fifth).then(|| (Instant::now(), progress.eta_seconds, progress.overall_percent))
+        let (done, total) = (progress.bytes_done?, progress.bytes_total?);
+        assert!(done <= total / 3, "no ETA after a third: {progress:?}");
+        (done >= total / 5).then_some(())?;
+        Some((Instant::now(), progress.eta_seconds?, progress.overall_percent))
     });
-    let Some((at, Some(promised), percent)) = promised else {
-        panic!("no ETA after a fifth: {promised:?} {:?}", pair.progress())
-    };
+    let Some((at, promised, percent)) = promised else { panic!("no ETA: {:?}", pair.progress()) };
     pair.expect_synchronized();
     let needed = at.elapsed().as_secs_f64();
     println!(
@@ -41,9 +40,7 @@ fn factor_after_a_fifth(label: &str, rows: u32, bytes_per_second: u64) -> f64 {
 #[test]
 fn about_right_after_a_fifth() {
     if test_all() {
-        let factors: Vec<f64> = (0..5)
-            .map(|run| factor_after_a_fifth(&format!("eta{run}"), 20_000, 260_000))
-            .collect();
+        let factors: Vec<f64> = (0..5).map(|run| factor_after_a_fifth(&format!("eta{run}"), 20_000, 260_000)).collect();
         let good = factors.iter().filter(|factor| **factor <= 1.5).count();
         assert!(good >= 4, "{factors:?}");
     } else {

@@ -30,8 +30,7 @@ fn the_default_stops_before_anything_is_made() {
         let refusal = refused(&pair, args).names(&WITHOUT);
         assert!(!refusal.text.contains("full_set"), "{refusal:?}");
         assert!(refusal.text.contains("no_identity"), "{refusal:?}");
-        pair.source
-            .exec("update bare set v = v + 1; delete from bare where v < 10");
+        pair.source.exec("update bare set v = v + 1; delete from bare where v < 10");
     }
 }
 
@@ -49,12 +48,8 @@ fn insert_only_carries_inserts_and_lets_the_source_update() {
     let pair = Pair::new("ident_insert");
     pair.source.exec(SCHEMA);
     pair.prepare();
-    let load = LoadOptions::default()
-        .keyed("keyed")
-        .unkeyed("full_set")
-        .appended("bare")
-        .keys(1000)
-        .start(&pair.source);
+    let load =
+        LoadOptions::default().keyed("keyed").unkeyed("full_set").appended("bare").keys(1000).start(&pair.source);
     pair.synchronize("method => 'parallel', no_identity => 'insert_only'");
     load.stop();
     pair.expect_equal();
@@ -76,11 +71,7 @@ fn full_carries_everything() {
     let pair = Pair::new("ident_full");
     pair.source.exec(SCHEMA);
     pair.prepare();
-    let load = LoadOptions::default()
-        .keyed("keyed")
-        .appended("bare")
-        .keys(1000)
-        .start(&pair.source);
+    let load = LoadOptions::default().keyed("keyed").appended("bare").keys(1000).start(&pair.source);
     pair.synchronize("method => 'parallel', no_identity => 'full'");
     load.stop();
     for table in WITHOUT {
@@ -90,7 +81,6 @@ fn full_carries_everything() {
     pair.source.exec(
         "update bare set note = 'changed' where v < 50; delete from bare where v > 900; update nothing_set set v = 0",
     );
-    pair.source
-        .exec("update deferred_key set id = id + 1; delete from unique_only where v = 1");
+    pair.source.exec("update deferred_key set id = id + 1; delete from unique_only where v = 1");
     pair.expect_equal();
 }

@@ -17,9 +17,7 @@ impl Refusal {
     /// Checks the form of an error: a user's mistake is never an internal error, and comes with advice.
     pub fn of(error: &postgres::Error) -> Refusal {
         let text = describe(error);
-        let Some(db) = error.as_db_error() else {
-            panic!("not an answer of the server: {text}")
-        };
+        let Some(db) = error.as_db_error() else { panic!("not an answer of the server: {text}") };
         let code = db.code().code().to_string();
         assert!(!code.starts_with("XX"), "an internal error: {text}");
         assert!(db.hint().is_some_and(|hint| !hint.trim().is_empty()), "no hint: {text}");
@@ -49,19 +47,10 @@ pub fn refused_with(pair: &Pair, settings: &[(&str, &str)], args: &str) -> Refus
         pair.init_with(settings, args)?;
         pair.wait(Duration::from_secs(15))
     });
-    assert_eq!(
-        before,
-        (contents(&pair.source), contents(&pair.target)),
-        "something changed"
-    );
+    assert_eq!(before, (contents(&pair.source), contents(&pair.target)), "something changed");
     check::assert_clean(&pair.source, &pair.target);
-    let state = pair
-        .target
-        .rows("select state from steep_repl.nodes where node = 'node_b'");
-    assert!(
-        state.iter().all(|state| state == "UNINITIALIZED" || state == "FAILED"),
-        "{state:?}"
-    );
+    let state = pair.target.rows("select state from steep_repl.nodes where node = 'node_b'");
+    assert!(state.iter().all(|state| state == "UNINITIALIZED" || state == "FAILED"), "{state:?}");
     refusal
 }
 
@@ -70,11 +59,7 @@ pub fn refused_quickly<T>(work: impl FnOnce() -> Result<T, postgres::Error>) -> 
     let started = Instant::now();
     let Err(error) = work() else { panic!("not refused") };
     let took = started.elapsed();
-    assert!(
-        took < Duration::from_secs(15),
-        "refused only after {took:?}: {}",
-        describe(&error)
-    );
+    assert!(took < Duration::from_secs(15), "refused only after {took:?}: {}", describe(&error));
     Refusal::of(&error)
 }
 
@@ -84,11 +69,7 @@ pub fn contents(db: &Db) -> (String, Vec<String>) {
         "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where relkind = 'r' and nspname !~ '^(pg_|information_schema$|steep_repl$)' order by 1",
     );
-    let count = |table: &String| {
-        format!(
-            "{table}: {}",
-            db.scalar::<i64>(&format!("select count(*) from only {table}"))
-        )
-    };
+    let count =
+        |table: &String| format!("{table}: {}", db.scalar::<i64>(&format!("select count(*) from only {table}")));
     (schema_text(db), tables.iter().map(count).collect())
 }

@@ -49,20 +49,10 @@ fn rewritten(label: &str, when: When, end: End, action: &[&str]) {
     }
     pair.source.exec_each(&["vacuum analyze"]);
     pair.prepare();
-    let load = LoadOptions::default()
-        .keyed("victim")
-        .keys(victim * 2)
-        .rate(40)
-        .writers(1)
-        .start(&pair.source);
+    let load = LoadOptions::default().keyed("victim").keys(victim * 2).rate(40).writers(1).start(&pair.source);
     pair.proxy().throttle(1_500_000);
-    pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 1")
-        .unwrap();
-    let first = if when == When::BeforeFirstChunk {
-        "filler"
-    } else {
-        "victim"
-    };
+    pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 1").unwrap();
+    let first = if when == When::BeforeFirstChunk { "filler" } else { "victim" };
     let started = format!(
         "select coalesce(max(rows_done), 0)::int8 from steep_repl.table_progress where table_name = '{first}' and status::text not ilike 'comp%'"
     );
@@ -73,11 +63,7 @@ fn rewritten(label: &str, when: When, end: End, action: &[&str]) {
     if when == When::BeforeFirstChunk {
         let read =
             "select coalesce(max(rows_done), 0)::int8 from steep_repl.table_progress where table_name = 'victim'";
-        assert_eq!(
-            pair.target.scalar::<i64>(read),
-            0,
-            "the victim was read before the filler was"
-        );
+        assert_eq!(pair.target.scalar::<i64>(read), 0, "the victim was read before the filler was");
     }
     pair.source.exec_each(action);
     assert_eq!(pair.state(), "COPYING", "the statement came too late to disturb");

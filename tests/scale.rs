@@ -13,9 +13,7 @@ fn no_tables_at_all() {
     assert_eq!(progress.overall_percent, Some(100.0));
     assert_eq!(progress.tables_total, Some(0));
     let left_out = Pair::new("zero_left");
-    left_out
-        .source
-        .exec("create unlogged table u (a int); create view v as select 1");
+    left_out.source.exec("create unlogged table u (a int); create view v as select 1");
     left_out.prepare();
     left_out.synchronize("method => 'parallel'");
 }
@@ -38,15 +36,12 @@ fn many_small_tables() {
             )
         })
         .collect();
-    pair.source
-        .exec_each(&batches.iter().map(String::as_str).collect::<Vec<_>>());
+    pair.source.exec_each(&batches.iter().map(String::as_str).collect::<Vec<_>>());
     pair.prepare();
     let before = SchemaState::of(&pair.target);
     let load = (0..tables)
         .step_by(10)
-        .fold(LoadOptions::default().keys(100).rate(100), |load, i| {
-            load.keyed(&format!("t{i}"))
-        });
+        .fold(LoadOptions::default().keys(100).rate(100), |load, i| load.keyed(&format!("t{i}")));
     let load = load.start(&pair.source);
     let started = Instant::now();
     pair.synchronize("method => 'parallel', parallel_workers => 4");
@@ -56,8 +51,6 @@ fn many_small_tables() {
     before.assert_same(&pair.target);
     println!("{tables} tables in {took:?}");
     assert!(took < Duration::from_secs(120), "{tables} small tables took {took:?}");
-    let shown = pair
-        .target
-        .scalar::<i64>("select count(*) from steep_repl.table_progress");
+    let shown = pair.target.scalar::<i64>("select count(*) from steep_repl.table_progress");
     assert_eq!(shown, tables);
 }

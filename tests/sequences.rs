@@ -75,10 +75,7 @@ fn only_those_of_the_set() {
     pair.synchronize("method => 'parallel', tables => array['t']");
     pair.expect_equal_in(&Tables::only(&["t"]));
     assert_eq!(pair.target.scalar::<i64>("select last_value from t_id_seq"), 500);
-    assert_eq!(
-        pair.target.rows("select last_value, is_called from other_id_seq"),
-        ["1 | f"]
-    );
+    assert_eq!(pair.target.rows("select last_value, is_called from other_id_seq"), ["1 | f"]);
 }
 
 #[test]

@@ -52,14 +52,7 @@ pub fn create(db: &Db) {
 pub fn fill(db: &Db, scale: f64) {
     create(db);
     let rows = (100_000.0 * scale) as i64;
-    let keyed = [
-        ("customers", 1),
-        ("orders", 1),
-        ("lines", 2),
-        ("places", 5),
-        ("history", 2),
-        ("codes", 5),
-    ];
+    let keyed = [("customers", 1), ("orders", 1), ("lines", 2), ("places", 5), ("history", 2), ("codes", 5)];
     for (table, share) in keyed {
         db.exec(&format!(
             "insert into {table} (id, v, note) select i, i % 1000, 'row ' || i || repeat(' and more', (i % 7)::int) from generate_series(1, {}) i",
@@ -80,34 +73,17 @@ pub fn fill(db: &Db, scale: f64) {
 
 /// Inserts, updates, deletes and key changes on most tables, with and without primary key.
 pub fn load() -> LoadOptions {
-    [
-        "customers",
-        "orders",
-        "lines",
-        "documents",
-        "places",
-        "history",
-        "codes",
-    ]
-    .iter()
-    .fold(LoadOptions::default().keys(KEYS), |load, table| load.keyed(table))
-    .unkeyed("journal")
-    .op(1, "update settings set value = '{text}' where name = 'a'")
-    .op(1, "update documents set body = repeat('{int}', 2000) where id = {key}")
-    .op(1, "insert into empty_one values ({fresh} % 2000000000, '{text}')")
-    .op(1, "insert into lonely default values")
-    .rate(200)
+    ["customers", "orders", "lines", "documents", "places", "history", "codes"]
+        .iter()
+        .fold(LoadOptions::default().keys(KEYS), |load, table| load.keyed(table))
+        .unkeyed("journal")
+        .op(1, "update settings set value = '{text}' where name = 'a'")
+        .op(1, "update documents set body = repeat('{int}', 2000) where id = {key}")
+        .op(1, "insert into empty_one values ({fresh} % 2000000000, '{text}')")
+        .op(1, "insert into lonely default values")
+        .rate(200)
 }
 
 /// The tables that hold more than a few rows, partitions instead of their roots.
-pub const LARGER: [&str; 9] = [
-    "customers",
-    "orders",
-    "lines",
-    "documents",
-    "places",
-    "history_low",
-    "history_mid",
-    "codes",
-    "countries",
-];
+pub const LARGER: [&str; 9] =
+    ["customers", "orders", "lines", "documents", "places", "history_low", "history_mid", "codes", "countries"];

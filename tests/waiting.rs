@@ -16,18 +16,17 @@ fn slow_pair(label: &str) -> Pair {
 #[test]
 fn a_timeout_ends_the_wait_and_not_the_work() {
     let pair = slow_pair("wait_time");
-    pair.proxy().throttle(800_000);
+    pair.proxy().throttle(400_000);
     pair.init("method => 'parallel'").unwrap();
-    let started = Instant::now();
-    let error = pair.wait(Duration::from_secs(2)).unwrap_err();
-    let took = started.elapsed();
-    assert!(
-        (Duration::from_millis(1900)..Duration::from_secs(6)).contains(&took),
-        "{took:?}"
-    );
-    Refusal::of(&error);
+    for seconds in [1, 11] {
+        let started = Instant::now();
+        let error = pair.wait(Duration::from_secs(seconds)).unwrap_err();
+        let took = started.elapsed().as_secs_f64() - seconds as f64;
+        assert!((-0.1..3.0).contains(&took), "took {took} s longer than {seconds} s");
+        Refusal::of(&error);
+    }
     assert_eq!(pair.state(), "COPYING");
-    // A short wait told how far it is; so does a longer one, more than once.
+    // A wait that goes on tells how far the work is.
     assert!(!pair.notices().is_empty(), "no progress by NOTICE");
     pair.proxy().throttle(0);
     pair.expect_synchronized();
@@ -43,18 +42,9 @@ fn not_in_the_transaction_that_started_it() {
     let pair = slow_pair("wait_tx");
     let mut client = pair.session();
     let mut transaction = client.transaction().unwrap();
-    transaction
-        .query(
-            "select steep_repl.init_node('node_b', 'node_a', method => 'parallel')",
-            &[],
-        )
-        .unwrap();
-    let error = transaction
-        .query(
-            "select steep_repl.wait_for_init('node_b', timeout => '10 seconds')",
-            &[],
-        )
-        .unwrap_err();
+    transaction.query("select steep_repl.init_node('node_b', 'node_a', method => 'parallel')", &[]).unwrap();
+    let error =
+        transaction.query("select steep_repl.wait_for_init('node_b', timeout => '10 seconds')", &[]).unwrap_err();
     assert_eq!(error.code().map(|code| code.code()), Some("25001"));
     Refusal::of(&error);
     transaction.rollback().unwrap();
@@ -81,20 +71,14 @@ fn it_holds_no_snapshot() {
         let query =
             "select count(*) from pg_stat_activity where datname = current_database() and query like '%wait_for_init%'
             and pid <> pg_backend_pid() and state = 'active'";
-        wait_until("somebody waits", Duration::from_secs(20), || {
-            (pair.target.scalar::<i64>(query) == 1).then_some(())
-        });
+        wait_until("somebody waits", Duration::from_secs(20), || (pair.target.scalar::<i64>(query) == 1).then_some(()));
         let mut without = 0;
         for _ in 0..20 {
             let held = format!("{query} and backend_xmin is not null");
             without += i32::from(pair.target.scalar::<i64>(&held) == 0);
         }
         pair.proxy().throttle(0);
-        assert!(
-            without > 10,
-            "the waiting session held a snapshot in {} of 20 looks",
-            20 - without
-        );
+        assert!(without > 10, "the waiting session held a snapshot in {} of 20 looks", 20 - without);
         waiting.join()
     });
     waiter.unwrap().unwrap();
@@ -107,9 +91,7 @@ fn a_failure_is_told_at_once() {
     let pair = slow_pair("wait_fail");
     pair.proxy().throttle(500_000);
     pair.init("method => 'parallel'").unwrap();
-    wait_until("the copy has begun", Duration::from_secs(30), || {
-        (pair.state() == "COPYING").then_some(())
-    });
+    wait_until("the copy has begun", Duration::from_secs(30), || (pair.state() == "COPYING").then_some(()));
     pair.target.exec("alter table t rename to hidden");
     pair.proxy().throttle(0);
     match pair.wait(Duration::from_secs(120)) {
@@ -139,19 +121,14 @@ fn a_cancelled_wait() {
         let query =
             "select count(*) from pg_stat_activity where datname = current_database() and query like '%wait_for_init%'
             and pid <> pg_backend_pid() and state = 'active'";
-        wait_until("somebody waits", Duration::from_secs(20), || {
-            (pair.target.scalar::<i64>(query) == 1).then_some(())
-        });
+        wait_until("somebody waits", Duration::from_secs(20), || (pair.target.scalar::<i64>(query) == 1).then_some(()));
         let started = Instant::now();
         token.cancel_query(postgres::NoTls).unwrap();
         let error = waiting.join();
         assert!(started.elapsed() < Duration::from_secs(3));
         error
     });
-    assert_eq!(
-        error.unwrap().unwrap_err().code().map(|code| code.code()),
-        Some("57014")
-    );
+    assert_eq!(error.unwrap().unwrap_err().code().map(|code| code.code()), Some("57014"));
     pair.proxy().throttle(0);
     pair.expect_synchronized();
 }

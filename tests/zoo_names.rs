@@ -54,20 +54,14 @@ fn tables_columns_and_schemas_with_hostile_names() {
     for (number, name) in names.iter().enumerate() {
         let other = &names[(number + 7) % names.len()];
         let (name, other) = (quote_ident(name), quote_ident(other));
-        sql.push_str(&format!(
-            "create table public.{name} ({name} int primary key, {other} text, \"id\" serial);\n"
-        ));
+        sql.push_str(&format!("create table public.{name} ({name} int primary key, {other} text, \"id\" serial);\n"));
         sql.push_str(&format!("create index on public.{name} ({other});\n"));
-        sql.push_str(&format!(
-            "insert into public.{name} select i, 'row ' || i from generate_series(1, 20) i;\n"
-        ));
+        sql.push_str(&format!("insert into public.{name} select i, 'row ' || i from generate_series(1, 20) i;\n"));
     }
     for name in names.iter().take(8) {
         // pg_ is reserved for schemas; the rest is not.
         let name = quote_ident(name);
-        sql.push_str(&format!(
-            "create schema {name}; create table {name}.{name} ({name} int primary key, a text);\n"
-        ));
+        sql.push_str(&format!("create schema {name}; create table {name}.{name} ({name} int primary key, a text);\n"));
         sql.push_str(&format!("insert into {name}.{name} values (1, 'x'), (2, null);\n"));
     }
     pair.source.exec(&sql);
@@ -76,14 +70,11 @@ fn tables_columns_and_schemas_with_hostile_names() {
     compare_sequences(&pair.source, &pair.target).unwrap();
     for name in &names {
         let name = quote_ident(name);
-        pair.source.exec(&format!(
-            "delete from public.{name} where {name} = 3; update public.{name} set {name} = -{name}"
-        ));
+        pair.source
+            .exec(&format!("delete from public.{name} where {name} = 3; update public.{name} set {name} = -{name}"));
     }
     pair.expect_equal();
-    let shown = pair
-        .target
-        .scalar::<i64>("select count(*) from steep_repl.table_progress");
+    let shown = pair.target.scalar::<i64>("select count(*) from steep_repl.table_progress");
     assert_eq!(shown, names.len() as i64 + 8);
 }
 
@@ -127,8 +118,7 @@ fn one_schema_as_argument() {
 #[test]
 fn databases_with_hostile_names() {
     let pair = Pair::new("We\"ird; -- d'b \\ é");
-    pair.source
-        .exec("create table t (a int primary key); insert into t select generate_series(1, 10)");
+    pair.source.exec("create table t (a int primary key); insert into t select generate_series(1, 10)");
     pair.prepare();
     initialize(&pair, "method => 'parallel'");
 }

@@ -38,8 +38,7 @@ fn partitions() {
         "the publication belongs to the source"
     );
     assert_eq!(
-        pair.source
-            .rows("select distinct pubviaroot from pg_publication where pubname like 'steep_repl%'"),
+        pair.source.rows("select distinct pubviaroot from pg_publication where pubname like 'steep_repl%'"),
         ["f"]
     );
 }
@@ -90,8 +89,7 @@ fn inheritance() {
     );
     pair.prepare();
     initialize(&pair, "method => 'parallel'");
-    pair.source
-        .exec("update cities set name = name || '!'; delete from only cities where id < 10");
+    pair.source.exec("update cities set name = name || '!'; delete from only cities where id < 10");
     pair.expect_equal();
 }
 
@@ -110,8 +108,7 @@ fn generated_and_identity_columns() {
     pair.prepare();
     initialize(&pair, "method => 'parallel'");
     compare_sequences(&pair.source, &pair.target).unwrap();
-    pair.source
-        .exec("update generated set v = v + 1; insert into identities (v) values (0)");
+    pair.source.exec("update generated set v = v + 1; insert into identities (v) values (0)");
     pair.expect_equal();
 }
 
@@ -167,9 +164,7 @@ fn what_is_left_out() {
     initialize(&pair, "method => 'parallel'");
     assert_eq!(pair.target.rows("select * from volatile"), Vec::<String>::new());
     assert_eq!(pair.target.rows("select * from summary"), ["0"]);
-    let copied = pair
-        .target
-        .rows("select table_name from steep_repl.table_progress order by 1");
+    let copied = pair.target.rows("select table_name from steep_repl.table_progress order by 1");
     assert_eq!(copied, ["mixed_1", "normal"]);
     let said = format!("{:?} {:?}", pair.notices(), pair.events());
     for name in ["volatile", "far", "summary"] {
@@ -195,9 +190,7 @@ fn triggers_fire_as_in_core() {
     pair.prepare();
     pair.synchronize("method => 'parallel', tables => array['t', 'u', 'w']");
     pair.expect_equal_in(&Tables::only(&["t", "u", "w"]));
-    let fired = pair
-        .target
-        .rows("select what, count(*) from seen group by 1 order by 1");
+    let fired = pair.target.rows("select what, count(*) from seen group by 1 order by 1");
     assert_eq!(fired, ["always | 50", "replica | 50"]);
     let said = format!("{:?} {:?}", pair.notices(), pair.events());
     assert!(said.contains("trigger"), "nothing warns of the triggers: {said}");

@@ -6,7 +6,7 @@ SELECT pg_catalog.jsonb_build_object(
     'slots', pg_catalog.current_setting('max_replication_slots')::integer,
     'slots_used', (SELECT count(*) FROM pg_catalog.pg_replication_slots),
     'walsenders', pg_catalog.current_setting('max_wal_senders')::integer,
-    'walsenders_used', (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender'),
+    'walsenders_used', (SELECT count(*) FROM pg_catalog.pg_stat_replication),
     'role', current_user,
     'may_replicate', (SELECT rolsuper OR rolreplication FROM pg_catalog.pg_roles WHERE rolname = current_user),
     'may_create', pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),

@@ -4,6 +4,11 @@ WITH next AS (
     FROM steep_repl.tasks t
     WHERE t.operation_id = $1 AND t.kind = $2 AND t.status = 'pending' AND t.not_before <= pg_catalog.clock_timestamp()
       AND (t.kind <> 'copy' OR EXISTS (SELECT FROM steep_repl.operations p WHERE p.id = $1 AND p.snapshot IS NOT NULL))
+      -- A vacuum sees the transactions of other loads and builds as running, and could mark none of what came after them.
+      AND (t.kind <> 'vacuum'
+           OR (SELECT o.frozen FROM steep_repl.operation_tables o WHERE o.operation_id = $1 AND o.relid = t.relid)
+           OR NOT EXISTS (SELECT FROM steep_repl.tasks k
+                          WHERE k.operation_id = $1 AND k.status <> 'done' AND k.kind IN ('copy', 'index')))
     ORDER BY t.position LIMIT 1 FOR UPDATE SKIP LOCKED
 ), others AS (
     SELECT t.id

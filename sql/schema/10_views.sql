@@ -183,7 +183,7 @@ CROSS JOIN LATERAL (VALUES
     ('steep_repl_init_tables_done', p.node, p.tables_done::double precision),
     ('steep_repl_init_tables_total', p.node, p.tables_total::double precision),
     ('steep_repl_init_lag_bytes', p.node, p.lag_bytes::double precision),
-    ('steep_repl_init_eta_seconds', p.node, greatest(extract(epoch FROM p.eta - clock_timestamp()), 0)::double precision),
+    ('steep_repl_init_eta_seconds', p.node, CASE WHEN p.eta IS NOT NULL THEN greatest(extract(epoch FROM p.eta - clock_timestamp()), 0) END::double precision),
     ('steep_repl_node_healthy', p.node, (p.state <> 'FAILED')::integer::double precision)) AS m (name, node, value)
 WHERE m.value IS NOT NULL
 ORDER BY m.node, m.name;

@@ -1,6 +1,6 @@
 //! Cancelling and resuming.
 
-use super::SqlResult;
+use super::{given, SqlResult};
 use crate::catalog::events;
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
@@ -12,13 +12,13 @@ use steep_repl_core::event::{self, Event};
 use steep_repl_core::node_state::NodeState;
 
 #[pg_extern]
-fn cancel_init(node: &str) -> SqlResult<()> {
-    Ok(cancel(node)?)
+fn cancel_init(node: Option<&str>) -> SqlResult<()> {
+    Ok(cancel(given("node", node)?)?)
 }
 
 #[pg_extern]
-fn resume_init(node: &str) -> SqlResult<i64> {
-    Ok(resume(node)?)
+fn resume_init(node: Option<&str>) -> SqlResult<i64> {
+    Ok(resume(given("node", node)?)?)
 }
 
 /// The node, locked, and its newest operation, when the caller may do something about it.

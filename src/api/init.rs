@@ -1,7 +1,7 @@
 //! Starting an initialization: everything that can be known beforehand is checked here and raised here, before anything is
 //! changed; then one row is written, and the rest is the coordinator's.
 
-use super::{list, seconds, SqlResult};
+use super::{given, list, seconds, SqlResult};
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, NewOperation, Options};
 use crate::catalog::{cleanup, events, user};
@@ -21,24 +21,26 @@ use steep_repl_core::selection::NoIdentity;
 #[pg_extern]
 #[allow(clippy::too_many_arguments)]
 fn init_node(
-    node: &str,
-    source: &str,
-    method: default!(&str, "'auto'"),
+    node: Option<&str>,
+    source: Option<&str>,
+    method: default!(Option<&str>, "'auto'"),
     schema_sync: default!(Option<&str>, "NULL"),
     parallel_workers: default!(Option<i32>, "NULL"),
-    force: default!(bool, "false"),
+    force: default!(Option<bool>, "false"),
     schemas: default!(Option<Vec<Option<String>>>, "NULL"),
     tables: default!(Option<Vec<Option<String>>>, "NULL"),
     publication: default!(Option<&str>, "NULL"),
-    no_identity: default!(&str, "'error'"),
+    no_identity: default!(Option<&str>, "'error'"),
     large_table_threshold: default!(Option<&str>, "NULL"),
     large_table_method: default!(Option<&str>, "NULL"),
-    bidirectional: default!(bool, "false"),
+    bidirectional: default!(Option<bool>, "false"),
     timeout: default!(Option<Interval>, "NULL"),
 ) -> SqlResult<i64> {
-    check_method(method)?;
+    let (node, source) = (given("node", node)?, given("source", source)?);
+    let no_identity = given("no_identity", no_identity)?;
+    check_method(given("method", method)?)?;
     check_schema_sync(schema_sync)?;
-    if bidirectional {
+    if given("bidirectional", bidirectional)? {
         Err(Error::NotYet { what: "bidirectional => true".to_owned(), hint: "Leave it out.".to_owned() })?;
     }
     if large_table_threshold.is_some() || large_table_method.is_some() {
@@ -66,11 +68,28 @@ fn init_node(
         catchup_lag: settings::catchup_lag(),
         event_retention: settings::event_retention(),
         no_identity: no_identity.as_str().to_owned(),
-        force,
-        schemas: list("schemas", schemas)?,
+        force: given("force", force)?,
+        schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
     };
     Ok(start(node, source, publication, no_identity, &options)?)
+}
+
+/// Names of schemas, parsed as in SQL.
+fn schema_names(names: &[String]) -> Result<Vec<String>> {
+    let invalid = |name: &str, why: String| Error::Argument {
+        argument: "schemas",
+        value: name.to_owned(),
+        hint: format!("Give names as in SQL, such as sales or \"Odd Name\": {why}."),
+    };
+    names
+        .iter()
+        .map(|name| match steep_repl_core::ident::parse_qualified(name) {
+            Ok((None, schema)) => Ok(schema),
+            Ok((Some(_), _)) => Err(invalid(name, "one name is wanted".to_owned())),
+            Err(error) => Err(invalid(name, error.to_string())),
+        })
+        .collect()
 }
 
 fn check_method(method: &str) -> Result<()> {

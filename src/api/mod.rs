@@ -16,6 +16,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 /// What a SQL function returns: an error becomes a PostgreSQL error with SQLSTATE, detail and hint.
 type SqlResult<T> = std::result::Result<T, ErrorReport>;
 
+/// An argument that must be given. The functions are not STRICT: a NULL would be passed over in silence.
+fn given<T>(argument: &'static str, value: Option<T>) -> Result<T> {
+    value.ok_or(Error::Null { argument })
+}
+
 /// A text[] argument without its nulls; an empty one is an error, since it would mean nothing or all.
 fn list(argument: &'static str, values: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
     let Some(values) = values else { return Ok(None) };

@@ -1,6 +1,6 @@
 //! Registering nodes.
 
-use super::SqlResult;
+use super::{given, SqlResult};
 use crate::catalog::{nodes, operations};
 use crate::error::{Error, Result};
 use crate::pg::role;
@@ -8,11 +8,17 @@ use crate::source;
 use pgrx::prelude::*;
 
 #[pg_extern]
-fn register_node(node: &str, conninfo: &str, is_local: default!(bool, "false")) -> SqlResult<()> {
-    Ok(register(node, conninfo, is_local)?)
+fn register_node(
+    node: Option<&str>,
+    conninfo: Option<&str>,
+    is_local: default!(Option<bool>, "false"),
+) -> SqlResult<()> {
+    Ok(register(given("node", node)?, given("conninfo", conninfo)?, given("is_local", is_local)?)?)
 }
 
 fn register(node: &str, conninfo: &str, is_local: bool) -> Result<()> {
+    // The server logs the statement of an error, and with it the password in it.
+    role::hide_statement();
     if node.is_empty() || node.len() > 63 {
         return Err(Error::NodeName { name: node.to_owned() });
     }
@@ -34,8 +40,8 @@ fn register(node: &str, conninfo: &str, is_local: bool) -> Result<()> {
 }
 
 #[pg_extern]
-fn unregister_node(node: &str) -> SqlResult<()> {
-    Ok(unregister(node)?)
+fn unregister_node(node: Option<&str>) -> SqlResult<()> {
+    Ok(unregister(given("node", node)?)?)
 }
 
 fn unregister(name: &str) -> Result<()> {

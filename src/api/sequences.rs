@@ -1,6 +1,6 @@
 //! Moving sequences to where the source's are, for a cut-over.
 
-use super::SqlResult;
+use super::{given, SqlResult};
 use crate::catalog::{nodes, operations, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
@@ -11,8 +11,8 @@ use steep_repl_core::names::{application_name, Part};
 use steep_repl_core::node_state::NodeState;
 
 #[pg_extern]
-fn sync_sequences(node: &str) -> SqlResult<i32> {
-    Ok(sync(node)?)
+fn sync_sequences(node: Option<&str>) -> SqlResult<i32> {
+    Ok(sync(given("node", node)?)?)
 }
 
 fn sync(name: &str) -> Result<i32> {

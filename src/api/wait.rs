@@ -1,6 +1,6 @@
 //! Waiting for an operation, without being in its way.
 
-use super::{seconds, SqlResult};
+use super::{given, seconds, SqlResult};
 use crate::catalog::{nodes, operations, progress};
 use crate::error::{Error, Result};
 use crate::pg::{raise, snapshot, system};
@@ -27,8 +27,8 @@ pub(super) fn note_started(operation: i64) {
 }
 
 #[pg_extern]
-fn wait_for_init(node: &str, timeout: default!(Option<Interval>, "NULL")) -> SqlResult<String> {
-    Ok(wait(node, seconds("timeout", timeout)?)?)
+fn wait_for_init(node: Option<&str>, timeout: default!(Option<Interval>, "NULL")) -> SqlResult<String> {
+    Ok(wait(given("node", node)?, seconds("timeout", timeout)?)?)
 }
 
 fn wait(node: &str, timeout: Option<f64>) -> Result<String> {

@@ -17,6 +17,9 @@ use steep_repl_core::retry::{self, Verdict};
 /// How often progress is looked at and shown, in milliseconds. Work that ends wakes the coordinator earlier.
 const TICK_MS: i64 = 500;
 
+/// How often the slot is looked at while catching up, in milliseconds.
+const CATCHUP_TICK_MS: i64 = 100;
+
 /// A worker that was started.
 pub(super) struct Worker {
     pub(super) number: u32,
@@ -110,7 +113,8 @@ pub fn run(assignment: Assignment) -> Result<()> {
             coordinator.said.insert("notify".to_owned());
         }
         if !matches!(step, Step::DoPhase | Step::NextPhase) {
-            system::wait_latch(TICK_MS);
+            // Nothing tells of the source's progress; a short catch-up should not last a whole tick.
+            system::wait_latch(if step == Step::WatchCatchup { CATCHUP_TICK_MS } else { TICK_MS });
             coordinator.wake_workers();
         }
     }
@@ -287,7 +291,11 @@ impl Coordinator {
     pub(super) fn fail(&mut self, error: &Error) -> Result<()> {
         self.end_workers();
         let (id, node) = (self.operation.id, self.operation.node.clone());
-        let problem = error.problem();
+        let mut problem = error.problem();
+        problem.hint.get_or_insert_with(|| {
+            "Mend the cause, then use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it."
+                .to_owned()
+        });
         let mut event = self.event(event::INIT_FAILED).sqlstate(&problem.sqlstate).message(problem.message.clone());
         event.severity = Severity::Error;
         if let Some(hint) = &problem.hint {

@@ -43,6 +43,7 @@ pub fn load(connection: &Connection, taken: &[Task]) -> Result<Loaded> {
         let rewritten = taken.iter().filter(|task| gone.contains(&task.source_relid)).map(|task| task.id).collect();
         Ok(Loaded { freed, rewritten })
     })
+    .map_err(|error| error.of_copy_stream(connection.node()))
 }
 
 fn load_one(connection: &Connection, task: &Task) -> Result<Copied> {

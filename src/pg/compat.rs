@@ -64,6 +64,10 @@ extern "C-unwind" {
     pub(super) fn ProcessInterrupts();
     fn SetLatch(latch: *mut pg_sys::Latch);
 
+    fn RegisterTimeout(id: c_int, handler: unsafe extern "C" fn()) -> c_int;
+    fn enable_timeout_after(id: c_int, milliseconds: c_int);
+    fn disable_timeout(id: c_int, keep_indicator: bool);
+
     /// The server's own SIGTERM handler: it ends a query at its next interrupt check, which a flag of ours would not.
     fn die(signal: c_int);
 }
@@ -82,6 +86,41 @@ pub(super) unsafe fn update_subscription_rel_state(
     guarded(|| UpdateSubscriptionRelState(subid, relid, state, lsn, false));
     #[cfg(feature = "pg17")]
     guarded(|| UpdateSubscriptionRelState(subid, relid, state, lsn));
+}
+
+/// `USER_TIMEOUT` of `utils/timeout.h`: asks for any free timer.
+const USER_TIMEOUT: c_int = 13;
+
+/// Registers a timer of this process; its handler runs in a signal handler.
+///
+/// # Safety
+/// The handler is async-signal-safe. A process has few timers: register once.
+pub(super) unsafe fn register_timer(handler: unsafe extern "C" fn()) -> c_int {
+    guarded(|| RegisterTimeout(USER_TIMEOUT, handler))
+}
+
+/// Starts a timer.
+///
+/// # Safety
+/// A registered timer.
+pub(super) unsafe fn start_timer(timer: c_int, milliseconds: c_int) {
+    guarded(|| enable_timeout_after(timer, milliseconds));
+}
+
+/// Stops a timer. Raises no error, so that it may be called while unwinding.
+///
+/// # Safety
+/// A registered timer.
+pub(super) unsafe fn stop_timer(timer: c_int) {
+    disable_timeout(timer, false);
+}
+
+/// Sets this process's latch, in a signal handler too.
+///
+/// # Safety
+/// In a process of the server.
+pub(super) unsafe fn set_my_latch() {
+    SetLatch(pg_sys::MyLatch);
 }
 
 unsafe extern "C-unwind" fn on_sighup(_signal: c_int) {

@@ -7,6 +7,8 @@
 pub mod catalog_tuple;
 pub mod compat;
 pub mod copy_in;
+pub mod deadline;
+pub mod hooks;
 pub mod index;
 pub mod origin;
 pub mod raise;

@@ -14,6 +14,9 @@ use steep_repl_core::conninfo::Conninfo;
 use steep_repl_core::errors::Problem;
 use steep_repl_core::lsn::Lsn;
 
+/// How long a connection may take where its connection string does not say, in seconds.
+const CONNECT_TIMEOUT: i32 = 10;
+
 /// Where to connect, and as whom.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -124,6 +127,18 @@ impl Connection {
     }
 
     fn connect(target: &Target, application_name: &str, walsender: bool) -> Result<Connection> {
+        let seconds =
+            target.conninfo.get("connect_timeout").and_then(|text| text.parse().ok()).filter(|limit| *limit > 0);
+        let limit: i32 = seconds.unwrap_or(CONNECT_TIMEOUT).min(3600);
+        let opened = super::deadline::within(limit * 1000, || Self::connect_now(target, application_name, walsender))?;
+        opened.ok_or_else(|| Error::SourceUnreachable {
+            node: target.node.clone(),
+            target: target.conninfo.describe(),
+            reason: format!("No answer within {limit} s."),
+        })
+    }
+
+    fn connect_now(target: &Target, application_name: &str, walsender: bool) -> Result<Connection> {
         let walrcv = functions()?;
         let (Some(connect), Some(server_version)) = (walrcv.walrcv_connect, walrcv.walrcv_server_version) else {
             return Err(Error::internal("libpqwalreceiver lacks functions"));
@@ -164,7 +179,7 @@ impl Connection {
     fn set_session(&self) -> Result<()> {
         let mut settings = format!(
             "SET client_encoding = '{}'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; \
-             SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET row_security = off; SET search_path = ''; \
+             SET bytea_output = 'hex'; SET quote_all_identifiers = off; SET lc_monetary = 'C'; SET row_security = off; SET search_path = ''; \
              SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
              SET default_transaction_read_only = off; SET default_transaction_deferrable = off; \
              SET default_transaction_isolation = 'read committed'; SET synchronize_seqscans = off; \

@@ -122,7 +122,7 @@ pub fn as_extension_owner<T>(work: impl FnOnce() -> T) -> Option<T> {
             context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int | pg_sys::SECURITY_RESTRICTED_OPERATION as c_int,
         );
         let nest = pg_sys::NewGUCNestLevel();
-        pg_sys::RestrictSearchPath();
+        pin_names();
         Restore { role, context, nest }
     };
     let value = work();
@@ -183,7 +183,7 @@ pub fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: a GUC nest level, closed by `Restore` or by the abort.
     let restore = unsafe {
         let nest = pg_sys::NewGUCNestLevel();
-        pg_sys::RestrictSearchPath();
+        pin_names();
         Restore(nest)
     };
     let value = work();
@@ -201,4 +201,32 @@ pub fn override_setting(name: &str, value: &str) {
     unsafe {
         pg_sys::SetConfigOption(name_ptr, value_ptr, pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
     }
+}
+
+/// Until the GUC nest level is left: names are found where they say, and written the same on every node.
+///
+/// # Safety
+/// Inside a GUC nest level that the caller has opened and closes.
+unsafe fn pin_names() {
+    pg_sys::RestrictSearchPath();
+    set_until(c"quote_all_identifiers", c"off", pg_sys::GucAction::GUC_ACTION_SAVE);
+}
+
+unsafe fn set_until(name: &CStr, value: &CStr, until: pg_sys::GucAction::Type) {
+    pg_sys::set_config_option(
+        name.as_ptr(),
+        value.as_ptr(),
+        pg_sys::GucContext::PGC_SUSET,
+        pg_sys::GucSource::PGC_S_SESSION,
+        until,
+        true,
+        0,
+        false,
+    );
+}
+
+/// Keeps the server from logging the current statement with an error, until the transaction ends: it may hold a password.
+pub fn hide_statement() {
+    // SAFETY: inside a transaction, whose end takes the setting back.
+    unsafe { set_until(c"log_min_error_statement", c"panic", pg_sys::GucAction::GUC_ACTION_LOCAL) };
 }

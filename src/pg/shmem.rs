@@ -179,6 +179,11 @@ pub fn wake_coordinator(database: u32, operation: i64) {
     system::wake(pid.unwrap_or(0));
 }
 
+/// An operation of a database that runs or is about to.
+pub fn running_in(database: u32) -> Option<i64> {
+    entries().iter().find(|entry| entry.slot == Slot::Wanted && entry.database == database).map(|entry| entry.operation)
+}
+
 /// Pid of the coordinator of an operation, if there is one.
 pub fn coordinator_of(database: u32, operation: i64) -> Option<i32> {
     change(operation, database, |entry| entry.coordinator).filter(|pid| *pid > 0)

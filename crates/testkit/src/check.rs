@@ -18,14 +18,8 @@ pub fn wait_caught_up(source: &Db, target: &Db, timeout: Duration) {
     let slots: Vec<Option<String>> = query(&mut at_target, SUBSCRIPTIONS, |row| row.get(1));
     assert!(!slots.is_empty(), "{} has no subscription to wait for", target.name());
     // An idle slot moves when something was written after it.
-    run(
-        &mut at_source,
-        "select pg_logical_emit_message(true, 'tests', 'caught up?')",
-    );
-    let lsn: String = query(&mut at_source, "select pg_current_wal_insert_lsn()::text", |row| {
-        row.get(0)
-    })
-    .remove(0);
+    run(&mut at_source, "select pg_logical_emit_message(true, 'tests', 'caught up?')");
+    let lsn: String = query(&mut at_source, "select pg_current_wal_insert_lsn()::text", |row| row.get(0)).remove(0);
     for slot in slots.iter().flatten() {
         let confirmed = format!(
             "select coalesce(confirmed_flush_lsn >= '{lsn}'::pg_lsn, false) from pg_replication_slots where slot_name = '{slot}'"
@@ -35,9 +29,8 @@ pub fn wait_caught_up(source: &Db, target: &Db, timeout: Duration) {
             (query::<bool>(&mut at_source, &confirmed, |row| row.get(0)) == [true]).then_some(())
         });
         if done.is_none() {
-            let slot = source.rows(&format!(
-                "select to_json(s) from pg_replication_slots s where slot_name = '{slot}'"
-            ));
+            let slot =
+                source.rows(&format!("select to_json(s) from pg_replication_slots s where slot_name = '{slot}'"));
             panic!(
                 "waited {timeout:?} in vain until {reason}: {slot:?}\n{}",
                 target.cluster().log_tail(Some(target.name()), 20)
@@ -48,9 +41,7 @@ pub fn wait_caught_up(source: &Db, target: &Db, timeout: Duration) {
                    join pg_subscription s on s.oid = sr.srsubid join pg_database d on d.oid = s.subdbid
                    where d.datname = current_database() and sr.srsubstate <> 'r'";
     wait_until("all tables of the subscription are ready", timeout, || {
-        query::<String>(&mut at_target, waiting, |row| row.get(0))
-            .is_empty()
-            .then_some(())
+        query::<String>(&mut at_target, waiting, |row| row.get(0)).is_empty().then_some(())
     });
 }
 
@@ -60,11 +51,7 @@ pub fn wait_caught_up(source: &Db, target: &Db, timeout: Duration) {
 /// moment.
 pub fn assert_no_conflicts(target: &Db) {
     let counts = conflict_counts(target);
-    assert!(
-        counts.is_empty(),
-        "{} met errors or conflicts: {counts:?}",
-        target.name()
-    );
+    assert!(counts.is_empty(), "{} met errors or conflicts: {counts:?}", target.name());
 }
 
 /// The error and conflict counters of the database's subscriptions that are not 0, as `subscription counter=value`.
@@ -73,10 +60,7 @@ pub fn conflict_counts(target: &Db) -> Vec<String> {
     let names: Vec<String> = query(&mut client, SUBSCRIPTIONS, |row| row.get(0));
     assert!(!names.is_empty(), "{} has no subscription to look at", target.name());
     for name in &names {
-        run(
-            &mut client,
-            &format!("alter subscription {} disable", quote_ident(name)),
-        );
+        run(&mut client, &format!("alter subscription {} disable", quote_ident(name)));
     }
     wait_until("the apply workers are gone", Duration::from_secs(60), || {
         let workers = "select count(*) from pg_stat_subscription w join pg_subscription s on s.oid = w.subid
@@ -133,10 +117,7 @@ pub fn remove_slots(source: &Db) {
 
 /// Drops the database's subscriptions without asking their sources.
 pub(crate) fn drop_subscriptions(target: &Db) -> Result<(), String> {
-    let exists = format!(
-        "select count(*) from pg_database where datname = {}",
-        crate::quote_literal(target.name())
-    );
+    let exists = format!("select count(*) from pg_database where datname = {}", crate::quote_literal(target.name()));
     let mut other = target.cluster().connect("postgres");
     if query::<i64>(&mut other, &exists, |row| row.get(0)) == [0] {
         return Ok(());
@@ -159,9 +140,7 @@ pub(crate) fn drop_subscriptions(target: &Db) -> Result<(), String> {
             format!("drop subscription {name}"),
         ];
         for sql in statements {
-            inside
-                .batch_execute(&sql)
-                .map_err(|error| format!("{sql}: {}", describe(&error)))?;
+            inside.batch_execute(&sql).map_err(|error| format!("{sql}: {}", describe(&error)))?;
         }
     }
     Ok(())

@@ -29,18 +29,10 @@ impl Cluster {
     pub(crate) fn create(options: ClusterOptions) -> Arc<Cluster> {
         let folder = root::folder(&options.label);
         let port = free_port();
-        let cluster = Cluster {
-            options,
-            folder,
-            port,
-            extra: Mutex::new(Vec::new()),
-        };
+        let cluster = Cluster { options, folder, port, extra: Mutex::new(Vec::new()) };
         root::one_at_a_time(|| {
             let mut initdb = root::server_command(&cluster.installation().program("initdb"));
-            initdb
-                .arg("-D")
-                .arg(cluster.data())
-                .args(["-U", "postgres", "-A", "trust", "--locale=C", "-E", "UTF8"]);
+            initdb.arg("-D").arg(cluster.data()).args(["-U", "postgres", "-A", "trust", "--locale=C", "-E", "UTF8"]);
             output(initdb.arg("--no-sync"));
         });
         cluster.write_hba();
@@ -83,27 +75,15 @@ impl Cluster {
         settings.push(("port".into(), self.port.to_string()));
         settings.push(("unix_socket_directories".into(), self.folder.display().to_string()));
         settings.extend(self.options.settings.iter().cloned());
-        settings.extend(
-            self.extra
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .cloned(),
-        );
+        settings.extend(self.extra.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         let line = |(name, value): &(String, String)| format!("{name} = '{}'\n", value.replace('\'', "''"));
         self.write("test.conf", &settings.iter().map(line).collect::<String>());
     }
 
     fn pg_ctl(&self, arguments: &[&str]) -> Result<(), String> {
         let mut command = root::server_command(&self.installation().program("pg_ctl"));
-        command
-            .arg("-D")
-            .arg(self.data())
-            .args(["-w", "-t", "120", "-s"])
-            .args(arguments);
-        command
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null());
+        command.arg("-D").arg(self.data()).args(["-w", "-t", "120", "-s"]).args(arguments);
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
         let status = command.stderr(std::process::Stdio::null()).status();
         match status {
             Ok(status) if status.success() => Ok(()),
@@ -145,10 +125,7 @@ impl Cluster {
 
     /// Restarts with more settings, which stay until the next call of this function.
     pub fn restart_with(&self, settings: &[(&str, &str)]) {
-        let settings = settings
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect();
+        let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         *self.extra.lock().unwrap_or_else(PoisonError::into_inner) = settings;
         self.restart();
     }
@@ -167,12 +144,7 @@ impl Cluster {
     /// How to reach a database over the socket.
     pub fn config(&self, database: &str) -> Config {
         let mut config = Config::new();
-        config
-            .host_path(&self.folder)
-            .port(self.port)
-            .user("postgres")
-            .dbname(database)
-            .application_name("tests");
+        config.host_path(&self.folder).port(self.port).user("postgres").dbname(database).application_name("tests");
         // A statement that hangs fails its test instead of hanging the run. The rest protects the tests' own statements from
         // what a test makes of a database's settings.
         let options = "-c statement_timeout=15min -c search_path=public -c default_transaction_read_only=off \
@@ -185,30 +157,19 @@ impl Cluster {
     pub fn connect(&self, database: &str) -> Client {
         match self.config(database).connect(NoTls) {
             Ok(client) => client,
-            Err(error) => panic!(
-                "cannot connect to {database} of {}: {}",
-                self.options.label,
-                describe(&error)
-            ),
+            Err(error) => panic!("cannot connect to {database} of {}: {}", self.options.label, describe(&error)),
         }
     }
 
     /// A libpq connection string over the socket.
     pub fn conninfo(&self, database: &str) -> String {
         let host = conninfo_value(&self.folder.display().to_string());
-        format!(
-            "host={host} port={} user=postgres dbname={}",
-            self.port,
-            conninfo_value(database)
-        )
+        format!("host={host} port={} user=postgres dbname={}", self.port, conninfo_value(database))
     }
 
     /// A libpq connection string over TCP, to the server itself or (another port) to a proxy before it.
     pub fn conninfo_tcp(&self, database: &str, port: u16) -> String {
-        format!(
-            "host=127.0.0.1 port={port} user=postgres dbname={}",
-            conninfo_value(database)
-        )
+        format!("host=127.0.0.1 port={port} user=postgres dbname={}", conninfo_value(database))
     }
 
     /// A new database of a unique name that begins with `label`.
@@ -237,11 +198,14 @@ impl Cluster {
         self.log().contains(text)
     }
 
-    /// The last lines of the log; of one database (and of no database) when one is given.
+    /// The last lines of the log; those of one database, and of background workers (which show none), when one is given.
     pub fn log_tail(&self, database: Option<&str>, lines: usize) -> String {
         let log = self.log();
-        let wanted =
-            |line: &&str| database.is_none_or(|name| line.contains(name) || line.contains("steep_repl launcher"));
+        let wanted = |line: &&str| {
+            database.is_none_or(|name| {
+                line.contains(name) || line.contains("] steep_repl") || line.contains("] logical replication")
+            })
+        };
         let mut tail: Vec<&str> = log.lines().rev().filter(wanted).take(lines).collect();
         tail.reverse();
         format!("--- log of {} ---\n{}\n", self.options.label, tail.join("\n"))

@@ -58,21 +58,12 @@ impl ClusterOptions {
 
     fn with_installation(label: &str, installation: &Installation) -> Self {
         let installation = installation.clone();
-        ClusterOptions {
-            label: label.into(),
-            installation,
-            auth: Auth::Trust,
-            preload: false,
-            settings: Vec::new(),
-        }
+        ClusterOptions { label: label.into(), installation, auth: Auth::Trust, preload: false, settings: Vec::new() }
     }
 
     /// Loads the extension at server start, as a target needs.
     pub fn preload(mut self) -> Self {
-        assert!(
-            self.installation.has_extension(),
-            "steep_repl is not installed in this server: run make install"
-        );
+        assert!(self.installation.has_extension(), "steep_repl is not installed in this server: run make install");
         self.preload = true;
         self
     }
@@ -121,9 +112,6 @@ impl ClusterOptions {
         if self.preload {
             settings.push(("shared_preload_libraries", "steep_repl"));
         }
-        settings
-            .into_iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect()
+        settings.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }
 }

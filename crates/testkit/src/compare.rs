@@ -31,22 +31,12 @@ pub enum Tables {
 impl Tables {
     /// Tables of schema public.
     pub fn only(names: &[&str]) -> Tables {
-        Tables::Only(
-            names
-                .iter()
-                .map(|name| ("public".to_string(), name.to_string()))
-                .collect(),
-        )
+        Tables::Only(names.iter().map(|name| ("public".to_string(), name.to_string())).collect())
     }
 
     /// All but these of schema public.
     pub fn except(names: &[&str]) -> Tables {
-        Tables::Except(
-            names
-                .iter()
-                .map(|name| ("public".to_string(), name.to_string()))
-                .collect(),
-        )
+        Tables::Except(names.iter().map(|name| ("public".to_string(), name.to_string())).collect())
     }
 }
 
@@ -75,12 +65,7 @@ pub fn compare(source: &Db, target: &Db, tables: &Tables) -> Result<(), String> 
     if differences.is_empty() {
         Ok(())
     } else {
-        Err(format!(
-            "{} and {} differ:\n{}",
-            source.name(),
-            target.name(),
-            differences.join("\n")
-        ))
+        Err(format!("{} and {} differ:\n{}", source.name(), target.name(), differences.join("\n")))
     }
 }
 
@@ -90,22 +75,13 @@ pub fn compare_sequences(source: &Db, target: &Db) -> Result<(), String> {
                 where c.relkind = 'S' and c.relpersistence = 'p' and n.nspname !~ '^(pg_|information_schema$|steep_repl$)' order by 1, 2";
     let mut differences = Vec::new();
     for (schema, name) in pairs(source, list) {
-        let query = format!(
-            "select last_value, is_called from {}.{}",
-            quote_ident(&schema),
-            quote_ident(&name)
-        );
+        let query = format!("select last_value, is_called from {}.{}", quote_ident(&schema), quote_ident(&name));
         let (left, right) = (source.rows(&query), target.rows(&query));
         if left != right {
-            differences.push(format!(
-                "sequence {schema}.{name}: {left:?} at the source, {right:?} at the target"
-            ));
+            differences.push(format!("sequence {schema}.{name}: {left:?} at the source, {right:?} at the target"));
         }
     }
-    differences
-        .is_empty()
-        .then_some(())
-        .ok_or_else(|| differences.join("\n"))
+    differences.is_empty().then_some(()).ok_or_else(|| differences.join("\n"))
 }
 
 fn pairs(db: &Db, sql: &str) -> Vec<(String, String)> {
@@ -123,10 +99,7 @@ fn chosen(source: &Db, tables: &Tables) -> Vec<(String, String)> {
     match tables {
         Tables::All => pairs(source, all),
         Tables::Only(names) => names.clone(),
-        Tables::Except(names) => pairs(source, all)
-            .into_iter()
-            .filter(|table| !names.contains(table))
-            .collect(),
+        Tables::Except(names) => pairs(source, all).into_iter().filter(|table| !names.contains(table)).collect(),
     }
 }
 
@@ -137,16 +110,8 @@ fn select_list(source: &Db, schema: &str, name: &str) -> String {
          order by attname collate \"C\"",
         crate::quote_literal(&format!("{}.{}", quote_ident(schema), quote_ident(name)))
     );
-    let columns: Vec<String> = pairs(source, &sql)
-        .iter()
-        .map(|(column, _)| quote_ident(column))
-        .collect();
-    format!(
-        "select {} from only {}.{}",
-        columns.join(", "),
-        quote_ident(schema),
-        quote_ident(name)
-    )
+    let columns: Vec<String> = pairs(source, &sql).iter().map(|(column, _)| quote_ident(column)).collect();
+    format!("select {} from only {}.{}", columns.join(", "), quote_ident(schema), quote_ident(name))
 }
 
 /// The same text for the same value on both sides, whatever the databases and roles are set to.
@@ -221,11 +186,7 @@ fn name_rows(source: &Db, target: &Db, query: &str) -> String {
     match both(source, target, sorted) {
         (Ok(left), Ok(right)) => {
             let (missing, extra) = merge(&left, &right);
-            [
-                report("missing at the target", &missing),
-                report("only at the target", &extra),
-            ]
-            .concat()
+            [report("missing at the target", &missing), report("only at the target", &extra)].concat()
         }
         (left, right) => format!("  cannot name the rows: {:?} {:?}\n", left.err(), right.err()),
     }
@@ -255,10 +216,7 @@ fn report(what: &str, rows: &[&str]) -> String {
     let show = |row: &&str| format!("    {}\n", row.chars().take(SHOWN_CHARS).collect::<String>());
     match rows.len() {
         0 => String::new(),
-        count => format!(
-            "  {count} {what}, such as\n{}",
-            rows.iter().take(SHOWN_ROWS).map(show).collect::<String>()
-        ),
+        count => format!("  {count} {what}, such as\n{}", rows.iter().take(SHOWN_ROWS).map(show).collect::<String>()),
     }
 }
 

@@ -20,10 +20,7 @@ pub struct Db {
 impl Db {
     /// The database of that name, which must exist before it is used.
     pub fn new(cluster: Arc<Cluster>, name: &str) -> Self {
-        Db {
-            cluster,
-            name: name.into(),
-        }
+        Db { cluster, name: name.into() }
     }
 
     /// The cluster it is in.
@@ -83,12 +80,9 @@ impl Db {
             Err(error) => panic!("in {}: {}\nquery: {}", self.name, describe(&error), excerpt(sql)),
         };
         let text = |message: &SimpleQueryMessage| match message {
-            SimpleQueryMessage::Row(row) => Some(
-                (0..row.len())
-                    .map(|i| row.get(i).unwrap_or("~"))
-                    .collect::<Vec<_>>()
-                    .join(" | "),
-            ),
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|i| row.get(i).unwrap_or("~")).collect::<Vec<_>>().join(" | "))
+            }
             _ => None,
         };
         messages.iter().filter_map(text).collect()
@@ -98,40 +92,24 @@ impl Db {
     pub fn dump_schema(&self, programs: &Cluster, options: &[&str]) -> String {
         let mut command = root::server_command(&programs.installation().program("pg_dump"));
         command
-            .args([
-                "-s",
-                "-E",
-                "UTF8",
-                "--no-publications",
-                "--no-subscriptions",
-                "-d",
-                &self.conninfo(),
-            ])
+            .args(["-s", "-E", "UTF8", "--no-publications", "--no-subscriptions", "-d", &self.conninfo()])
             .args(options);
         crate::installation::output(&mut command)
+    }
+
+    /// The whole database as pg_dump writes it.
+    pub fn dump(&self, options: &[&str]) -> String {
+        let mut command = root::server_command(&self.cluster.installation().program("pg_dump"));
+        crate::installation::output(command.args(["-E", "UTF8", "-d", &self.conninfo()]).args(options))
     }
 
     /// Runs a script through psql, which must not fail.
     pub fn psql(&self, script: &str) {
         use std::io::Write;
         let mut command = root::server_command(&self.cluster.installation().program("psql"));
-        command.args([
-            "-X",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-o",
-            "/dev/null",
-            "-d",
-            &self.conninfo(),
-        ]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot run psql: {error}"));
+        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-d", &self.conninfo()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run psql: {error}"));
         if let Some(mut stdin) = child.stdin.take() {
             // An error here means that psql left early, which its status tells better.
             let _ = stdin.write_all(script.as_bytes());
@@ -151,9 +129,7 @@ impl Db {
     pub fn drop_database(&self) -> Result<(), String> {
         let mut client = self.cluster.connect("postgres");
         let sql = format!("drop database if exists {} with (force)", quote_ident(&self.name));
-        client
-            .batch_execute(&sql)
-            .map_err(|error| format!("{sql}: {}", describe(&error)))
+        client.batch_execute(&sql).map_err(|error| format!("{sql}: {}", describe(&error)))
     }
 }
 

@@ -18,9 +18,7 @@ impl Installation {
         CURRENT.get_or_init(|| {
             let pg_config = match std::env::var_os("PG_CONFIG") {
                 Some(path) if !path.is_empty() => PathBuf::from(path),
-                _ => PathBuf::from(output(
-                    Command::new("bash").arg(workspace_root().join("scripts/find-postgres.sh")),
-                )),
+                _ => PathBuf::from(output(Command::new("bash").arg(workspace_root().join("scripts/find-postgres.sh")))),
             };
             Installation::at(PathBuf::from(output(Command::new(pg_config).arg("--bindir"))))
         })
@@ -46,13 +44,8 @@ impl Installation {
     fn at(bindir: PathBuf) -> Installation {
         let version = output(Command::new(bindir.join("postgres")).arg("--version"));
         let digits = version.trim_start_matches(|c: char| !c.is_ascii_digit());
-        let major = digits
-            .split(|c: char| !c.is_ascii_digit())
-            .next()
-            .and_then(|text| text.parse().ok());
-        let Some(major) = major else {
-            panic!("cannot read a version from {version:?}")
-        };
+        let major = digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|text| text.parse().ok());
+        let Some(major) = major else { panic!("cannot read a version from {version:?}") };
         Installation { bindir, major }
     }
 
@@ -80,9 +73,7 @@ pub fn workspace_root() -> PathBuf {
 
 /// Runs a program that must work, and returns its trimmed output.
 pub(crate) fn output(command: &mut Command) -> String {
-    let result = command
-        .output()
-        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let result = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
     if !result.status.success() {
         panic!(
             "{command:?} failed ({}):\n{}{}",

@@ -3,7 +3,7 @@
 //! Clusters are throw-away: they live in one temporary folder per test process, and a watchdog outside the process ends them
 //! whatever happens to it ([`mod@root`]). A test takes two fresh databases ([`Pair`]) on clusters that the whole process
 //! shares ([`shared`]), puts load on the source ([`WriteLoad`], [`Pgbench`]), disturbs the link ([`Proxy`]), and at the end
-//! compares every row ([`compare`]) and looks for what should not be there ([`mod@check`]).
+//! compares every row ([`fn@compare`]) and looks for what should not be there ([`mod@check`]).
 //!
 //! Everything here panics with a full explanation when the *environment* misbehaves; what the extension under test answers
 //! is returned as a `Result`.
@@ -20,6 +20,7 @@ mod pgbench;
 mod progress;
 mod proxy;
 mod rng;
+mod role;
 pub mod root;
 pub mod shared;
 mod snapshot;
@@ -36,6 +37,7 @@ pub use pgbench::Pgbench;
 pub use progress::{Event, Monitor, Progress};
 pub use proxy::Proxy;
 pub use rng::{seed, Rng};
+pub use role::Role;
 pub use snapshot::{constraints_snapshot, indexes_snapshot, schema_text, SchemaState};
 pub use wait::{try_wait_until, wait_until};
 

@@ -28,13 +28,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions {
-            ops: Vec::new(),
-            writers: 2,
-            rate: 200,
-            keys: 10_000,
-            tolerant: false,
-        }
+        LoadOptions { ops: Vec::new(), writers: 2, rate: 200, keys: 10_000, tolerant: false }
     }
 }
 
@@ -48,44 +42,26 @@ impl LoadOptions {
     /// The usual mixture on a table with primary key `id` and columns `v int` and `note text`: all kinds of changes, and an UPDATE
     /// of the key too.
     pub fn keyed(self, table: &str) -> Self {
-        self.op(
-            4,
-            &format!("insert into {table} (id, v, note) values ({{fresh}}, {{int}}, '{{text}}')"),
-        )
-        .op(
-            4,
-            &format!("update {table} set v = {{int}}, note = '{{text}}' where id = {{key}}"),
-        )
-        .op(2, &format!("update {table} set v = v + 1 where id = {{key}}"))
-        .op(1, &format!("update {table} set id = {{fresh}} where id = {{key}}"))
-        .op(2, &format!("delete from {table} where id = {{key}}"))
+        self.op(4, &format!("insert into {table} (id, v, note) values ({{fresh}}, {{int}}, '{{text}}')"))
+            .op(4, &format!("update {table} set v = {{int}}, note = '{{text}}' where id = {{key}}"))
+            .op(2, &format!("update {table} set v = v + 1 where id = {{key}}"))
+            .op(1, &format!("update {table} set id = {{fresh}} where id = {{key}}"))
+            .op(2, &format!("delete from {table} where id = {{key}}"))
     }
 
     /// All kinds of changes on a table without key but with REPLICA IDENTITY FULL and columns `v int` and `note text`.
     pub fn unkeyed(self, table: &str) -> Self {
         let one = |change: &str| {
-            change.replace(
-                "{one}",
-                "ctid = (select ctid from {table} where v >= {int} order by v limit 1)",
-            )
+            change.replace("{one}", "ctid = (select ctid from {table} where v >= {int} order by v limit 1)")
         };
-        self.op(
-            3,
-            &format!("insert into {table} (v, note) values ({{int}}, '{{text}}')"),
-        )
-        .op(
-            2,
-            &one("update {table} set note = '{text}' where {one}").replace("{table}", table),
-        )
-        .op(1, &one("delete from {table} where {one}").replace("{table}", table))
+        self.op(3, &format!("insert into {table} (v, note) values ({{int}}, '{{text}}')"))
+            .op(2, &one("update {table} set note = '{text}' where {one}").replace("{table}", table))
+            .op(1, &one("delete from {table} where {one}").replace("{table}", table))
     }
 
     /// Inserts only, into a table with columns `v int` and `note text`.
     pub fn appended(self, table: &str) -> Self {
-        self.op(
-            2,
-            &format!("insert into {table} (v, note) values ({{int}}, '{{text}}')"),
-        )
+        self.op(2, &format!("insert into {table} (v, note) values ({{int}}, '{{text}}')"))
     }
 
     /// Sessions that write side by side.
@@ -128,10 +104,7 @@ impl LoadOptions {
             let (db, stopped) = (db.clone(), stopped.clone());
             std::thread::spawn(move || state.run(&db, &stopped))
         };
-        WriteLoad {
-            stop: Some(stop),
-            threads: (0..options.writers).map(spawn).collect(),
-        }
+        WriteLoad { stop: Some(stop), threads: (0..options.writers).map(spawn).collect() }
     }
 }
 
@@ -173,7 +146,7 @@ impl WriteLoad {
                     total.statements += counts.statements;
                     total.retried += counts.retried;
                 }
-                Ok(Err(error)) => panic!("the write load failed: {error}"),
+                Ok(Err(error)) => panic!("the write load failed (seed {}): {error}", seed()),
                 Err(_) => panic!("a writer panicked"),
             }
         }
@@ -239,18 +212,11 @@ impl Writer {
             return Ok(false);
         };
         if client.is_closed() || error.is_closed() || error.code().is_some_and(|code| code.code().starts_with("57P")) {
-            return if self.options.tolerant {
-                Ok(false)
-            } else {
-                Err(describe(&error))
-            };
+            return if self.options.tolerant { Ok(false) } else { Err(describe(&error)) };
         }
         if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) {
             self.counts.retried += 1;
-            return client
-                .batch_execute("rollback")
-                .map(|()| true)
-                .map_err(|error| describe(&error));
+            return client.batch_execute("rollback").map(|()| true).map_err(|error| describe(&error));
         }
         Err(format!("{}\nstatements: {}", describe(&error), transaction.sql))
     }
@@ -269,11 +235,7 @@ impl Writer {
             sql.push_str(&format!("{kept}; "));
         }
         sql.push_str(if commits { "commit" } else { "rollback" });
-        Transaction {
-            sql,
-            commits,
-            statements,
-        }
+        Transaction { sql, commits, statements }
     }
 
     fn statement(&mut self) -> String {
@@ -294,10 +256,7 @@ impl Writer {
         let int = self.rng.below(100_000);
         let longest = if self.rng.below(50) == 0 { 8_000 } else { 80 };
         let text = self.rng.text(longest);
-        chosen
-            .replace("{key}", &key.to_string())
-            .replace("{int}", &int.to_string())
-            .replace("{text}", &text)
+        chosen.replace("{key}", &key.to_string()).replace("{int}", &int.to_string()).replace("{text}", &text)
     }
 }
 

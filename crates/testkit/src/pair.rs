@@ -55,12 +55,7 @@ impl PairOptions {
         let target = target_cluster.create_database(&format!("{}_t", self.label), "");
         target.exec("create extension steep_repl");
         let proxy = self.proxied.then(|| Proxy::start(source_cluster.port()));
-        Pair {
-            source,
-            target,
-            proxy,
-            notices: Arc::default(),
-        }
+        Pair { source, target, proxy, notices: Arc::default() }
     }
 }
 
@@ -84,13 +79,7 @@ impl Pair {
     /// For what is not the usual pair.
     pub fn options(label: &str) -> PairOptions {
         let label = label.to_string();
-        PairOptions {
-            label,
-            source: None,
-            target: None,
-            source_create: String::new(),
-            proxied: false,
-        }
+        PairOptions { label, source: None, target: None, source_create: String::new(), proxied: false }
     }
 
     /// The proxy of a pair that was built with one.
@@ -123,9 +112,7 @@ impl Pair {
         let mut client = self.target.connect();
         let (source, target) = (quote_literal(source_conninfo), quote_literal(&self.target.conninfo()));
         client.batch_execute(&format!("select steep_repl.register_node('node_a', {source})"))?;
-        client.batch_execute(&format!(
-            "select steep_repl.register_node('node_b', {target}, is_local => true)"
-        ))
+        client.batch_execute(&format!("select steep_repl.register_node('node_b', {target}, is_local => true)"))
     }
 
     /// Gives the target the source's schema, and registers the nodes.
@@ -139,12 +126,7 @@ impl Pair {
         let mut config = self.target.cluster().config(self.target.name());
         let notices = Arc::clone(&self.notices);
         config.notice_callback(move |notice| {
-            let text = format!(
-                "{}: {} {}",
-                notice.severity(),
-                notice.message(),
-                notice.detail().unwrap_or_default()
-            );
+            let text = format!("{}: {} {}", notice.severity(), notice.message(), notice.detail().unwrap_or_default());
             notices.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         });
         match config.connect(postgres::NoTls) {
@@ -170,20 +152,14 @@ impl Pair {
             client.batch_execute(&format!("set steep_repl.{name} = {}", quote_literal(value)))?;
         }
         let comma = if args.is_empty() { "" } else { ", " };
-        client
-            .query_one(
-                &format!("select steep_repl.init_node('node_b', 'node_a'{comma}{args})"),
-                &[],
-            )?
-            .try_get(0)
+        client.query_one(&format!("select steep_repl.init_node('node_b', 'node_a'{comma}{args})"), &[])?.try_get(0)
     }
 
     /// `wait_for_init`.
     pub fn wait(&self, timeout: Duration) -> Result<(), postgres::Error> {
         let seconds = timeout.as_secs_f64();
-        self.session().batch_execute(&format!(
-            "select steep_repl.wait_for_init('node_b', timeout => '{seconds} seconds')"
-        ))
+        self.session()
+            .batch_execute(&format!("select steep_repl.wait_for_init('node_b', timeout => '{seconds} seconds')"))
     }
 
     /// Initializes, waits, and expects to end SYNCHRONIZED.
@@ -225,8 +201,7 @@ impl Pair {
 
     /// The state of node_b.
     pub fn state(&self) -> String {
-        self.target
-            .scalar("select state::text from steep_repl.nodes where node = 'node_b'")
+        self.target.scalar("select state::text from steep_repl.nodes where node = 'node_b'")
     }
 
     /// The row of init_progress.

@@ -24,17 +24,7 @@ impl Pgbench {
     /// Starts the standard script at a rate of transactions per second.
     pub fn start(db: &Db, clients: u32, rate: u32) -> Pgbench {
         let mut command = root::server_command(&db.cluster().installation().program("pgbench"));
-        command.args([
-            "-n",
-            "-T",
-            "3600",
-            "-c",
-            &clients.to_string(),
-            "-R",
-            &rate.to_string(),
-            "-d",
-            &db.conninfo(),
-        ]);
+        command.args(["-n", "-T", "3600", "-c", &clients.to_string(), "-R", &rate.to_string(), "-d", &db.conninfo()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match command.spawn() {
             Ok(child) => Pgbench { child, db: db.clone() },

@@ -11,7 +11,7 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 /// Small pieces make a throttled link even.
 const PIECE: usize = 8 * 1024;
 /// Pieces under way per connection and direction; what a long link holds.
-const UNDER_WAY: usize = 256;
+const UNDER_WAY: usize = 32;
 
 #[derive(Default)]
 struct Link {
@@ -39,10 +39,7 @@ impl Proxy {
     pub fn start(server_port: u16) -> Proxy {
         let listener =
             TcpListener::bind(("127.0.0.1", 0)).unwrap_or_else(|error| panic!("no port for a proxy: {error}"));
-        let port = listener
-            .local_addr()
-            .map(|address| address.port())
-            .unwrap_or_else(|error| panic!("{error}"));
+        let port = listener.local_addr().map(|address| address.port()).unwrap_or_else(|error| panic!("{error}"));
         let link = Arc::new(Link::default());
         let accepting = Arc::clone(&link);
         std::thread::spawn(move || accept(&listener, server_port, &accepting));

@@ -1,5 +1,6 @@
 //! A small seeded random generator: the same seed gives the same choices, so that a failure can be repeated.
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,14 +9,13 @@ pub fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| {
         let seed = match std::env::var("STEEP_REPL_SEED") {
-            Ok(text) => text
-                .parse()
-                .unwrap_or_else(|_| panic!("STEEP_REPL_SEED={text} is not a number")),
-            Err(_) => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(1, |since| since.as_nanos() as u64 % 1_000_000),
+            Ok(text) => text.parse().unwrap_or_else(|_| panic!("STEEP_REPL_SEED={text} is not a number")),
+            Err(_) => {
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64 % 1_000_000)
+            }
         };
-        eprintln!("seed {seed} (repeat with STEEP_REPL_SEED={seed})");
+        // Not by eprintln, which libtest keeps back for the test that came first.
+        let _ = writeln!(std::io::stderr(), "seed {seed} (repeat with STEEP_REPL_SEED={seed})");
         seed
     })
 }
@@ -54,9 +54,7 @@ impl Rng {
             'v', 'w', 'x', 'y', 'z', '0', '1', '2', '3', ' ', ' ', '\t', '\n', '%', '\u{e9}', '\u{fc}', '"', ',', ';',
         ];
         let length = self.below(longest + 1);
-        (0..length)
-            .map(|_| ALPHABET[self.below(ALPHABET.len() as u64) as usize])
-            .collect()
+        (0..length).map(|_| ALPHABET[self.below(ALPHABET.len() as u64) as usize]).collect()
     }
 }
 
@@ -67,10 +65,7 @@ mod tests {
     #[test]
     fn same_seed_same_choices() {
         let (mut one, mut two) = (Rng::new(7, "load"), Rng::new(7, "load"));
-        assert_eq!(
-            (0..50).map(|_| one.bits()).collect::<Vec<_>>(),
-            (0..50).map(|_| two.bits()).collect::<Vec<_>>()
-        );
+        assert_eq!((0..50).map(|_| one.bits()).collect::<Vec<_>>(), (0..50).map(|_| two.bits()).collect::<Vec<_>>());
         assert_ne!(Rng::new(7, "load").bits(), Rng::new(8, "load").bits());
         assert_ne!(Rng::new(7, "load").bits(), Rng::new(7, "daol").bits());
     }

@@ -47,49 +47,24 @@ fn root() -> &'static Root {
         make_folder(&path, owner, 0o755);
         let keep = std::env::var("STEEP_REPL_KEEP").unwrap_or_default();
         let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(WATCHDOG)
-            .arg("watchdog")
-            .arg(&path)
-            .arg(keep)
-            .process_group(0);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let watchdog = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start the watchdog: {error}"));
-        Root {
-            path,
-            owner,
-            _watchdog: Mutex::new(watchdog),
-        }
+        command.arg("-c").arg(WATCHDOG).arg("watchdog").arg(&path).arg(keep).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let watchdog = command.spawn().unwrap_or_else(|error| panic!("cannot start the watchdog: {error}"));
+        Root { path, owner, _watchdog: Mutex::new(watchdog) }
     })
 }
 
 /// PostgreSQL refuses to run as root: the user to run servers as, when the tests themselves run as root.
 fn server_user() -> Option<(u32, u32)> {
     let id = |option: &str, user: &str| {
-        let result = Command::new("id")
-            .args([option, user])
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        String::from_utf8_lossy(&result.stdout)
-            .trim()
-            .parse::<u32>()
-            .ok()
-            .filter(|_| result.status.success())
+        let result = Command::new("id").args([option, user]).stderr(Stdio::null()).output().ok()?;
+        String::from_utf8_lossy(&result.stdout).trim().parse::<u32>().ok().filter(|_| result.status.success())
     };
     let own = output(Command::new("id").arg("-u"));
     if own != "0" {
         return None;
     }
-    ["postgres", "nobody"]
-        .iter()
-        .find_map(|user| Some((id("-u", user)?, id("-g", user)?)))
+    ["postgres", "nobody"].iter().find_map(|user| Some((id("-u", user)?, id("-g", user)?)))
 }
 
 fn make_folder(path: &Path, owner: Option<(u32, u32)>, mode: u32) {
@@ -106,9 +81,7 @@ pub fn folder(label: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let root = root();
     // Short, because a socket's path has about 100 bytes.
-    let path = root
-        .path
-        .join(format!("{}{}", label, COUNT.fetch_add(1, Ordering::Relaxed)));
+    let path = root.path.join(format!("{}{}", label, COUNT.fetch_add(1, Ordering::Relaxed)));
     make_folder(&path, root.owner, 0o700);
     // Clients that run as another user must reach the socket.
     make_folder(&path, root.owner, 0o711);
@@ -129,11 +102,7 @@ pub fn server_command(program: &Path) -> Command {
     let root = root();
     let mut command = Command::new(program);
     // RUST_BACKTRACE would put backtraces into every error's DETAIL; PG* variables would redirect clients.
-    command
-        .env_clear()
-        .env("HOME", &root.path)
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC");
+    command.env_clear().env("HOME", &root.path).env("LC_ALL", "C").env("TZ", "UTC");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }

@@ -30,10 +30,7 @@ pub fn constraints_snapshot(db: &Db) -> Vec<String> {
 
 /// The whole schema but the extension's, as pg_dump writes it.
 pub fn schema_text(db: &Db) -> String {
-    let dump = db.dump_schema(
-        db.cluster(),
-        &["--exclude-extension=steep_repl", "--exclude-schema=steep_repl"],
-    );
+    let dump = db.dump_schema(db.cluster(), &["--exclude-extension=steep_repl", "--exclude-schema=steep_repl"]);
     // The key of \restrict is random.
     dump.lines()
         .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
@@ -53,11 +50,7 @@ impl SchemaState {
     /// Reads it.
     pub fn of(db: &Db) -> SchemaState {
         let text = schema_text(db).lines().map(str::to_string).collect();
-        SchemaState {
-            indexes: indexes_snapshot(db),
-            constraints: constraints_snapshot(db),
-            text,
-        }
+        SchemaState { indexes: indexes_snapshot(db), constraints: constraints_snapshot(db), text }
     }
 
     /// Reads it again and panics with the lines that are not the same.
@@ -71,11 +64,7 @@ impl SchemaState {
         for (part, before, after) in parts {
             let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
             let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
-            assert!(
-                before == after,
-                "{part} of {} changed: was {gone:#?}, is {new:#?}",
-                db.name()
-            );
+            assert!(before == after, "{part} of {} changed: was {gone:#?}, is {new:#?}", db.name());
         }
     }
 }

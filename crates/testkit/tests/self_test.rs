@@ -30,9 +30,7 @@ fn subscribed(label: &str) -> (Db, Db) {
     target.copy_schema_from(&source);
     source.exec("create publication p for all tables");
     let conninfo = quote_literal(&source.conninfo());
-    target.exec_each(&[&format!(
-        "create subscription s_{label} connection {conninfo} publication p"
-    )]);
+    target.exec_each(&[&format!("create subscription s_{label} connection {conninfo} publication p")]);
     (source, target)
 }
 
@@ -45,12 +43,7 @@ fn remove(source: &Db, target: &Db, label: &str) {
 #[test]
 fn built_in_replication_under_load_ends_equal() {
     let (source, target) = subscribed("kit_load");
-    let load = LoadOptions::default()
-        .keyed("keyed")
-        .unkeyed("unkeyed")
-        .keys(5000)
-        .rate(300)
-        .start(&source);
+    let load = LoadOptions::default().keyed("keyed").unkeyed("unkeyed").keys(5000).rate(300).start(&source);
     let kept_writing = source.scalar::<i64>("select count(*) from keyed");
     wait_until("the load has written", Duration::from_secs(20), || {
         (source.scalar::<i64>("select xact_commit from pg_stat_database where datname = current_database()") > 300)
@@ -59,19 +52,12 @@ fn built_in_replication_under_load_ends_equal() {
     assert!(!load.has_failed());
     let counts = load.stop();
     assert!(counts.statements > counts.committed, "{counts:?}");
-    assert_ne!(
-        source.scalar::<i64>("select count(*) from keyed"),
-        kept_writing,
-        "{counts:?}"
-    );
+    assert_ne!(source.scalar::<i64>("select count(*) from keyed"), kept_writing, "{counts:?}");
     check::wait_caught_up(&source, &target, Duration::from_secs(60));
     compare(&source, &target, &Tables::All).unwrap();
     // Errors are what this must see; updates of rows copied by PostgreSQL's own sync count as update_origin_differs.
     let counters = check::conflict_counts(&target);
-    assert!(
-        counters.iter().all(|counter| counter.contains("origin_differs")),
-        "{counters:?}"
-    );
+    assert!(counters.iter().all(|counter| counter.contains("origin_differs")), "{counters:?}");
     remove(&source, &target, "kit_load");
 }
 
@@ -86,11 +72,7 @@ fn compare_names_what_differs() {
     source.exec("update keyed set made = '2001-01-01'");
     compare(&source, &target, &all).unwrap();
     for (change, undo, expected) in [
-        (
-            "update keyed set note = 'other' where id = 17",
-            "update keyed set note = 'row 17' where id = 17",
-            "17\t2001",
-        ),
+        ("update keyed set note = 'other' where id = 17", "update keyed set note = 'row 17' where id = 17", "17\t2001"),
         (
             "insert into unkeyed values (7, 'row 7')",
             "delete from unkeyed where ctid = (select max(ctid) from unkeyed)",
@@ -101,11 +83,7 @@ fn compare_names_what_differs() {
             "delete from empty where ctid = (select max(ctid) from empty)",
             "\"empty\"",
         ),
-        (
-            "update keyed set note = null where id = 1",
-            "update keyed set note = 'row 1' where id = 1",
-            "\\N",
-        ),
+        ("update keyed set note = null where id = 1", "update keyed set note = 'row 1' where id = 1", "\\N"),
         (
             "update parted set note = 'x' where id = 150",
             "update parted set note = 'row 150' where id = 150",
@@ -115,12 +93,7 @@ fn compare_names_what_differs() {
         target.exec(change);
         let difference = compare(&source, &target, &all).unwrap_err();
         assert!(difference.contains(expected), "{change}: {difference}");
-        compare(
-            &source,
-            &target,
-            &Tables::except(&["keyed", "unkeyed", "empty", "parted_2"]),
-        )
-        .unwrap();
+        compare(&source, &target, &Tables::except(&["keyed", "unkeyed", "empty", "parted_2"])).unwrap();
         target.exec(undo);
         compare(&source, &target, &all).unwrap();
     }
@@ -146,19 +119,10 @@ fn conflicts_are_seen() {
     source.exec("update keyed set v = 0 where id = 3");
     check::wait_caught_up(&source, &target, Duration::from_secs(60));
     let counters = check::conflict_counts(&target);
-    assert!(
-        counters
-            .iter()
-            .any(|counter| counter.contains("confl_update_missing=1")),
-        "{counters:?}"
-    );
+    assert!(counters.iter().any(|counter| counter.contains("confl_update_missing=1")), "{counters:?}");
     assert!(compare(&source, &target, &Tables::All).is_err());
     let left = std::panic::catch_unwind(|| check::assert_clean(&source, &target)).unwrap_err();
-    assert!(
-        left.downcast_ref::<String>()
-            .is_some_and(|text| text.contains("slot s_kit_conflict")),
-        "{left:?}"
-    );
+    assert!(left.downcast_ref::<String>().is_some_and(|text| text.contains("slot s_kit_conflict")), "{left:?}");
     remove(&source, &target, "kit_conflict");
 }
 
@@ -213,28 +177,18 @@ fn postgres_client(port: u16) -> postgres::Client {
 
 #[test]
 fn clusters_restart_crash_and_ask_for_passwords() {
-    let cluster = ClusterOptions::new("own")
-        .auth(Auth::Scram)
-        .set("wal_level", "replica")
-        .set("max_wal_senders", "3")
-        .start();
+    let cluster =
+        ClusterOptions::new("own").auth(Auth::Scram).set("wal_level", "replica").set("max_wal_senders", "3").start();
     let db = cluster.create_database("we'ird \\ name", "");
     db.exec("create role r login password 's3cr3t'; create table t (a int); insert into t values (1)");
-    assert_eq!(
-        db.rows("select current_setting('wal_level'), current_setting('max_wal_senders')"),
-        ["replica | 3"]
-    );
+    assert_eq!(db.rows("select current_setting('wal_level'), current_setting('max_wal_senders')"), ["replica | 3"]);
     cluster.restart_with(&[("wal_level", "logical")]);
     assert_eq!(db.scalar::<String>("show wal_level"), "logical");
     cluster.crash();
     assert_eq!(db.scalar::<i32>("select a from t"), 1);
     assert!(cluster.log_contains("database system was not properly shut down"));
-    let tcp = |password: &str| {
-        format!(
-            "host=127.0.0.1 port={} user=r password={password} dbname=postgres",
-            cluster.port()
-        )
-    };
+    let tcp =
+        |password: &str| format!("host=127.0.0.1 port={} user=r password={password} dbname=postgres", cluster.port());
     assert!(postgres::Client::connect(&tcp("wrong"), postgres::NoTls).is_err());
     assert!(postgres::Client::connect(&tcp("s3cr3t"), postgres::NoTls).is_ok());
     // libpq reads the same connection string.
@@ -257,10 +211,7 @@ fn pgbench_runs_and_stops() {
 
 #[test]
 fn old_server_is_older() {
-    let version = shared::old_source()
-        .connect("postgres")
-        .query_one("show server_version_num", &[])
-        .unwrap();
+    let version = shared::old_source().connect("postgres").query_one("show server_version_num", &[]).unwrap();
     assert!(version.get::<_, String>(0).parse::<u32>().unwrap() < 170_000);
 }
 
@@ -268,7 +219,5 @@ fn old_server_is_older() {
 fn a_wait_tells_its_reason() {
     let failed =
         std::panic::catch_unwind(|| wait_until::<()>("pigs fly", Duration::from_millis(20), || None)).unwrap_err();
-    assert!(failed
-        .downcast_ref::<String>()
-        .is_some_and(|text| text.contains("pigs fly")));
+    assert!(failed.downcast_ref::<String>().is_some_and(|text| text.contains("pigs fly")));
 }

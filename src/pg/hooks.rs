@@ -1,0 +1,46 @@
+//! Hooks into the server: what must not happen while an operation runs.
+
+use super::{raise, shmem, system};
+use crate::error::Error;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+type AccessHook =
+    unsafe extern "C-unwind" fn(pg_sys::ObjectAccessType::Type, pg_sys::Oid, pg_sys::Oid, c_int, *mut c_void);
+
+static BEFORE: OnceLock<Option<AccessHook>> = OnceLock::new();
+
+/// Installs the hooks; at preload only.
+pub fn install() {
+    // SAFETY: hooks are set by the postmaster before any backend runs.
+    unsafe {
+        if BEFORE.set(pg_sys::object_access_hook).is_ok() {
+            pg_sys::object_access_hook = Some(on_access);
+        }
+    }
+}
+
+/// Refuses to drop the extension, in whatever way, while an operation of this database runs: its workers would be left without
+/// the rows that say what they have made.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    sub: c_int,
+    arg: *mut c_void,
+) {
+    if let Some(Some(before)) = BEFORE.get() {
+        super::compat::guarded(|| before(access, class, object, sub, arg));
+    }
+    if access == pg_sys::ObjectAccessType::OAT_DROP
+        && class == pg_sys::ExtensionRelationId
+        && object == pg_sys::get_extension_oid(c"steep_repl".as_ptr(), true)
+    {
+        if let Some(operation) = shmem::running_in(system::database_oid()) {
+            raise::throw(Error::ExtensionInUse { operation });
+        }
+    }
+}
