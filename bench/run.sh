@@ -81,7 +81,7 @@ machine() {
     printf -- '- %s; steep_repl %s\n' "$("$servers_bin/postgres" --version)" "$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"
     printf -- '- load average before the runs: %s\n' "$(awk '{ print $6 }' "$times" | sort -n |
         awk '{ v[NR] = $1 } END { if (NR) printf "median %s, highest %s%s", v[int((NR + 1) / 2)], v[NR],
-                (v[NR] > 3 ? ": NOT a quiet machine, others worked on it; the figures are worse than they would be" : ""); else printf "not taken" }')"
+                (v[int((NR + 1) / 2)] > 3 ? ": NOT a quiet machine, others worked on it; the figures are worse than they would be" : ""); else printf "not taken" }')"
 }
 
 header() { printf '\n## %s\n\n| contender | median | spread | processor time | steep_repl is |\n| --- | --- | --- | --- | --- |\n' "$1"; }
