@@ -108,7 +108,8 @@ phases() {
         SELECT format(E'\\nSummed over the workers: copy %s s, indexes %s s, vacuum and analyze %s s.',
             (SELECT round(sum(copy_ms)::numeric / 1000, 1) FROM steep_repl.operation_tables),
             (SELECT round(sum(index_ms)::numeric / 1000, 1) FROM steep_repl.operation_tables),
-            (SELECT round(sum(extract(epoch FROM finished_at - started_at)), 1) FROM (SELECT DISTINCT started_at, finished_at FROM steep_repl.tasks WHERE kind = 'vacuum') v))"
+            (SELECT round(sum(extract(epoch FROM until - since)), 1)
+             FROM (SELECT min(started_at) AS since, max(finished_at) AS until FROM steep_repl.tasks WHERE kind = 'vacuum' GROUP BY worker_pid) v))"
 }
 
 run_builtin() {
