@@ -11,7 +11,7 @@ pub mod views;
 mod wait;
 
 use crate::error::{Error, Result};
-use pgrx::pg_sys::panic::ErrorReport;
+use crate::pg::raise::ErrorReport;
 
 /// What a SQL function returns: an error becomes a PostgreSQL error with SQLSTATE, detail and hint.
 type SqlResult<T> = std::result::Result<T, ErrorReport>;

@@ -1,7 +1,8 @@
 //! Errors across the border: ours into PostgreSQL's, PostgreSQL's into ours.
 
 use crate::error::Error;
-use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::pg_sys::panic::CaughtError;
+pub use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::submodules::panic::ErrorReportWithLevel;
 use pgrx::prelude::*;
 use steep_repl_core::errors::Problem;
