@@ -7,7 +7,7 @@ use crate::catalog::{cleanup, events, nodes, tasks};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment, Handle};
-use crate::pg::{origin, shmem, system, transaction};
+use crate::pg::{origin, raise, shmem, system, transaction};
 use crate::source;
 use steep_repl_core::event::{self, Event, Severity};
 use steep_repl_core::names::{application_name, Part};
@@ -92,7 +92,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
                 continue;
             }
             "cancelled" => {
-                coordinator.notify().ok();
+                coordinator.notify();
                 if coordinator.clean_up()? {
                     break;
                 }
@@ -108,10 +108,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
         if step == Step::Finished || matches!(coordinator.operation.status.as_str(), "completed" | "failed") {
             break;
         }
-        if coordinator.notify().is_err() {
-            // A full notification queue must not stop the operation; listeners poll anyway.
-            coordinator.said.insert("notify".to_owned());
-        }
+        coordinator.notify();
         if !matches!(step, Step::DoPhase | Step::NextPhase) {
             // Nothing tells of the source's progress; a short catch-up should not last a whole tick.
             system::wait_latch(if step == Step::WatchCatchup { CATCHUP_TICK_MS } else { TICK_MS });
@@ -127,7 +124,10 @@ fn fail_early(operation: i64, error: &Error) -> Result<()> {
     let problem = error.problem();
     transaction::run(|| {
         let Some(operation) = operations::get(operation)? else { return Ok(()) };
-        operations::set_status(operation.id, "failed", Some(&problem))?;
+        if !operations::set_status(operation.id, "failed", Some(&problem))? {
+            // It is being cancelled; that it cannot be taken up does not make it a failed one.
+            return Ok(());
+        }
         nodes::set_state(&operation.node, NodeState::Failed, None, Some(&problem))?;
         let mut event = Event::info(event::INIT_FAILED)
             .operation_id(operation.id)
@@ -312,25 +312,35 @@ impl Coordinator {
             events::write(&[event, change])
         })?;
         self.refresh()?;
-        self.notify_now()
+        self.notify_now();
+        Ok(())
     }
 
     /// Wakes those who listen, at most five times a second.
-    fn notify(&mut self) -> Result<()> {
-        if system::now_secs() - self.notified_at < 0.2 {
-            return Ok(());
+    fn notify(&mut self) {
+        if system::now_secs() - self.notified_at >= 0.2 {
+            self.notify_now();
         }
-        self.notify_now()
     }
 
-    fn notify_now(&mut self) -> Result<()> {
-        let newest = transaction::run(events::newest)?;
-        if newest > self.notified {
-            transaction::run(|| events::notify(newest))?;
-            self.notified = newest;
-            self.notified_at = system::now_secs();
+    /// Wakes those who listen. A full notification queue must not stop the operation: it is said once, and listeners look
+    /// for themselves.
+    fn notify_now(&mut self) {
+        self.notified_at = system::now_secs();
+        let after = self.notified;
+        let told = transaction::run(events::newest).and_then(|newest| {
+            if newest > after {
+                transaction::run(|| events::notify(newest))?;
+            }
+            Ok(newest)
+        });
+        match told {
+            Ok(newest) => self.notified = newest,
+            Err(error) if self.said.insert("notify".to_owned()) => {
+                raise::log_line(&format!("steep_repl: listeners were not woken: {}", error.problem().message));
+            }
+            Err(_) => {}
         }
-        Ok(())
     }
 
     fn wake_workers(&self) {
@@ -371,7 +381,7 @@ impl Coordinator {
     fn leave(&mut self) {
         self.end_workers();
         self.release_origin();
-        self.notify_now().ok();
+        self.notify_now();
         shmem::forget(system::database_oid(), self.operation.id);
     }
 }

@@ -5,7 +5,7 @@
 //! cancel by a mark.
 
 use super::compat;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
 use std::panic::AssertUnwindSafe;
@@ -53,24 +53,13 @@ pub fn within<T>(milliseconds: i32, work: impl FnOnce() -> Result<T>) -> Result<
     let timer = Timer(timer());
     // SAFETY: a registered timer.
     unsafe { compat::start_timer(timer.0, milliseconds) };
-    let outcome = PgTryBuilder::new(AssertUnwindSafe(work))
-        .catch_others(|caught| {
-            if EXPIRED.load(Ordering::Relaxed) {
-                Err(Error::Internal(TIME_OVER.to_owned()))
-            } else {
-                caught.rethrow()
-            }
-        })
+    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| work().map(Some)))
+        .catch_others(|caught| if EXPIRED.load(Ordering::Relaxed) { Ok(None) } else { caught.rethrow() })
         .execute();
     drop(timer);
-    // SAFETY: the timer may have gone off after the last wait; that must not cancel what comes next.
     if EXPIRED.load(Ordering::Relaxed) {
+        // SAFETY: the timer may have gone off after the last wait; that must not cancel what comes next.
         unsafe { (&raw mut pg_sys::QueryCancelPending).write_volatile(0) };
     }
-    match outcome {
-        Err(Error::Internal(text)) if text == TIME_OVER => Ok(None),
-        other => other.map(Some),
-    }
+    outcome
 }
-
-const TIME_OVER: &str = "the time is over";

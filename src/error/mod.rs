@@ -1,8 +1,10 @@
 //! Everything that can go wrong, with what a person needs to mend it.
 //!
-//! One enum with structured fields; [`Error::problem`] is the only place that gives a variant its SQLSTATE, detail and hint. An
+//! One enum with structured fields; [`Error::problem`], in `problem.rs`, is the only place that gives a variant its SQLSTATE, detail and hint. An
 //! error keeps the side it came from, because retry or stop is decided by side and SQLSTATE (`steep_repl_core::retry`), never
 //! by the text of a message.
+
+mod problem;
 
 use steep_repl_core::errors::Problem;
 use steep_repl_core::retry::{self, Verdict};
@@ -368,16 +370,6 @@ pub enum Error {
     Internal(String),
 }
 
-/// A list for a DETAIL: at most 50 lines, then how many there are more.
-fn listed(lines: &[String]) -> String {
-    const MOST: usize = 50;
-    let mut text = lines.iter().take(MOST).cloned().collect::<Vec<_>>().join("\n");
-    if lines.len() > MOST {
-        text.push_str(&format!("\n... and {} more", lines.len() - MOST));
-    }
-    text
-}
-
 impl Error {
     /// The line that loads the extension at server start.
     pub const PRELOAD_LINE: &'static str = "shared_preload_libraries = 'steep_repl'";
@@ -385,193 +377,6 @@ impl Error {
     /// A bug of ours, said in words.
     pub fn internal(what: impl Into<String>) -> Self {
         Error::Internal(what.into())
-    }
-
-    /// SQLSTATE, message, detail and hint.
-    pub fn problem(&self) -> Problem {
-        use Error::*;
-        if let Server(problem) = self {
-            return (**problem).clone();
-        }
-        let (sqlstate, detail, hint): (&str, Option<String>, Option<String>) = match self {
-            Server(_) => unreachable!("returned above"),
-            Source { problem, .. } => (&problem.sqlstate, problem.detail.clone(), problem.hint.clone()),
-            SourceUnreachable { reason, node, .. } => (
-                "08001",
-                Some(reason.clone()),
-                Some(format!(
-                    "Check that the server is up and the connection string of node \"{node}\" right: host, port, database, \
-                     user, password."
-                )),
-            ),
-            NodeUnknown { known, .. } => (
-                "42704",
-                None,
-                Some(if known.is_empty() {
-                    "No node is registered yet: use steep_repl.register_node(node, conninfo).".to_owned()
-                } else {
-                    format!("Registered nodes: {}.", known.join(", "))
-                }),
-            ),
-            NodeExists { .. } => ("42710", None, Some("Use steep_repl.unregister_node(node) first.".to_owned())),
-            LocalNodeExists { node } => (
-                "42710",
-                Some("A database is one node.".to_owned()),
-                Some(format!("Use node \"{node}\", or steep_repl.unregister_node('{node}') first.")),
-            ),
-            NodeNotLocal { target, .. } => (
-                "55000",
-                Some("An operation is started in the database of the node that is to be initialized.".to_owned()),
-                Some(format!(
-                    "Connect to {target} and call it there; if that is this database, register it with is_local => true."
-                )),
-            ),
-            SourceIsLocal { .. } => ("22023", None, Some("Name another registered node as the source.".to_owned())),
-            NodeNotYours { owner, .. } => {
-                ("42501", None, Some(format!("Only its owner \"{owner}\" and superusers may use it.")))
-            }
-            NodeName { .. } => ("42602", None, Some("A node name has 1 to 63 bytes.".to_owned())),
-            OperationUnfinished { status, .. } => (
-                "55006",
-                None,
-                Some(if status == "failed" {
-                    "Use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it.".to_owned()
-                } else {
-                    "Watch it in steep_repl.init_progress, wait for it with steep_repl.wait_for_init(node), or cancel it \
-                     with steep_repl.cancel_init(node)."
-                        .to_owned()
-                }),
-            ),
-            WrongState { hint, .. } => ("55000", None, Some(hint.clone())),
-            ExtensionInUse { .. } => (
-                "55006",
-                None,
-                Some("Wait for it, or use steep_repl.cancel_init(node) first.".to_owned()),
-            ),
-            Null { .. } => ("22004", None, Some("Give it a value.".to_owned())),
-            ForeignOperation { .. } => (
-                "55000",
-                Some("This database is a copy; its slot, publication and subscription belong to the original.".to_owned()),
-                Some("Unregister the node here and register it anew.".to_owned()),
-            ),
-            CleanupPending { .. } => (
-                "55006",
-                None,
-                Some("See steep_repl.pending_cleanup for what it waits for.".to_owned()),
-            ),
-            NoOperation { .. } => ("55000", None, Some("Start one with steep_repl.init_node(node, source).".to_owned())),
-            NotPreloaded => (
-                "55000",
-                Some("Its launcher is started with the server.".to_owned()),
-                Some(format!("Add this to postgresql.conf and restart the server: {}", Error::PRELOAD_LINE)),
-            ),
-            TooManyOperations { .. } => ("53000", None, Some("Wait until one of them has ended.".to_owned())),
-            Conninfo { reason, .. } => (
-                "42601",
-                Some(reason.clone()),
-                Some("Use libpq's form: 'host=... port=... dbname=... user=...' or a postgresql:// URI.".to_owned()),
-            ),
-            ConninfoFiles { .. } => (
-                "42501",
-                Some("They make the server read its own files.".to_owned()),
-                Some("Only a superuser may use them.".to_owned()),
-            ),
-            PasswordRequired { .. } => (
-                "2F003",
-                Some("Without one the server would connect with credentials of its own.".to_owned()),
-                Some("Add password=... to the connection string.".to_owned()),
-            ),
-            Argument { hint, .. } => ("22023", None, Some(hint.clone())),
-            NotYet { hint, .. } => ("0A000", None, Some(hint.clone())),
-            SourceSetting { hint, .. } => ("55000", None, Some(hint.clone())),
-            SourceExhausted { setting, .. } => (
-                "53400",
-                None,
-                Some(format!("Raise {setting} on the source and restart it, or drop what is not needed any more.")),
-            ),
-            Rights { hint, .. } => ("42501", None, Some(hint.clone())),
-            SourceVersion { .. } => ("0A000", None, Some("The source must run PostgreSQL 14 or later.".to_owned())),
-            NotFound { .. } => (
-                "42P01",
-                None,
-                Some("Names are folded to lower case unless they are double-quoted, as in SQL.".to_owned()),
-            ),
-            Ambiguous { .. } => ("42P09", None, Some("Qualify them with their schema.".to_owned())),
-            NotEmpty { tables, .. } => (
-                "55000",
-                Some(listed(tables)),
-                Some("Empty them, or use force => true to have exactly these tables truncated.".to_owned()),
-            ),
-            SchemaMismatch { differences, .. } => (
-                "42P15",
-                Some(listed(differences)),
-                Some("Make the tables match, or copy only those that do with tables => or schemas =>.".to_owned()),
-            ),
-            NoIdentity { tables, .. } => (
-                "55000",
-                Some(format!(
-                    "Publishing them would make every UPDATE and DELETE on them fail on the source.\n{}",
-                    listed(tables)
-                )),
-                Some(
-                    "Add primary keys, or use no_identity => 'insert_only' (updates and deletes on them are not replicated) \
-                     or no_identity => 'full' (sets REPLICA IDENTITY FULL on the source)."
-                        .to_owned(),
-                ),
-            ),
-            Publication { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
-            Rewritten { .. } => (
-                "55000",
-                Some("Rows written before the rewrite cannot be read under the snapshot any more.".to_owned()),
-                Some("The table is copied again under a later snapshot.".to_owned()),
-            ),
-            WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
-            TaskTaken => ("40001", None, None),
-            SourceChanged { differences } => (
-                "42P15",
-                Some(listed(differences)),
-                Some("Make the tables match, then use steep_repl.resume_init(node).".to_owned()),
-            ),
-            WaitTimeout { progress, .. } => (
-                "57014",
-                Some(progress.clone()),
-                Some("The operation goes on; see steep_repl.init_progress.".to_owned()),
-            ),
-            WaitInTransaction => (
-                "25001",
-                Some("The operation starts when the transaction commits.".to_owned()),
-                Some("Commit first, then wait.".to_owned()),
-            ),
-            Prepare => ("0A000", None, Some("Commit the transaction without preparing it.".to_owned())),
-            WaitBlind => ("25001", None, Some("Commit first, then wait.".to_owned())),
-            SlotLost { .. } => (
-                "55000",
-                Some("The source removed WAL that the node still needs.".to_owned()),
-                Some(
-                    "Raise max_slot_wal_keep_size (and idle_replication_slot_timeout) on the source, then use \
-                     steep_repl.cancel_init(node) and initialize the node again."
-                        .to_owned(),
-                ),
-            ),
-            SnapshotLost { .. } => (
-                "55000",
-                Some("Its connection ended, or the source was restarted.".to_owned()),
-                Some("Finished tables are kept; steep_repl.resume_init(node) goes on with the others.".to_owned()),
-            ),
-            ApplyFails { errors, .. } => (
-                "55000",
-                Some(format!("pg_stat_subscription_stats counts {errors} apply errors.")),
-                Some("The cause is in the log of this server, in lines of the logical replication apply worker.".to_owned()),
-            ),
-            InitTimeout { .. } => (
-                "57014",
-                None,
-                Some("Raise steep_repl.init_timeout or the timeout argument, then use steep_repl.resume_init(node).".to_owned()),
-            ),
-            Cancelled { .. } => ("57014", None, Some("Start again with steep_repl.init_node(node, source).".to_owned())),
-            Internal(_) => ("XX000", None, Some("This is a bug in steep_repl; please report it.".to_owned())),
-        };
-        Problem { sqlstate: sqlstate.to_owned(), message: self.to_string(), detail, hint }
     }
 
     /// This error as what it means when it ends a copy from `node`.
