@@ -11,6 +11,7 @@ mod errors_source;
 mod eta;
 mod failures;
 mod foreign_source;
+mod frozen;
 mod headline;
 mod identity;
 mod idle;

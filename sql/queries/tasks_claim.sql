@@ -18,7 +18,7 @@ WITH next AS (
     ORDER BY t.position LIMIT $4 - 1 FOR UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE steep_repl.tasks t
-    SET status = 'running', worker_pid = $3::integer, started_at = pg_catalog.clock_timestamp(), error = NULL
+    SET status = 'running', claims = t.claims + 1, worker_pid = $3::integer, started_at = pg_catalog.clock_timestamp(), error = NULL
     WHERE t.id IN (SELECT next.id FROM next UNION ALL SELECT others.id FROM others)
     RETURNING t.*
 ), touched AS (
@@ -30,10 +30,11 @@ WITH next AS (
 )
 SELECT pg_catalog.jsonb_build_object(
     'id', k.id, 'relid', k.relid::bigint, 'index_oid', k.index_oid::bigint, 'from_block', k.from_block, 'to_block', k.to_block,
-    'bytes', k.bytes, 'attempts', k.attempts, 'table_schema', o.table_schema, 'table_name', o.table_name,
+    'bytes', k.bytes, 'attempts', k.attempts, 'claims', k.claims, 'table_schema', o.table_schema, 'table_name', o.table_name,
     'source_relid', o.source_relid::bigint, 'columns', o.columns, 'format', o.format, 'small', o.small, 'heap', o.heap,
     'single', k.from_block IS NULL, 'snapshot', p.snapshot,
-    'snapshot_lsn', p.snapshot_lsn, 'snapshot_contents', p.snapshot_contents, 'frozen', o.frozen, 'rows_done', o.rows_done, 'bytes_total', o.bytes_total)::text
+    'snapshot_lsn', p.snapshot_lsn, 'snapshot_contents', p.snapshot_contents, 'frozen', o.frozen, 'rows_done', o.rows_done,
+    'pages', o.pages, 'bytes_total', o.bytes_total)::text
 FROM taken k
 JOIN steep_repl.operations p ON p.id = k.operation_id
 JOIN steep_repl.operation_tables o ON o.operation_id = k.operation_id AND o.relid = k.relid

@@ -15,7 +15,7 @@ WITH given AS (
         rows_done = o.rows_done + g.rows,
         bytes_done = o.bytes_done + g.bytes,
         copy_ms = o.copy_ms + g.ms,
-        frozen = g.frozen,
+        frozen = o.frozen AND g.frozen,
         snapshot_lsn = g.snapshot_lsn,
         status = CASE WHEN o.status = 'deferred' THEN 'deferred' WHEN o.copies_left > 1 THEN 'copying' WHEN o.indexes_left > 0 THEN 'indexing' ELSE 'vacuuming' END
     FROM done d JOIN given g ON g.id = d.id

@@ -121,7 +121,7 @@ CREATE TABLE steep_repl.operation_tables (
                         CHECK (status IN ('waiting', 'copying', 'deferred', 'indexing', 'vacuuming', 'done', 'failed')),
     copies_left     integer NOT NULL DEFAULT 0,
     indexes_left    integer NOT NULL DEFAULT 0,
-    frozen          boolean NOT NULL DEFAULT false,
+    frozen          boolean NOT NULL DEFAULT true,
     rows_done       bigint NOT NULL DEFAULT 0,
     bytes_done      bigint NOT NULL DEFAULT 0,
     copy_ms         double precision NOT NULL DEFAULT 0,
@@ -152,7 +152,7 @@ COMMENT ON COLUMN steep_repl.operation_tables.snapshot_lsn IS 'LSN of the snapsh
 COMMENT ON COLUMN steep_repl.operation_tables.status IS 'waiting, copying, deferred (to a later snapshot), indexing, vacuuming, done or failed';
 COMMENT ON COLUMN steep_repl.operation_tables.copies_left IS 'Copy tasks not yet done';
 COMMENT ON COLUMN steep_repl.operation_tables.indexes_left IS 'Index builds not yet done';
-COMMENT ON COLUMN steep_repl.operation_tables.frozen IS 'True when the rows were loaded frozen';
+COMMENT ON COLUMN steep_repl.operation_tables.frozen IS 'False once a copy was done that did not load its rows frozen';
 COMMENT ON COLUMN steep_repl.operation_tables.rows_done IS 'Rows copied and committed';
 COMMENT ON COLUMN steep_repl.operation_tables.bytes_done IS 'Share of bytes_total that is copied and committed';
 COMMENT ON COLUMN steep_repl.operation_tables.copy_ms IS 'Time spent copying, summed over the workers, in milliseconds';
@@ -175,6 +175,7 @@ CREATE TABLE steep_repl.tasks (
     small         boolean NOT NULL DEFAULT false,
     status        text NOT NULL DEFAULT 'pending' CHECK (status IN ('waiting', 'pending', 'running', 'done', 'failed')),
     attempts      integer NOT NULL DEFAULT 0,
+    claims        integer NOT NULL DEFAULT 0,
     not_before    timestamptz NOT NULL DEFAULT '-infinity',
     worker_pid    integer,
     rows_done     bigint NOT NULL DEFAULT 0,
@@ -201,6 +202,7 @@ COMMENT ON COLUMN steep_repl.tasks.bytes IS 'Share of the size of the table, in 
 COMMENT ON COLUMN steep_repl.tasks.small IS 'True when it is taken in a batch with others';
 COMMENT ON COLUMN steep_repl.tasks.status IS 'waiting (for tasks before it), pending, running, done or failed';
 COMMENT ON COLUMN steep_repl.tasks.attempts IS 'Failed attempts';
+COMMENT ON COLUMN steep_repl.tasks.claims IS 'Times a worker took it since its table was last empty';
 COMMENT ON COLUMN steep_repl.tasks.not_before IS 'Not to be tried again before this time';
 COMMENT ON COLUMN steep_repl.tasks.worker_pid IS 'Worker that has or had it';
 COMMENT ON COLUMN steep_repl.tasks.rows_done IS 'Rows copied';

@@ -45,6 +45,8 @@ pub struct Task {
     pub bytes: i64,
     /// Failed attempts so far.
     pub attempts: u32,
+    /// Times a worker took it since its table was last empty, this one included.
+    pub claims: u32,
     /// Schema.
     pub table_schema: String,
     /// Name.
@@ -61,9 +63,11 @@ pub struct Task {
     pub heap: bool,
     /// The only copy task of its table.
     pub single: bool,
-    /// The rows were loaded frozen.
+    /// All rows so far were loaded frozen.
     pub frozen: bool,
-    /// Size of the table.
+    /// Blocks of the table's main fork on the source.
+    pub pages: i64,
+    /// Size of the table on the source, TOAST included.
     pub bytes_total: i64,
     /// Snapshot to copy under.
     pub snapshot: Option<String>,
@@ -195,7 +199,7 @@ pub struct Unfinished {
     pub table_schema: String,
     /// Name.
     pub table_name: String,
-    /// Some of its rows are here already.
+    /// Some of its rows may be here already.
     pub has_rows: bool,
     /// Put aside because it was rewritten on the source.
     pub deferred: bool,

@@ -4,17 +4,18 @@ use super::statement;
 use crate::catalog::tasks::{self, Copied, Task};
 use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
-use crate::pg::copy_in::{copy_in, CopyIn};
+use crate::pg::copy_in::{copy_in, CopyIn, Frozen};
 use crate::pg::remote::Connection;
 use crate::pg::{storage, system, transaction};
 use crate::source::state;
+use steep_repl_core::plan::keeps_rows_inline;
 
 /// What came of a load.
 pub struct Loaded {
     /// Tasks that wait no more.
     pub freed: usize,
-    /// Tasks whose tables cannot be read under this snapshot any more.
-    pub rewritten: Vec<i64>,
+    /// Tasks whose tables must be copied whole under a later snapshot.
+    pub aside: Vec<i64>,
 }
 
 /// Copies the given tasks under their snapshot, and marks them done in the transaction of their rows.
@@ -35,25 +36,28 @@ pub fn load(connection: &Connection, taken: &[Task]) -> Result<Loaded> {
         connection.execute(&statement::lock(taken), "could not lock tables")?;
         let gone: Vec<u32> = connection.json(&statement::rewritten(taken), "could not check tables")?;
         let mut done = Vec::new();
+        let mut unclear = Vec::new();
         for task in taken.iter().filter(|task| !gone.contains(&task.source_relid)) {
-            done.push(load_one(connection, task)?);
+            match way(task)? {
+                Some(frozen) => done.push(load_one(connection, task, frozen)?),
+                None => unclear.push(task.id),
+            }
         }
         connection.execute("COMMIT", "could not end the transaction")?;
         let freed = if done.is_empty() { 0 } else { tasks::finish_copies(&done)? };
-        let rewritten = taken.iter().filter(|task| gone.contains(&task.source_relid)).map(|task| task.id).collect();
-        Ok(Loaded { freed, rewritten })
+        let rewritten = taken.iter().filter(|task| gone.contains(&task.source_relid)).map(|task| task.id);
+        Ok(Loaded { freed, aside: rewritten.chain(unclear).collect() })
     })
     .map_err(|error| error.of_copy_stream(connection.node()))
 }
 
-fn load_one(connection: &Connection, task: &Task) -> Result<Copied> {
+fn load_one(connection: &Connection, task: &Task, frozen: Frozen) -> Result<Copied> {
     let started = system::now_micros();
-    let frozen = prepare_frozen(task)?;
     let name = steep_repl_core::ident::qualified(&task.table_schema, &task.table_name);
     connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
     let rows = copy_in(
         connection,
-        &CopyIn { relid: task.relid, columns: &task.columns, binary: task.format == "binary", freeze: frozen },
+        &CopyIn { relid: task.relid, columns: &task.columns, binary: task.format == "binary", frozen },
     )?;
     Ok(Copied {
         id: task.id,
@@ -61,9 +65,28 @@ fn load_one(connection: &Connection, task: &Task) -> Result<Copied> {
         rows: rows as i64,
         bytes: task.bytes,
         ms: (system::now_micros() - started) as f64 / 1000.0,
-        frozen,
+        frozen: frozen != Frozen::No,
         snapshot_lsn: task.snapshot_lsn,
     })
+}
+
+/// How the rows of a task are loaded; docs/decisions/0003 says why ranges may be loaded frozen. None when the table must be
+/// emptied first.
+fn way(task: &Task) -> Result<Option<Frozen>> {
+    if task.small || !task.heap {
+        return Ok(Some(Frozen::No));
+    }
+    if task.single {
+        return Ok(Some(if prepare_frozen(task)? { Frozen::NewStorage } else { Frozen::No }));
+    }
+    let suits = keeps_rows_inline(task.pages, task.bytes_total) && !indexes::any_maintained(task.relid)?;
+    if suits && task.claims == 1 {
+        return Ok(Some(Frozen::Shared));
+    }
+    if suits && storage::remove_unfinished(task.relid)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Frozen::No))
 }
 
 /// Gives the table new storage, so that its rows can be loaded frozen: only a table that one task loads, that is empty, and

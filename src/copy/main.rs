@@ -157,16 +157,16 @@ impl Worker {
         let loaded = load::load(&connection, taken)?;
         // Kept only after success: an error may have left it in any state.
         self.connection = Some(connection);
-        if !loaded.rewritten.is_empty() {
-            self.defer(taken, &loaded.rewritten)?;
+        if !loaded.aside.is_empty() {
+            self.defer(taken, &loaded.aside)?;
         }
         Ok(loaded.freed)
     }
 
-    /// Puts tables aside that were rewritten on the source after the snapshot.
-    fn defer(&self, taken: &[Task], rewritten: &[i64]) -> Result<()> {
+    /// Puts tables aside that cannot be read under this snapshot any more.
+    fn defer(&self, taken: &[Task], aside: &[i64]) -> Result<()> {
         transaction::run(|| {
-            let tables: Vec<&Task> = taken.iter().filter(|task| rewritten.contains(&task.id)).collect();
+            let tables: Vec<&Task> = taken.iter().filter(|task| aside.contains(&task.id)).collect();
             let mut noted = Vec::new();
             for task in &tables {
                 let error = Error::Rewritten { table: task.table() };

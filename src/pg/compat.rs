@@ -50,6 +50,8 @@ extern "C-unwind" {
     #[cfg(feature = "pg17")]
     fn UpdateSubscriptionRelState(subid: pg_sys::Oid, relid: pg_sys::Oid, state: c_char, lsn: pg_sys::XLogRecPtr);
 
+    pub(super) fn RelationAssumeNewRelfilelocator(relation: pg_sys::Relation);
+
     pub(super) fn RemoveSubscriptionRel(subid: pg_sys::Oid, relid: pg_sys::Oid);
 
     /// The raw forms of what a loop under one guard calls.

@@ -21,8 +21,20 @@ pub struct CopyIn<'a> {
     pub columns: &'a [String],
     /// Binary format; text otherwise.
     pub binary: bool,
-    /// Load the rows frozen. The table's storage must have been made new in this transaction.
-    pub freeze: bool,
+    /// Whether the rows are loaded frozen.
+    pub frozen: Frozen,
+}
+
+/// Whether rows are loaded frozen: visible to all from the moment they are written, and never to be written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frozen {
+    /// Loaded as every other row.
+    No,
+    /// Frozen into storage that was made new in this transaction, which takes them away when the transaction fails.
+    NewStorage,
+    /// Frozen into storage that other transactions load into as well. When this one fails the rows stay, and whoever tries
+    /// again must take them away first ([`super::storage::remove_unfinished`]).
+    Shared,
 }
 
 type Receive =
@@ -133,6 +145,9 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
     unsafe {
         let rel = pg_sys::table_open(relid, lock);
         check_insert_allowed(relid)?;
+        if what.frozen == Frozen::Shared {
+            super::storage::let_freeze(rel)?;
+        }
         let owner = OwnerContext::enter((*(*rel).rd_rel).relowner);
         let pstate = pg_sys::make_parsestate(ptr::null_mut());
         pg_sys::addRangeTableEntryForRelation(pstate, rel, lock, ptr::null_mut(), false, false);
@@ -145,7 +160,7 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
         if what.binary {
             options = pg_sys::lappend(options, option(c"format", "binary")?.cast());
         }
-        if what.freeze {
+        if what.frozen != Frozen::No {
             options = pg_sys::lappend(options, option(c"freeze", "true")?.cast());
         }
         FEED.with(|cell| {
@@ -163,6 +178,9 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
             pg_sys::BeginCopyFrom(pstate, rel, ptr::null_mut(), ptr::null(), false, Some(read_feed), columns, options);
         let rows = pg_sys::CopyFrom(state);
         pg_sys::EndCopyFrom(state);
+        if what.frozen == Frozen::Shared {
+            super::storage::let_freeze_no_more(rel);
+        }
         drop(feed);
         owner.leave();
         pg_sys::free_parsestate(pstate);

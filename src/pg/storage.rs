@@ -1,23 +1,30 @@
-//! New, empty storage for an empty table, so that rows can be loaded frozen in the same transaction.
+//! The storage of tables that are loaded: made new, loaded frozen, and rid of what a failed load left in it.
 
 use super::catalog_tuple::PG_CONSTRAINT;
+use super::compat::{guarded, RelationAssumeNewRelfilelocator};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ptr;
+
+/// What bypasses the checks of SQL must ask first.
+fn check_owner(relid: u32, to: &str) -> Result<()> {
+    if super::role::owns_table(relid) {
+        return Ok(());
+    }
+    Err(Error::Rights {
+        role: super::role::name_of(super::role::current()),
+        lacks: format!("does not own table {}", super::system::relation_name(relid)),
+        node: "this node".to_owned(),
+        hint: format!("Only a table's owner or a superuser may {to}."),
+    })
+}
 
 /// Gives a table and its TOAST table new empty storage, as TRUNCATE does.
 ///
 /// The caller holds AccessExclusiveLock, has found the table without rows under it, and knows that all its indexes are
 /// suspended: their old contents do not fit the new storage. 42501 when the current role does not own the table.
 pub fn make_new(relid: u32) -> Result<()> {
-    if !super::role::owns_table(relid) {
-        return Err(Error::Rights {
-            role: super::role::name_of(super::role::current()),
-            lacks: format!("does not own table {}", super::system::relation_name(relid)),
-            node: "this node".to_owned(),
-            hint: "Only a table's owner or a superuser may give it new storage.".to_owned(),
-        });
-    }
+    check_owner(relid, "give it new storage")?;
     let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
     // SAFETY: relations are opened under the lock the caller holds, and closed again; the bindings guard each call.
     unsafe {
@@ -38,18 +45,110 @@ pub fn make_new(relid: u32) -> Result<()> {
     Ok(())
 }
 
+/// Lets the COPY that follows load frozen rows into storage that is older than this transaction. Core refuses that because
+/// such rows outlive a failed transaction; the caller sees to that. 42501 when the current role does not own the table.
+///
+/// # Safety
+/// An open relation, inside a transaction.
+pub(super) unsafe fn let_freeze(rel: pg_sys::Relation) -> Result<()> {
+    check_owner(u32::from((*rel).rd_id), "have rows loaded frozen")?;
+    let first = (*rel).rd_firstRelfilelocatorSubid;
+    // The end of the transaction, however it comes, takes the mark away.
+    guarded(|| RelationAssumeNewRelfilelocator(rel));
+    // The storage is not really new: with wal_level = minimal its rows must be logged all the same.
+    (*rel).rd_firstRelfilelocatorSubid = first;
+    Ok(())
+}
+
+/// Takes back what [`let_freeze`] allowed.
+///
+/// # Safety
+/// The relation that was given to it.
+pub(super) unsafe fn let_freeze_no_more(rel: pg_sys::Relation) {
+    (*rel).rd_newRelfilelocatorSubid = (*rel).rd_firstRelfilelocatorSubid;
+}
+
+/// Deletes the frozen rows of transactions that did not commit, which a load that was interrupted has left behind. No trigger
+/// fires and no index is looked at: the rows were never there. Returns how many; none when a row's transaction is too old for
+/// the server to know how it ended.
+///
+/// All indexes of the table must be suspended. 42501 when the current role does not own it.
+pub fn remove_unfinished(relid: u32) -> Result<Option<u64>> {
+    check_owner(relid, "have what is left of an interrupted load removed")?;
+    // SAFETY: the relation stays open under its lock and the scan is ended before it is closed; the bindings guard each call,
+    // and after an error the abort releases both. A tuple is read before the scan goes on.
+    unsafe {
+        let rel = pg_sys::table_open(pg_sys::Oid::from(relid), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+            | pg_sys::ScanOptions::SO_ALLOW_STRAT
+            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+        let scan = pg_sys::heap_beginscan(rel, pg_sys::GetActiveSnapshot(), 0, ptr::null_mut(), ptr::null_mut(), flags);
+        let mut fate = (pg_sys::InvalidTransactionId, Fate::Stays);
+        let mut removed = 0;
+        let mut clear = true;
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            let header = (*tuple).t_data;
+            if u32::from((*header).t_infomask) & pg_sys::HEAP_XMIN_FROZEN != pg_sys::HEAP_XMIN_FROZEN {
+                continue;
+            }
+            // A frozen row still tells who wrote it.
+            let writer = (*header).t_choice.t_heap.t_xmin;
+            if fate.0 != writer {
+                fate = (writer, fate_of(writer));
+            }
+            match fate.1 {
+                Fate::Stays => {}
+                Fate::Goes => removed += u64::from(delete(rel, &raw mut (*tuple).t_self)),
+                Fate::Unknown => {
+                    clear = false;
+                    break;
+                }
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(rel, pg_sys::NoLock as pg_sys::LOCKMODE);
+        Ok(clear.then_some(removed))
+    }
+}
+
+/// What becomes of a transaction's frozen rows.
+#[derive(Clone, Copy)]
+enum Fate {
+    Stays,
+    Goes,
+    Unknown,
+}
+
+/// In the order in which core asks: a transaction that is running is not yet known as committed.
+unsafe fn fate_of(writer: pg_sys::TransactionId) -> Fate {
+    if !pg_sys::TransactionIdIsNormal(writer) {
+        Fate::Stays
+    } else if pg_sys::TransactionIdPrecedes(writer, (*pg_sys::TransamVariables).oldestClogXid) {
+        Fate::Unknown
+    } else if pg_sys::TransactionIdIsInProgress(writer) || pg_sys::TransactionIdDidCommit(writer) {
+        Fate::Stays
+    } else {
+        Fate::Goes
+    }
+}
+
+/// Deletes one row. False when somebody else is at it: another worker, which removes the same rows and comes again if it fails.
+unsafe fn delete(rel: pg_sys::Relation, place: pg_sys::ItemPointer) -> bool {
+    let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+    let command = pg_sys::GetCurrentCommandId(true);
+    let outcome = pg_sys::heap_delete(rel, place, command, ptr::null_mut(), false, &mut failure, false);
+    outcome == pg_sys::TM_Result::TM_Ok
+}
+
 /// Switches the enforcement of a NOT VALID constraint off or on, in place; PostgreSQL 18 and later.
 ///
 /// The caller holds AccessExclusiveLock on the table. 42501 when the current role does not own it.
 pub fn set_constraint_enforced(relid: u32, constraint: u32, enforced: bool) -> Result<()> {
-    if !super::role::owns_table(relid) {
-        return Err(Error::Rights {
-            role: super::role::name_of(super::role::current()),
-            lacks: format!("does not own table {}", super::system::relation_name(relid)),
-            node: "this node".to_owned(),
-            hint: "Only a table's owner or a superuser may have its constraints set aside.".to_owned(),
-        });
-    }
+    check_owner(relid, "have its constraints set aside")?;
     // SAFETY: the table is locked by the caller; the relation cache is told.
     unsafe {
         PG_CONSTRAINT.set_booleans(constraint, &[("conenforced", enforced)])?;

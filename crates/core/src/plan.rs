@@ -9,7 +9,11 @@ use std::str::FromStr;
 /// Most ranges of one table: more would only cost connections' round trips.
 pub const MAX_CHUNKS: i64 = 1024;
 
-/// A table above this size may be cut finer than `chunk_size` when there are fewer tasks than workers.
+/// Large tasks a worker should get, at least: the last ones then end at nearly the same time, and nobody waits for one that
+/// has a whole range to go. With one range a worker, a third of the workers' time went to waiting for the slowest.
+const TASKS_PER_WORKER: i64 = 4;
+
+/// A table above this size may be cut finer than `chunk_size` when there are too few tasks for the workers.
 pub const SPLIT_ABOVE: i64 = 64 * 1024 * 1024;
 
 /// Such a finer range is not made smaller than this: below, a task is over before it has begun.
@@ -55,8 +59,8 @@ pub struct CopyTask {
 ///
 /// A heap table above `chunk_size` bytes is cut into even ranges of its blocks, one per started `chunk_size`, at most
 /// [`MAX_CHUNKS`] and never more than it has blocks; with a `chunk_size` of 0 or less nothing is cut for size. Tables below
-/// `small_below` bytes are small and never cut. When that gives fewer large tasks than `workers`, heap tables above
-/// [`SPLIT_ABOVE`] are cut finer.
+/// `small_below` bytes are small and never cut. When that gives fewer than a few large tasks for each of several
+/// `workers`, heap tables above [`SPLIT_ABOVE`] are cut finer.
 pub fn plan_copies(tables: &[TableSize], chunk_size: i64, small_below: i64, workers: u32) -> Vec<CopyTask> {
     let is_small = |size: &TableSize| size.bytes < small_below;
     let mut pieces: Vec<i64> =
@@ -95,14 +99,15 @@ fn most_pieces(size: &TableSize) -> i64 {
     }
 }
 
-/// Cuts the table with the largest ranges once more, until every worker has a task or nothing is worth cutting.
+/// Cuts the table with the largest ranges once more, until there are enough tasks or nothing is worth cutting.
 fn split_for_workers<'a>(
     large: impl Iterator<Item = (usize, &'a TableSize)> + Clone,
     pieces: &mut [i64],
     workers: u32,
 ) {
     let count = |pieces: &[i64]| large.clone().filter_map(|(index, _)| pieces.get(index)).sum::<i64>();
-    for _ in count(pieces)..i64::from(workers) {
+    let wanted = if workers > 1 { i64::from(workers) * TASKS_PER_WORKER } else { 1 };
+    for _ in count(pieces)..wanted {
         let candidate = large
             .clone()
             .filter_map(|(index, size)| Some((index, size, *pieces.get(index)?)))
@@ -137,6 +142,13 @@ fn cut(table: usize, size: &TableSize, count: i64, small: bool) -> Vec<CopyTask>
             small,
         })
         .collect()
+}
+
+/// Whether a table has next to nothing in its TOAST table: its size is that of its main fork, but for the maps that every
+/// table has. `bytes` is `pg_table_size`, `pages` the blocks of the main fork.
+pub fn keeps_rows_inline(pages: i64, bytes: i64) -> bool {
+    let main = pages.saturating_mul(8192);
+    bytes.saturating_sub(main) <= main / 64 + 128 * 1024
 }
 
 /// What a task does.

@@ -81,23 +81,35 @@ fn small_tables_stay_whole_whatever_the_chunk_size() {
 }
 
 #[test]
-fn idle_workers_get_a_share_of_a_large_table() {
-    assert_eq!(plan(&[heap(200 * MB)], 1024 * MB, 4).len(), 4);
-    assert_eq!(plan(&[heap(200 * MB), heap(8192)], 1024 * MB, 4).len(), 5);
+fn every_worker_gets_several_ranges_of_a_large_table() {
+    assert_eq!(plan(&[heap(200 * MB)], 1024 * MB, 4).len(), 16);
+    assert_eq!(plan(&[heap(200 * MB), heap(8192)], 1024 * MB, 4).len(), 17);
     let tasks = plan(&[heap(300 * MB), heap(100 * MB)], 1024 * MB, 4);
-    assert_eq!(tasks.iter().filter(|t| t.table == 0).count(), 3);
-    assert_eq!(tasks.iter().filter(|t| t.table == 1).count(), 1);
+    assert_eq!(tasks.iter().filter(|t| t.table == 0).count(), 12);
+    assert_eq!(tasks.iter().filter(|t| t.table == 1).count(), 4);
     // Enough tasks for everybody: nothing is cut finer.
-    assert_eq!(plan(&[heap(200 * MB); 4], 1024 * MB, 4).len(), 4);
+    assert_eq!(plan(&[heap(200 * MB); 16], 1024 * MB, 4).len(), 16);
+    // One worker waits for nobody.
+    assert_eq!(plan(&[heap(200 * MB)], 1024 * MB, 1).len(), 1);
 }
 
 #[test]
 fn tables_up_to_the_limit_are_not_cut_finer() {
     assert_eq!(plan(&[heap(64 * MB)], 1024 * MB, 4).len(), 1);
-    assert_eq!(plan(&[heap(65 * MB)], 1024 * MB, 4).len(), 4);
+    assert_eq!(plan(&[heap(65 * MB)], 1024 * MB, 4).len(), 8);
     // No range below 8 MB, however many workers there are.
     assert_eq!(plan(&[heap(65 * MB)], 1024 * MB, 100).len(), 8);
     assert_eq!(plan(&[TableSize { heap: false, ..heap(200 * MB) }], 1024 * MB, 4).len(), 1);
+}
+
+/// A table's free space and visibility maps belong to its size; what is more is in its TOAST table.
+#[test]
+fn tables_with_next_to_nothing_in_toast_are_told_from_others() {
+    for pages in [0, 1, 1000, 100_000, 131_072_000] {
+        let maps = 24_576 + pages / 4000 * 8192 + 8192 + pages / 32_672 * 8192;
+        assert!(keeps_rows_inline(pages, pages * 8192 + maps), "{pages} pages");
+        assert!(!keeps_rows_inline(pages, pages * 8192 + maps + pages * 8192 / 32 + 256 * 1024), "{pages} pages");
+    }
 }
 
 #[test]
