@@ -212,7 +212,11 @@ unsafe fn pin_names() {
     set_until(c"quote_all_identifiers", c"off", pg_sys::GucAction::GUC_ACTION_SAVE);
 }
 
-unsafe fn set_until(name: &CStr, value: &CStr, until: pg_sys::GucAction::Type) {
+/// Sets a setting until a nest level or the transaction ends.
+///
+/// # Safety
+/// Inside a transaction; for `GUC_ACTION_SAVE` inside a GUC nest level.
+pub(super) unsafe fn set_until(name: &CStr, value: &CStr, until: pg_sys::GucAction::Type) {
     pg_sys::set_config_option(
         name.as_ptr(),
         value.as_ptr(),
