@@ -100,9 +100,7 @@ phases() {
     printf '| phase | seconds |\n| --- | --- |\n'
     sql target copy -F ' | ' -c "
         SELECT '| ' || phase, round(extract(epoch FROM coalesce(lead(at) OVER (ORDER BY at), (SELECT max(finished_at) FROM steep_repl.operations)) - at), 2) || ' |'
-        FROM (SELECT 'publication' AS phase, created_at AS at FROM steep_repl.operations
-              UNION ALL
-              SELECT replace(details ->> 'message', 'phase ', ''), at FROM steep_repl.events
+        FROM (SELECT replace(details ->> 'message', 'phase ', '') AS phase, at FROM steep_repl.events
               WHERE event = 'init.phase_started' AND details ->> 'message' <> 'phase done') p ORDER BY at"
     sql target copy -c "
         SELECT format(E'\\nSummed over the workers: copy %s s, indexes %s s, vacuum and analyze %s s.',

@@ -10,7 +10,7 @@ use pgrx::{register_xact_callback, PgXactCallbackEvent};
 use std::cell::Cell;
 
 /// How often to look, in milliseconds.
-const LOOK_MS: i64 = 200;
+const LOOK_MS: i64 = 50;
 /// How often to tell, in seconds.
 const TELL: f64 = 10.0;
 

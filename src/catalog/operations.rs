@@ -81,6 +81,8 @@ pub struct Operation {
     pub overall_percent: f64,
     /// Copy workers asked for.
     pub workers_planned: u32,
+    /// Times a coordinator took it up so far.
+    pub attempts: u32,
     /// Seconds since work began.
     pub age_seconds: Option<f64>,
     /// What stopped it.

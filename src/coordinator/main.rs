@@ -17,8 +17,9 @@ use steep_repl_core::retry::{self, Verdict};
 /// How often progress is looked at and shown, in milliseconds. Work that ends wakes the coordinator earlier.
 const TICK_MS: i64 = 500;
 
-/// How often the slot is looked at while catching up, in milliseconds.
-const CATCHUP_TICK_MS: i64 = 100;
+/// How often the slot is looked at while catching up, in milliseconds: often at first, since most catch-ups are short, and ever
+/// more seldom, up to [`TICK_MS`].
+const CATCHUP_TICK_MS: i64 = 20;
 
 /// A worker that was started.
 pub(super) struct Worker {
@@ -80,6 +81,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
         }
     };
     report_name(&application_name(coordinator.operation.token()?, Part::Coordinator));
+    let mut looks = 0;
     loop {
         system::reload_configuration_if_asked();
         if !coordinator.refresh()? {
@@ -111,7 +113,8 @@ pub fn run(assignment: Assignment) -> Result<()> {
         coordinator.notify();
         if !matches!(step, Step::DoPhase | Step::NextPhase) {
             // Nothing tells of the source's progress; a short catch-up should not last a whole tick.
-            system::wait_latch(if step == Step::WatchCatchup { CATCHUP_TICK_MS } else { TICK_MS });
+            looks = if step == Step::WatchCatchup { looks + 1 } else { 0 };
+            system::wait_latch(if looks > 0 { TICK_MS.min(CATCHUP_TICK_MS * looks) } else { TICK_MS });
             coordinator.wake_workers();
         }
     }
@@ -160,10 +163,13 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         operations::take_up(operation.id)?;
         operations::clear_snapshot(operation.id)?;
         if operation.status == "pending" {
-            events::write(&[Event::info(event::INIT_STARTED)
-                .operation_id(operation.id)
-                .node(&operation.node)
-                .source(&operation.source)])?;
+            let about = |name: &str| {
+                Event::info(name).operation_id(operation.id).node(&operation.node).source(&operation.source)
+            };
+            // What was resumed is not started once more, even when it had not got anywhere.
+            let started = (operation.attempts == 0).then(|| about(event::INIT_STARTED));
+            let phase = about(event::INIT_PHASE_STARTED).message(format!("phase {}", operation.phase));
+            events::write(&started.into_iter().chain([phase]).collect::<Vec<_>>())?;
         }
         Ok(Some(operation))
     })?;

@@ -122,15 +122,16 @@ impl Coordinator {
             may_try_source: system::now_secs() >= self.try_source_at,
         };
         if phase >= Phase::Copy && phase <= Phase::Indexes {
-            self.show(&observed)?;
+            // The last look is always shown, or the figures would stop short of the whole.
+            self.show(&observed, seen.builds_left == 0)?;
         }
         Ok(seen)
     }
 
-    /// Writes what the views show, about twice a second.
-    fn show(&mut self, observed: &Observed) -> Result<()> {
+    /// Writes what the views show, about twice a second unless it must be now.
+    fn show(&mut self, observed: &Observed, at_once: bool) -> Result<()> {
         let now = system::now_secs();
-        if now - self.shown_at < 0.4 {
+        if now - self.shown_at < 0.4 && !at_once {
             return Ok(());
         }
         self.shown_at = now;
