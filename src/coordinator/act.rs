@@ -170,8 +170,8 @@ impl Coordinator {
         let Some(start) = self.operation.start_lsn else {
             return Err(Error::internal("no slot"));
         };
+        let conninfo = self.target()?.conninfo.to_string();
         let operation = &self.operation;
-        let conninfo = self.target.conninfo.to_string();
         let created = transaction::run(|| {
             let created = subscription::create(&NewSubscription {
                 name: &operation.subscription,

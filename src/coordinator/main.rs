@@ -30,7 +30,8 @@ pub(super) struct Worker {
 /// One operation in the hands of its coordinator.
 pub struct Coordinator {
     pub(super) operation: Operation,
-    pub(super) target: Target,
+    /// Where the source is; looked up when needed, since a node may be changed while an operation waits for it.
+    target: Option<Target>,
     /// Control connection to the source, made when needed and dropped on error.
     pub(super) connection: Option<Connection>,
     pub(super) workers: Vec<Worker>,
@@ -177,15 +178,11 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
     // Workers of a coordinator before this one have joined an origin that it held.
     let name = operation.token()?;
     transaction::run(|| crate::catalog::user::end_leftover_workers(&steep_repl_core::names::slot_name(name)))?;
-    let target = transaction::run(|| {
-        let node = nodes::get(&operation.source)?;
-        source::target(&node, operation.requested_by)
-    })?;
     transaction::run(|| tasks::recover(operation.id))?;
     let newest = transaction::run(events::newest)?;
-    Ok(Some(Coordinator {
+    let mut coordinator = Coordinator {
         operation,
-        target,
+        target: None,
         connection: None,
         workers: Vec::new(),
         keeper: None,
@@ -203,7 +200,12 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         known_workers: 0,
         notified: newest,
         notified_at: 0.0,
-    }))
+    };
+    if matches!(coordinator.operation.status.as_str(), "pending" | "running") {
+        // Whoever asked may have lost the right to use the source since. Undoing does what can be done without it.
+        coordinator.target()?;
+    }
+    Ok(Some(coordinator))
 }
 
 impl Coordinator {
@@ -244,11 +246,30 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Where the source is, as its node says.
+    pub(super) fn target(&mut self) -> Result<&Target> {
+        if self.target.is_none() {
+            let operation = &self.operation;
+            self.target = Some(transaction::run(|| {
+                let node = nodes::get(&operation.source)?;
+                source::target(&node, operation.requested_by)
+            })?);
+        }
+        self.target.as_ref().ok_or_else(|| Error::internal("no target"))
+    }
+
+    /// Lets the control connection go, after an error. The next one is made with what the node says then.
+    pub(super) fn forget_source(&mut self) {
+        self.connection = None;
+        self.target = None;
+    }
+
     /// The control connection; a new one when there is none.
     pub(super) fn source(&mut self) -> Result<&Connection> {
         if self.connection.is_none() {
-            let (operation, target) = (&self.operation, &self.target);
-            let connection = transaction::run_without_snapshot(|| source::open(operation, target, Part::Coordinator))?;
+            let operation = self.operation.clone();
+            let target = self.target()?;
+            let connection = transaction::run_without_snapshot(|| source::open(&operation, target, Part::Coordinator))?;
             self.connection = Some(connection);
         }
         self.connection.as_ref().ok_or_else(|| Error::internal("no control connection"))
@@ -267,7 +288,7 @@ impl Coordinator {
 
     /// What to do about an error of this process: try again later, or stop the operation.
     fn handle(&mut self, error: &Error) -> Result<Step> {
-        self.connection = None;
+        self.forget_source();
         self.failures += 1;
         let verdict = error.verdict();
         let now = system::now_secs();

@@ -74,7 +74,7 @@ impl Coordinator {
         match outcome {
             Ok(()) => transaction::run(|| cleanup::done(id, kind)),
             Err(error) => {
-                self.connection = None;
+                self.forget_source();
                 self.failures += 1;
                 let pause = retry::backoff_ms(self.failures) as f64 / 1000.0;
                 self.try_source_at = system::now_secs() + pause;

@@ -66,6 +66,9 @@ extern "C-unwind" {
     pub(super) fn ProcessInterrupts();
     fn SetLatch(latch: *mut pg_sys::Latch);
 
+    fn errstart(elevel: c_int, domain: *const c_char) -> bool;
+    fn errfinish(filename: *const c_char, lineno: c_int, funcname: *const c_char);
+
     fn RegisterTimeout(id: c_int, handler: unsafe extern "C" fn()) -> c_int;
     fn enable_timeout_after(id: c_int, milliseconds: c_int);
     fn disable_timeout(id: c_int, keep_indicator: bool);
@@ -88,6 +91,19 @@ pub(super) unsafe fn update_subscription_rel_state(
     guarded(|| UpdateSubscriptionRelState(subid, relid, state, lsn, false));
     #[cfg(feature = "pg17")]
     guarded(|| UpdateSubscriptionRelState(subid, relid, state, lsn));
+}
+
+/// Writes a line to the server log that does not bring the session's statement along.
+///
+/// # Safety
+/// In a process of the server.
+pub(super) unsafe fn log_without_statement(line: &std::ffi::CStr) {
+    if guarded(|| errstart(pg_sys::LOG as c_int, std::ptr::null())) {
+        pg_sys::errmsg_internal(c"%s".as_ptr(), line.as_ptr());
+        pg_sys::errhidestmt(true);
+        pg_sys::errhidecontext(true);
+        guarded(|| errfinish(std::ptr::null(), 0, std::ptr::null()));
+    }
 }
 
 /// `USER_TIMEOUT` of `utils/timeout.h`: asks for any free timer.

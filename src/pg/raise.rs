@@ -5,6 +5,7 @@ use pgrx::pg_sys::panic::CaughtError;
 pub use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::submodules::panic::ErrorReportWithLevel;
 use pgrx::prelude::*;
+use std::ffi::CString;
 use steep_repl_core::errors::Problem;
 
 /// The five characters of a SQLSTATE as the integer PostgreSQL packs them in (`MAKE_SQLSTATE`).
@@ -61,9 +62,12 @@ pub fn throw(error: Error) -> ! {
     unreachable!("an ERROR does not return")
 }
 
-/// A line for the server log.
+/// A line for the server log, and nothing else: not the statement of the session that caused it.
 pub fn log_line(line: &str) {
-    pgrx::log!("{line}");
+    // A NUL byte ends a string of the server's.
+    let line = CString::new(line.replace('\0', " ")).unwrap_or_default();
+    // SAFETY: the string outlives the call.
+    unsafe { super::compat::log_without_statement(&line) };
 }
 
 /// A NOTICE for the session.
