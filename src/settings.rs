@@ -8,6 +8,8 @@ static PARALLEL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(256 * 1024);
 static MAX_RETRIES: GucSetting<i32> = GucSetting::<i32>::new(3);
 static SOURCE_LOST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static RECEIVE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
+static MAX_SNAPSHOT_AGE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static INIT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CATCHUP_LAG: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
@@ -53,6 +55,24 @@ pub fn define() {
         c"How long an operation keeps trying while the source is away.",
         c"After that it is FAILED and can be resumed.",
         &SOURCE_LOST_TIMEOUT,
+        0,
+        i32::MAX / 1000,
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"steep_repl.receive_timeout",
+        c"How long the source may be silent before it is asked, over another connection, what it waits for.",
+        c"A connection that turns out to be dead is given up, and its work is done again. 0 never asks.",
+        &RECEIVE_TIMEOUT,
+        0,
+        i32::MAX / 1000,
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"steep_repl.max_snapshot_age",
+        c"How old the snapshot on the source may get before tables that are not begun are copied under a later one; 0 is for ever.",
+        c"A snapshot keeps VACUUM on the source from removing dead rows. A later one waits for the transactions that run there.",
+        &MAX_SNAPSHOT_AGE,
         0,
         i32::MAX / 1000,
         GucFlags::UNIT_S,
@@ -112,6 +132,16 @@ pub fn max_retries() -> u32 {
 /// Seconds.
 pub fn source_lost_timeout() -> f64 {
     f64::from(SOURCE_LOST_TIMEOUT.get())
+}
+
+/// Seconds; 0 never asks.
+pub fn receive_timeout() -> f64 {
+    f64::from(RECEIVE_TIMEOUT.get())
+}
+
+/// Seconds; 0 is for ever.
+pub fn max_snapshot_age() -> f64 {
+    f64::from(MAX_SNAPSHOT_AGE.get())
 }
 
 /// Seconds; 0 is for ever.

@@ -3,7 +3,8 @@ SELECT pg_catalog.jsonb_build_object(
     'requested_by', o.requested_by::oid::bigint, 'system_identifier', o.system_identifier, 'database', o.database::bigint,
     'token', o.token, 'slot_name', o.slot_name, 'publications', o.publications, 'own_publications', o.own_publications,
     'subscription', o.subscription, 'subscription_oid', o.subscription_oid::bigint, 'start_lsn', o.start_lsn,
-    'snapshot', o.snapshot, 'awaits_snapshot', o.awaits_snapshot, 'enable_lsn', o.enable_lsn,
+    'snapshot', o.snapshot, 'awaits_snapshot', o.awaits_snapshot, 'snapshot_expired', o.snapshot_expired,
+    'snapshot_age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - o.snapshot_at), 'enable_lsn', o.enable_lsn,
     'overall_percent', o.overall_percent, 'workers_planned', o.workers_planned, 'attempts', o.attempts,
     'age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(o.resumed_at, o.started_at)), 'error', o.error)::text
 FROM steep_repl.operations o WHERE o.status IN ('pending', 'running', 'cancelling', 'failed') ORDER BY o.id

@@ -7,6 +7,8 @@ SELECT pg_catalog.jsonb_build_object(
     'slots_used', (SELECT count(*) FROM pg_catalog.pg_replication_slots),
     'walsenders', pg_catalog.current_setting('max_wal_senders')::integer,
     'walsenders_used', (SELECT count(*) FROM pg_catalog.pg_stat_replication),
+    'slot_keep_size', pg_catalog.current_setting('max_slot_wal_keep_size', true),
+    'slot_idle_timeout', pg_catalog.current_setting('idle_replication_slot_timeout', true),
     'role', current_user,
     'may_replicate', (SELECT rolsuper OR rolreplication FROM pg_catalog.pg_roles WHERE rolname = current_user),
     'may_create', pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),

@@ -27,6 +27,8 @@ CREATE TABLE steep_repl.operations (
     snapshot          text,
     snapshot_lsn      pg_lsn,
     snapshot_contents text,
+    snapshot_at       timestamptz,
+    snapshot_expired  boolean NOT NULL DEFAULT false,
     awaits_snapshot   boolean NOT NULL DEFAULT true,
     keeper_number     integer NOT NULL DEFAULT 0,
     keeper_pid        integer,
@@ -79,6 +81,8 @@ COMMENT ON COLUMN steep_repl.operations.start_lsn IS 'Source LSN from which chan
 COMMENT ON COLUMN steep_repl.operations.snapshot IS 'Exported snapshot on the source that the copy workers import';
 COMMENT ON COLUMN steep_repl.operations.snapshot_lsn IS 'Source LSN that the snapshot stands for';
 COMMENT ON COLUMN steep_repl.operations.snapshot_contents IS 'pg_current_snapshot() under it, since names come again after a restart of the source';
+COMMENT ON COLUMN steep_repl.operations.snapshot_at IS 'When the snapshot was taken';
+COMMENT ON COLUMN steep_repl.operations.snapshot_expired IS 'True when it is older than max_snapshot_age: only tables that are begun are still copied under it';
 COMMENT ON COLUMN steep_repl.operations.keeper_number IS 'Which of the keepers started so far may set the snapshot';
 COMMENT ON COLUMN steep_repl.operations.awaits_snapshot IS 'True when no table holds rows of an earlier snapshot, so that a new one may be taken';
 COMMENT ON COLUMN steep_repl.operations.keeper_pid IS 'Process that keeps the snapshot alive';

@@ -1,12 +1,12 @@
-//! Cancelling and resuming.
+//! Cancelling, resuming, and what can be had of a failed operation meanwhile.
 
 use super::{given, SqlResult};
-use crate::catalog::events;
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
+use crate::catalog::{events, indexes};
 use crate::coordinator::decide::Phase;
 use crate::error::{Error, Result};
-use crate::pg::{role, shmem};
+use crate::pg::{index, raise, role, shmem, system, transaction};
 use pgrx::prelude::*;
 use steep_repl_core::event::{self, Event};
 use steep_repl_core::node_state::NodeState;
@@ -19,6 +19,11 @@ fn cancel_init(node: Option<&str>) -> SqlResult<()> {
 #[pg_extern]
 fn resume_init(node: Option<&str>) -> SqlResult<i64> {
     Ok(resume(given("node", node)?)?)
+}
+
+#[pg_extern]
+fn restore_indexes(node: Option<&str>) -> SqlResult<i64> {
+    Ok(restore(given("node", node)?)?)
 }
 
 /// The node, locked, and its newest operation, when the caller may do something about it.
@@ -80,4 +85,42 @@ fn resume(name: &str) -> Result<i64> {
     events::write(&[event("init.resumed"), event(event::INIT_STATE_CHANGE).message(state.as_str())])?;
     shmem::wake_at_commit(operation.id, operation.requested_by)?;
     Ok(operation.id)
+}
+
+/// Builds the indexes that a failed operation has left suspended, one by one; what cannot be built is warned of and stays.
+fn restore(name: &str) -> Result<i64> {
+    let (node, operation) = controlled(name)?;
+    if operation.status != "failed" {
+        return Err(Error::WrongState {
+            node: name.to_owned(),
+            state: node.state,
+            hint: "Only the indexes of a failed initialization are restored like this; every other one brings its own back."
+                .to_owned(),
+        });
+    }
+    let mut restored = 0;
+    for suspended in indexes::suspended(operation.id)? {
+        let built = transaction::nested(|| {
+            index::rebuild(suspended.relid, suspended.index_oid)?;
+            indexes::restored(operation.id, suspended.index_oid)
+        });
+        match built {
+            Ok(()) => restored += 1,
+            Err(error) if error.is_interrupt() => return Err(error),
+            Err(error) => {
+                let problem = error.problem();
+                let detail = problem.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+                let index = system::relation_name(suspended.index_oid);
+                raise::warning(&format!("index {index} was not built: {}{detail}", problem.message));
+            }
+        }
+    }
+    let event = Event::info("init.indexes_restored")
+        .operation_id(operation.id)
+        .node(&operation.node)
+        .source(&operation.source)
+        .rows(restored)
+        .message(format!("{restored} indexes were restored"));
+    events::write(&[event])?;
+    Ok(restored)
 }

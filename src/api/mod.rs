@@ -3,9 +3,11 @@
 // pgrx takes an error report by value; it is made once per failing call.
 #![allow(clippy::result_large_err)]
 
+mod checks;
 mod control;
 mod init;
 mod nodes;
+mod preflight;
 mod sequences;
 pub mod views;
 mod wait;

@@ -5,6 +5,7 @@ use crate::catalog::{nodes, operations, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{raise, role};
+use crate::settings;
 use crate::source;
 use pgrx::prelude::*;
 use steep_repl_core::names::{application_name, Part};
@@ -30,7 +31,8 @@ fn sync(name: &str) -> Result<i32> {
         });
     }
     let target = source::target(&nodes::get(&operation.source)?, role::current())?;
-    let connection = Connection::open(&target, &application_name(operation.token()?, Part::Check))?;
+    let mut connection = Connection::open(&target, &application_name(operation.token()?, Part::Check))?;
+    connection.limit_answers(settings::receive_timeout());
     let tables: Vec<u32> = operations::tables(operation.id)?.iter().map(|table| table.source_relid).collect();
     let all = operation.options.schemas.is_none() && operation.options.tables.is_none();
     let values = source::sequences::read(&connection, &tables, operation.options.schemas.as_deref(), all)?;

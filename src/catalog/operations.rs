@@ -20,6 +20,10 @@ pub struct Options {
     pub max_retries: u32,
     /// How long to try while the source is away, in seconds.
     pub source_lost_timeout: f64,
+    /// How long the source may be silent before it is asked why, in seconds; 0 never asks.
+    pub receive_timeout: f64,
+    /// How old a snapshot may get before tables that are not begun wait for a later one, in seconds; 0 is for ever.
+    pub max_snapshot_age: f64,
     /// How long the whole may take, in seconds; 0 is for ever.
     pub init_timeout: f64,
     /// Lag at which a node counts as synchronized, in bytes.
@@ -75,6 +79,10 @@ pub struct Operation {
     pub snapshot: Option<String>,
     /// No table holds rows of an earlier snapshot, so a new one may be taken.
     pub awaits_snapshot: bool,
+    /// Only tables that are begun are still copied under the snapshot.
+    pub snapshot_expired: bool,
+    /// Seconds since the newest snapshot was taken.
+    pub snapshot_age_seconds: Option<f64>,
     /// Source LSN when the subscription was enabled.
     pub enable_lsn: Option<Lsn>,
     /// Share done, 0 to 100.
@@ -350,6 +358,11 @@ pub fn await_snapshot(operation: i64) -> Result<()> {
 /// Forgets the snapshot: it is given up, or lost.
 pub fn clear_snapshot(operation: i64) -> Result<()> {
     execute("UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL WHERE id = $1", &[Arg::Int(operation)])
+}
+
+/// Notes that no more tables may be begun under the snapshot.
+pub fn expire_snapshot(operation: i64) -> Result<()> {
+    execute("UPDATE steep_repl.operations SET snapshot_expired = true WHERE id = $1", &[Arg::Int(operation)])
 }
 
 /// Stores the subscription's OID.

@@ -25,6 +25,10 @@ pub struct Counted {
 /// A task that runs, with the server's own progress of it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Running {
+    /// Its number.
+    pub id: i64,
+    /// The worker that has it.
+    pub worker_pid: Option<i32>,
     /// copy, index or vacuum.
     pub kind: String,
     /// Its share of bytes.
@@ -37,6 +41,8 @@ pub struct Running {
     pub bytes_arrived: i64,
     /// Share of an index build done, 0 to 1.
     pub built: f64,
+    /// Its worker waits for the source.
+    pub receiving: bool,
 }
 
 /// All of it.
@@ -48,6 +54,8 @@ pub struct Observed {
     pub index: Counted,
     /// Vacuums.
     pub vacuum: Counted,
+    /// Copies that can be taken of tables that are begun.
+    pub copies_begun: i64,
     /// Rows of copies that are done.
     pub rows_done: i64,
     /// What runs.

@@ -199,8 +199,8 @@ pub struct Unfinished {
     pub table_schema: String,
     /// Name.
     pub table_name: String,
-    /// Some of its rows may be here already.
-    pub has_rows: bool,
+    /// Some of its rows may be here already, or its indexes were brought back meanwhile.
+    pub touched: bool,
     /// Put aside because it was rewritten on the source.
     pub deferred: bool,
     /// Failed attempts.

@@ -256,6 +256,14 @@ pub struct SubscriptionRights {
     pub database: String,
 }
 
+/// How many more background workers this cluster may have now.
+pub fn free_worker_processes() -> Result<i64> {
+    read(include_str!("../../sql/queries/free_worker_processes.sql"), &[])?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("no answer about worker processes"))
+}
+
 /// Whether the current role may make a subscription here.
 pub fn subscription_rights() -> Result<SubscriptionRights> {
     read(include_str!("../../sql/queries/subscription_rights.sql"), &[])?

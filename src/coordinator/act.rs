@@ -18,6 +18,9 @@ use steep_repl_core::node_state::NodeState;
 /// How often what a slot's creation waits for is looked at, in seconds.
 const BLOCKER_LOOK: f64 = 3.0;
 
+/// How long a keeper that is not needed any more may take to end by itself, in seconds.
+const KEEPER_LEAVES_WITHIN: f64 = 10.0;
+
 impl Coordinator {
     /// Does a step.
     pub(super) fn act(&mut self, phase: Phase, step: Step) -> Result<()> {
@@ -45,6 +48,10 @@ impl Coordinator {
             Step::StartKeeper => self.start_keeper(),
             Step::AwaitSnapshot => self.look_for_blockers(),
             Step::RenewSnapshot => self.renew_snapshot(),
+            Step::ExpireSnapshot => {
+                let id = self.operation.id;
+                transaction::run(|| operations::expire_snapshot(id))
+            }
             Step::HandleKeeperError => self.handle_keeper_error(),
             Step::StartWorkers(count) => self.start_workers(count),
             Step::WatchCatchup => self.watch_catchup(),
@@ -158,6 +165,7 @@ impl Coordinator {
             if let worker::Status::Running(pid) = keeper.status() {
                 system::wake(pid);
             }
+            self.leaving.push((keeper, system::now_secs() + KEEPER_LEAVES_WITHIN));
         }
         Ok(())
     }

@@ -87,12 +87,18 @@ pub struct Seen {
     pub has_snapshot: bool,
     /// Whether a new one may be taken: no table holds rows of an earlier one.
     pub awaits_snapshot: bool,
+    /// Whether it is older than it should get, and something was copied under it.
+    pub snapshot_too_old: bool,
+    /// Whether no more tables may be begun under it.
+    pub snapshot_expired: bool,
     /// The process that keeps it.
     pub keeper: Keeper,
     /// Whether the last keeper left an error.
     pub keeper_failed: bool,
     /// Copies that are pending or running.
     pub copies_open: i64,
+    /// Copies that are pending, of tables that are begun.
+    pub copies_begun: i64,
     /// Copies that run.
     pub copies_running: i64,
     /// Copies that are done.
@@ -126,6 +132,8 @@ pub enum Step {
     StartKeeper,
     /// Empty the unfinished tables and forget the snapshot, before a later one is made.
     RenewSnapshot,
+    /// Let no more tables be begun under the snapshot.
+    ExpireSnapshot,
     /// Wait for the keeper; look what holds it up.
     AwaitSnapshot,
     /// Start that many workers.
@@ -184,10 +192,14 @@ fn copy(seen: &Seen) -> Step {
     if seen.awaits_snapshot {
         return snapshot_needed(seen);
     }
-    if !seen.has_snapshot || seen.keeper == Keeper::None || seen.copies_open == 0 {
-        // The snapshot or its keeper is gone, or all that is left was put aside. Copies that still run end first: what they
-        // note is noted under the snapshot they had.
+    let all_begun_are_done = seen.snapshot_expired && seen.copies_begun == 0;
+    if !seen.has_snapshot || seen.keeper == Keeper::None || seen.copies_open == 0 || all_begun_are_done {
+        // The snapshot or its keeper is gone or too old, or all that is left was put aside. Copies that still run end first:
+        // what they note is noted under the snapshot they had.
         return if seen.copies_running > 0 { Step::Wait } else { Step::RenewSnapshot };
+    }
+    if seen.snapshot_too_old && !seen.snapshot_expired {
+        return Step::ExpireSnapshot;
     }
     workers_for(seen, seen.copies_open + seen.builds_open)
 }
@@ -220,9 +232,12 @@ mod tests {
             has_slot: true,
             has_snapshot: true,
             awaits_snapshot: false,
+            snapshot_too_old: false,
+            snapshot_expired: false,
             keeper: Keeper::Running,
             keeper_failed: false,
             copies_open: 10,
+            copies_begun: 0,
             copies_running: 0,
             copies_done: 0,
             tables_unfinished: 5,
@@ -282,6 +297,18 @@ mod tests {
     fn tables_that_were_put_aside_get_a_later_snapshot() {
         let aside = Seen { copies_open: 0, tables_unfinished: 1, ..copying() };
         assert_eq!(decide(&aside), Step::RenewSnapshot);
+    }
+
+    #[test]
+    fn under_an_old_snapshot_only_what_is_begun_is_finished() {
+        let old = Seen { snapshot_too_old: true, workers: 4, ..copying() };
+        assert_eq!(decide(&old), Step::ExpireSnapshot);
+        let expired = Seen { snapshot_expired: true, copies_begun: 1, ..old };
+        assert_eq!(decide(&expired), Step::Wait);
+        assert_eq!(decide(&Seen { copies_begun: 0, copies_running: 1, ..expired }), Step::Wait);
+        assert_eq!(decide(&Seen { copies_begun: 0, ..expired }), Step::RenewSnapshot);
+        // The end of the copy needs no other snapshot.
+        assert_eq!(decide(&Seen { copies_begun: 0, tables_unfinished: 0, ..expired }), Step::NextPhase);
     }
 
     #[test]

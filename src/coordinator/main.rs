@@ -2,11 +2,12 @@
 
 use super::decide::{decide, Phase, Step};
 use super::observe::Samples;
+use super::silence::Silence;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::{cleanup, events, nodes, tasks};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
-use crate::pg::worker::{report_activity, report_name, Assignment, Handle};
+use crate::pg::worker::{report_activity, report_name, Assignment, Handle, Status};
 use crate::pg::{origin, raise, shmem, system, transaction};
 use crate::source;
 use steep_repl_core::event::{self, Event, Severity};
@@ -36,7 +37,10 @@ pub struct Coordinator {
     pub(super) connection: Option<Connection>,
     pub(super) workers: Vec<Worker>,
     pub(super) keeper: Option<Handle>,
+    /// Keepers that were told to end.
+    pub(super) leaving: Vec<(Handle, f64)>,
     pub(super) samples: Samples,
+    pub(super) silence: Silence,
     pub(super) shown_at: f64,
     /// Whether this process holds the origin that the workers join.
     pub(super) holds_origin: bool,
@@ -186,7 +190,9 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         connection: None,
         workers: Vec::new(),
         keeper: None,
+        leaving: Vec::new(),
         samples: Samples::new(),
+        silence: Silence::default(),
         shown_at: 0.0,
         holds_origin: false,
         try_source_at: 0.0,
@@ -220,6 +226,7 @@ impl Coordinator {
             }
         }
         self.known_workers = self.workers.len();
+        self.watch_silence()?;
         let step = decide(&seen);
         self.act(seen.phase, step)?;
         let gets_on =
@@ -269,7 +276,10 @@ impl Coordinator {
         if self.connection.is_none() {
             let operation = self.operation.clone();
             let target = self.target()?;
-            let connection = transaction::run_without_snapshot(|| source::open(&operation, target, Part::Coordinator))?;
+            let mut connection =
+                transaction::run_without_snapshot(|| source::open(&operation, target, Part::Coordinator))?;
+            // What is asked over this connection is answered soon, or the source is away.
+            connection.limit_answers(operation.options.receive_timeout);
             self.connection = Some(connection);
         }
         self.connection.as_ref().ok_or_else(|| Error::internal("no control connection"))
@@ -372,7 +382,7 @@ impl Coordinator {
 
     fn wake_workers(&self) {
         for worker in &self.workers {
-            if let crate::pg::worker::Status::Running(pid) = worker.handle.status() {
+            if let Status::Running(pid) = worker.handle.status() {
                 system::wake(pid);
             }
         }
@@ -386,14 +396,20 @@ impl Coordinator {
         if let Some(keeper) = &self.keeper {
             keeper.terminate();
         }
-        while self.workers.iter().any(|worker| worker.handle.status() != crate::pg::worker::Status::Stopped)
-            || self.keeper.as_ref().is_some_and(|keeper| keeper.status() != crate::pg::worker::Status::Stopped)
+        for (keeper, _) in &self.leaving {
+            keeper.terminate();
+        }
+        let stopped = |handle: &Handle| handle.status() == Status::Stopped;
+        while !(self.workers.iter().all(|worker| stopped(&worker.handle))
+            && self.keeper.iter().all(stopped)
+            && self.leaving.iter().all(|(keeper, _)| stopped(keeper)))
         {
             // The postmaster sets the latch when one of them has ended.
             system::wait_latch(TICK_MS);
         }
         self.workers.clear();
         self.keeper = None;
+        self.leaving.clear();
     }
 
     /// Lets the origin go: all who joined it are gone.

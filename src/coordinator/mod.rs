@@ -17,6 +17,7 @@ pub mod decide;
 pub mod keeper;
 pub mod main;
 mod observe;
+mod silence;
 mod tables;
 mod undo;
 

@@ -88,6 +88,12 @@ impl Coordinator {
         if self.keeper.as_ref().is_some_and(|keeper| keeper.status() == Status::Stopped) {
             self.keeper = None;
         }
+        let now = system::now_secs();
+        self.leaving.retain(|(keeper, _)| keeper.status() != Status::Stopped);
+        for (keeper, _) in self.leaving.iter().filter(|(_, due)| now > *due) {
+            // It hangs on a dead link.
+            keeper.terminate();
+        }
         let id = self.operation.id;
         let phase: Phase = self
             .operation
@@ -100,15 +106,21 @@ impl Coordinator {
             Ok((observed, unfinished))
         })?;
         let running_copies = observed.running.iter().filter(|running| running.kind == "copy").count() as i64;
-        let limit = self.operation.options.init_timeout;
+        let (limit, oldest) = (self.operation.options.init_timeout, self.operation.options.max_snapshot_age);
         let seen = Seen {
             phase,
             has_slot: self.operation.start_lsn.is_some(),
             has_snapshot: self.operation.snapshot.is_some(),
             awaits_snapshot: self.operation.awaits_snapshot,
+            // One that was never used would be renewed again and again.
+            snapshot_too_old: oldest > 0.0
+                && self.operation.snapshot_age_seconds.is_some_and(|age| age > oldest)
+                && (running_copies > 0 || observed.copy.tasks_done > self.copies_at_renewal),
+            snapshot_expired: self.operation.snapshot_expired,
             keeper: if self.keeper.is_some() { Keeper::Running } else { Keeper::None },
             keeper_failed: self.keeper.is_none() && self.operation.error.is_some() && self.operation.snapshot.is_none(),
             copies_open: observed.copy.open,
+            copies_begun: observed.copies_begun,
             copies_running: running_copies,
             copies_done: observed.copy.tasks_done,
             tables_unfinished: unfinished,
@@ -119,8 +131,10 @@ impl Coordinator {
             workers: self.workers.len() as u32,
             workers_planned: self.operation.workers_planned,
             timed_out: limit > 0.0 && self.operation.age_seconds.is_some_and(|age| age > limit),
-            may_try_source: system::now_secs() >= self.try_source_at,
+            may_try_source: now >= self.try_source_at,
         };
+        let patience = self.operation.options.receive_timeout;
+        self.silence.note(now, if patience > 0.0 { patience } else { f64::MAX }, &observed.running);
         if phase >= Phase::Copy && phase <= Phase::Indexes {
             // The last look is always shown, or the figures would stop short of the whole.
             self.show(&observed, seen.builds_left == 0)?;

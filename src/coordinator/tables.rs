@@ -132,25 +132,26 @@ impl Coordinator {
             self.follow_source(&deferred)?;
         }
         let planned = transaction::run(|| operations::tables(id))?;
-        let with_rows: Vec<&PlannedTable> = planned
+        let touched: Vec<&PlannedTable> = planned
             .iter()
-            .filter(|table| unfinished.iter().any(|one| one.relid == table.relid && one.has_rows))
+            .filter(|table| unfinished.iter().any(|one| one.relid == table.relid && one.touched))
             .collect();
         let relids: Vec<u32> = unfinished.iter().map(|table| table.relid).collect();
         transaction::run(|| {
-            user::lock_exclusively(&names(&with_rows))?;
+            user::lock_exclusively(&names(&touched))?;
             // Others, finished ones, may refer to them and must keep their rows.
-            empty(&with_rows, &with_rows)?;
-            suspend_indexes(id, with_rows.iter().copied().filter(|table| !table.small))?;
+            empty(&touched, &touched)?;
+            suspend_indexes(id, touched.iter().copied().filter(|table| !table.small))?;
             tasks::restart_tables(id, &relids)?;
             // An index that was made meanwhile was suspended now and must be built too.
-            let large: Vec<u32> = with_rows.iter().filter(|table| !table.small).map(|table| table.relid).collect();
+            let large: Vec<u32> = touched.iter().filter(|table| !table.small).map(|table| table.relid).collect();
             tasks::insert_index_tasks(id, &large)?;
             operations::await_snapshot(id)
         })?;
+        let why = if self.operation.snapshot_expired { ": max_snapshot_age is over" } else { "" };
         let event = self
             .event("init.snapshot_renewed")
-            .message(format!("{} tables are copied under a later snapshot", unfinished.len()));
+            .message(format!("{} tables are copied under a later snapshot{why}", unfinished.len()));
         transaction::run(|| events::write(&[event]))
     }
 

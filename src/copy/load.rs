@@ -79,14 +79,14 @@ fn way(task: &Task) -> Result<Option<Frozen>> {
     if task.single {
         return Ok(Some(if prepare_frozen(task)? { Frozen::NewStorage } else { Frozen::No }));
     }
-    let suits = keeps_rows_inline(task.pages, task.bytes_total) && !indexes::any_maintained(task.relid)?;
-    if suits && task.claims == 1 {
-        return Ok(Some(Frozen::Shared));
+    if !keeps_rows_inline(task.pages, task.bytes_total) {
+        return Ok(Some(Frozen::No));
     }
-    if suits && storage::remove_unfinished(task.relid)?.is_none() {
-        return Ok(None);
+    if task.claims == 1 {
+        return Ok(Some(if indexes::any_maintained(task.relid)? { Frozen::No } else { Frozen::Shared }));
     }
-    Ok(Some(Frozen::No))
+    // Whoever had it before may have left rows, whatever has become of the indexes since.
+    Ok(storage::remove_unfinished(task.relid)?.map(|_| Frozen::No))
 }
 
 /// Gives the table new storage, so that its rows can be loaded frozen: only a table that one task loads, that is empty, and

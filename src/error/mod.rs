@@ -36,6 +36,14 @@ pub enum Error {
         /// libpq's words.
         reason: String,
     },
+    /// A connection to the source over which nothing comes.
+    #[error("nothing came from node \"{node}\" for {seconds} s")]
+    SourceSilent {
+        /// Name of the node.
+        node: String,
+        /// How long, in seconds.
+        seconds: f64,
+    },
     /// No node of that name.
     #[error("node \"{node}\" is not registered")]
     NodeUnknown {
@@ -407,10 +415,15 @@ impl Error {
         }
     }
 
+    /// Whether it is an order to stop what runs, and not a failure of it.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Error::Server(problem) if matches!(problem.sqlstate.as_str(), "57014" | "57P01"))
+    }
+
     /// Whether to try again, and what.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Error::SourceUnreachable { .. } => Verdict::RetrySource,
+            Error::SourceUnreachable { .. } | Error::SourceSilent { .. } => Verdict::RetrySource,
             Error::SnapshotLost { .. } | Error::Rewritten { .. } => Verdict::SnapshotLost,
             // The codes of a lost snapshot mean that only where a snapshot is imported, which says SnapshotLost itself.
             // The codes of a broken protocol are what libpqwalreceiver gives to whatever the source says during a COPY or the

@@ -31,6 +31,11 @@ impl Error {
                      user, password."
                 )),
             ),
+            SourceSilent { .. } => (
+                "08006",
+                Some("The connection is open, but the network between the two servers or the server itself is stuck.".to_owned()),
+                Some("Check both; steep_repl.receive_timeout says how long to wait.".to_owned()),
+            ),
             NodeUnknown { known, .. } => (
                 "42704",
                 None,

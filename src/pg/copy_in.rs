@@ -49,6 +49,7 @@ struct Feed {
     length: usize,
     position: usize,
     ended: bool,
+    wait_event: u32,
 }
 
 thread_local! {
@@ -98,7 +99,7 @@ unsafe fn fill(feed: &mut Feed, out: *mut u8, minread: usize, maxread: usize) ->
                 (pg_sys::WL_SOCKET_READABLE | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int,
                 socket,
                 -1,
-                pg_sys::PG_WAIT_EXTENSION,
+                feed.wait_event,
             );
             compat::ResetLatch(pg_sys::MyLatch);
         }
@@ -135,6 +136,9 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
     let relid = pg_sys::Oid::from(what.relid);
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
     let receive = receive_function()?;
+    // What pg_stat_activity shows while nothing comes; a name is registered once and found again after that.
+    // SAFETY: a look into shared memory, under a lock that the server takes.
+    let wait_event = unsafe { pg_sys::WaitEventExtensionNew(c"SteepReplReceive".as_ptr()) };
     let names = what
         .columns
         .iter()
@@ -171,6 +175,7 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
                 length: 0,
                 position: 0,
                 ended: false,
+                wait_event,
             }));
         });
         let feed = FeedGuard;

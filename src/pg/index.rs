@@ -49,8 +49,8 @@ unsafe fn scan_in_order(relid: u32) {
     }
 }
 
-/// Builds an index anew and makes it valid. 42501 when the current role does not own its table; 23505 when rows in the way
-/// of a unique index are found.
+/// Builds an index anew and makes it valid. Nothing happens when somebody has dropped it. 42501 when the current role does not own
+/// its table; 23505 when rows in the way of a unique index are found.
 pub fn rebuild(relid: u32, index: u32) -> Result<()> {
     check_owner(relid)?;
     let params =
@@ -60,6 +60,10 @@ pub fn rebuild(relid: u32, index: u32) -> Result<()> {
     // SAFETY: inside a transaction; the function takes its own locks and becomes the table's owner by itself.
     unsafe {
         scan_in_order(relid);
+        // Nobody can drop it now: that takes a lock on the table.
+        if pg_sys::get_rel_name(index).is_null() {
+            return Ok(());
+        }
         pg_sys::reindex_index(ptr::null(), index, false, pg_sys::get_rel_persistence(index), params);
     }
     Ok(())

@@ -33,6 +33,8 @@ pub struct Connection {
     raw: *mut pg_sys::WalReceiverConn,
     node: String,
     server_version: i32,
+    /// How long an answer may take, in milliseconds; 0 is for ever.
+    answer_limit_ms: i32,
 }
 
 /// A slot as it was created, with the snapshot that stands for its start.
@@ -167,7 +169,7 @@ impl Connection {
                 reason: owned(reason),
             });
         }
-        let mut connection = Connection { raw, node: target.node.clone(), server_version: 0 };
+        let mut connection = Connection { raw, node: target.node.clone(), server_version: 0, answer_limit_ms: 0 };
         // SAFETY: a live connection.
         connection.server_version = unsafe { guarded(|| server_version(raw)) };
         connection.set_session()?;
@@ -192,6 +194,12 @@ impl Connection {
         self.execute(&settings, "could not set up the session")
     }
 
+    /// From now on an answer that takes longer is [`Error::SourceSilent`], and the connection is of no more use; 0 means no
+    /// limit.
+    pub fn limit_answers(&mut self, seconds: f64) {
+        self.answer_limit_ms = (seconds * 1000.0).clamp(0.0, f64::from(i32::MAX)) as i32;
+    }
+
     /// Name of the node at the other end.
     pub fn node(&self) -> &str {
         &self.node
@@ -206,7 +214,12 @@ impl Connection {
         let (raw, count) = (self.raw, columns as i32);
         let (query_ptr, types_ptr) = (query.as_ptr(), types.as_ptr());
         // SAFETY: a live connection; strings and types outlive the call.
-        let answer = Answer(unsafe { guarded(|| exec(raw, query_ptr, count, types_ptr)) });
+        let ask = || Answer(unsafe { guarded(|| exec(raw, query_ptr, count, types_ptr)) });
+        let answer = match self.answer_limit_ms {
+            0 => ask(),
+            limit => super::deadline::within(limit, || Ok(ask()))?
+                .ok_or_else(|| Error::SourceSilent { node: self.node.clone(), seconds: f64::from(limit) / 1000.0 })?,
+        };
         if answer.status() == pg_sys::WalRcvExecStatus::WALRCV_ERROR {
             // SAFETY: the result is live until `answer` is dropped.
             let (sqlstate, text) = unsafe { ((*answer.0).sqlstate, owned((*answer.0).err)) };

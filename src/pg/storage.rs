@@ -69,10 +69,10 @@ pub(super) unsafe fn let_freeze_no_more(rel: pg_sys::Relation) {
 }
 
 /// Deletes the frozen rows of transactions that did not commit, which a load that was interrupted has left behind. No trigger
-/// fires and no index is looked at: the rows were never there. Returns how many; none when a row's transaction is too old for
+/// fires: the rows were never there. Returns how many; none when a row's transaction is too old for
 /// the server to know how it ended.
 ///
-/// All indexes of the table must be suspended. 42501 when the current role does not own it.
+/// 42501 when the current role does not own it.
 pub fn remove_unfinished(relid: u32) -> Result<Option<u64>> {
     check_owner(relid, "have what is left of an interrupted load removed")?;
     // SAFETY: the relation stays open under its lock and the scan is ended before it is closed; the bindings guard each call,

@@ -1,6 +1,6 @@
-//! The one transaction runner of the workers.
+//! The one transaction runner of the workers, and subtransactions for sessions.
 //!
-//! Commits when the closure returns `Ok`; aborts when it returns `Err`, when PostgreSQL raises an error and when Rust panics,
+//! The runner commits when the closure returns `Ok`; aborts when it returns `Err`, when PostgreSQL raises an error and when Rust panics,
 //! and gives all three back as an [`Error`]. pgrx's own runner does not abort on error, and the transaction after it dies.
 
 use super::raise;
@@ -60,4 +60,26 @@ fn attempt<T>(with_snapshot: bool, work: impl FnOnce() -> Result<T>) -> Result<T
     }
     RUNNING.with(|running| running.set(false));
     outcome
+}
+
+/// Runs a piece of work in a subtransaction of the session's transaction: an error takes back what the piece did, and no more.
+pub fn nested<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: inside a transaction; context and owner are put back as PL/pgSQL does for a block with an exception clause.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let outcome = PgTryBuilder::new(AssertUnwindSafe(work))
+            .catch_others(|caught| Err(raise::error_of(&caught)))
+            .catch_rust_panic(|caught| Err(raise::error_of(&caught)))
+            .execute();
+        if outcome.is_ok() {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        outcome
+    }
 }

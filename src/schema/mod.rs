@@ -4,7 +4,7 @@
 
 mod plan;
 
-pub use plan::{make, Plan, Request};
+pub use plan::{choose, Plan, Request, LEFT_OUT};
 
 use crate::catalog::operations::PlannedTable;
 use crate::catalog::user;

@@ -9,6 +9,9 @@ use steep_repl_core::inventory::{Column, Table};
 use steep_repl_core::schema_match::{copy_columns, match_columns};
 use steep_repl_core::selection::{self, NoIdentity, Selection};
 
+/// The word for tables that are not part of the plan.
+pub const LEFT_OUT: &str = "left_out";
+
 /// What is asked for.
 pub struct Request<'a> {
     /// The node to be initialized.
@@ -43,6 +46,23 @@ impl Plan {
         self.tables.iter().map(|table| table.bytes_total).sum()
     }
 
+    /// What one should know of, with a word for what it is about.
+    pub fn remarks(&self) -> Vec<(&'static str, String)> {
+        let mut remarks = Vec::new();
+        if !self.left_out.is_empty() {
+            remarks.push((LEFT_OUT, format!("left out: {}", self.left_out.join(", "))));
+        }
+        if !self.triggers.is_empty() {
+            remarks
+                .push(("triggers", format!("triggers that will fire for copied rows: {}", self.triggers.join(", "))));
+        }
+        if self.tables.iter().any(|table| table.insert_only) {
+            let text = "updates and deletes on tables without replica identity are not replicated";
+            remarks.push(("insert_only", text.to_owned()));
+        }
+        remarks
+    }
+
     /// Whether a second publication is needed.
     pub fn has_insert_only(&self) -> bool {
         self.publication.entries.iter().any(|entry| entry.insert_only)
@@ -62,10 +82,17 @@ fn parse_tables(names: &[String]) -> Result<Vec<(Option<String>, String)>> {
         .collect()
 }
 
-/// Makes the plan, or says everything that stands against it.
-///
-/// Errors: [`Error::Ambiguous`], [`Error::NotFound`], [`Error::SchemaMismatch`] with each difference, [`Error::NoIdentity`].
-pub fn make(request: &Request, source: &[Table], target: &[Table]) -> Result<Plan> {
+/// The tables that are asked for, with those of the same name here.
+pub struct Chosen<'a> {
+    request: &'a Request<'a>,
+    source: &'a [Table],
+    here: HashMap<(&'a str, &'a str), &'a Table>,
+    selected: selection::Selected,
+    lacking: Vec<&'a Table>,
+}
+
+/// Chooses the tables. Errors: [`Error::Ambiguous`], [`Error::NotFound`].
+pub fn choose<'a>(request: &'a Request, source: &'a [Table], target: &'a [Table]) -> Result<Chosen<'a>> {
     let selected = selection::select(
         source,
         &Selection {
@@ -74,80 +101,112 @@ pub fn make(request: &Request, source: &[Table], target: &[Table]) -> Result<Pla
         },
     );
     if !selected.ambiguous.is_empty() {
-        return Err(Error::Ambiguous { names: selected.ambiguous.clone() });
+        return Err(Error::Ambiguous { names: selected.ambiguous });
     }
     if !selected.not_found.is_empty() {
-        return Err(Error::NotFound { node: request.source.to_owned(), names: selected.not_found.clone() });
+        return Err(Error::NotFound { node: request.source.to_owned(), names: selected.not_found });
     }
-    let here: HashMap<(&str, &str), &Table> =
-        target.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect();
-    let chosen: Vec<&Table> = selected.tables.iter().filter_map(|place| source.get(*place)).collect();
-    let differences: Vec<String> = chosen
-        .iter()
-        .flat_map(|table| match_columns(table, here.get(&(table.schema.as_str(), table.name.as_str())).copied()))
-        .filter(|difference| difference.is_blocking())
-        .map(|difference| difference.to_string())
-        .collect();
-    if !differences.is_empty() {
-        return Err(Error::SchemaMismatch {
-            node: request.node.to_owned(),
-            source_node: request.source.to_owned(),
+    let here = target.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect();
+    let lacking =
+        selection::without_identity(source, &selected).into_iter().filter_map(|place| source.get(place)).collect();
+    Ok(Chosen { request, source, here, selected, lacking })
+}
+
+impl Chosen<'_> {
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.selected.tables.iter().filter_map(|place| self.source.get(*place))
+    }
+
+    fn here(&self, table: &Table) -> Option<&Table> {
+        self.here.get(&(table.schema.as_str(), table.name.as_str())).copied()
+    }
+
+    /// [`Error::SchemaMismatch`] with every difference that stands against the copy.
+    pub fn check_columns(&self) -> Result<()> {
+        let differences: Vec<String> = self
+            .tables()
+            .flat_map(|table| match_columns(table, self.here(table)))
+            .filter(|difference| difference.is_blocking())
+            .map(|difference| difference.to_string())
+            .collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(Error::SchemaMismatch {
+            node: self.request.node.to_owned(),
+            source_node: self.request.source.to_owned(),
             count: differences.len(),
             differences,
-        });
-    }
-    let lacking: Vec<&Table> =
-        selection::without_identity(source, &selected).into_iter().filter_map(|place| source.get(place)).collect();
-    if request.no_identity == NoIdentity::Error && !lacking.is_empty() {
-        return Err(Error::NoIdentity {
-            node: request.source.to_owned(),
-            count: lacking.len(),
-            tables: lacking.iter().map(|table| table.qualified_display()).collect(),
-        });
-    }
-    let insert_only: Vec<u32> = match request.no_identity {
-        NoIdentity::InsertOnly => lacking.iter().map(|table| table.oid).collect(),
-        _ => Vec::new(),
-    };
-    let mut tables: Vec<PlannedTable> = chosen
-        .iter()
-        .filter_map(|table| {
-            let target = here.get(&(table.schema.as_str(), table.name.as_str()))?;
-            Some(planned(table, target, request.small_below, insert_only.contains(&table.oid)))
         })
-        .collect();
-    tables.sort_by(|a, b| b.bytes_total.cmp(&a.bytes_total).then_with(|| a.relid.cmp(&b.relid)));
-    for (place, table) in tables.iter_mut().enumerate() {
-        table.ordinal = place as i32;
     }
-    let publication = PublicationPlan {
-        entries: selection::publication_tables(source, &selected, request.no_identity)
-            .into_iter()
-            .map(|entry| Published {
-                oid: entry.oid,
-                schema: entry.schema,
-                name: entry.name,
-                insert_only: entry.insert_only,
-                only: entry.only,
-            })
-            .collect(),
-        identity_full: match request.no_identity {
-            NoIdentity::Full => lacking.iter().map(|table| (table.schema.clone(), table.name.clone())).collect(),
+
+    /// [`Error::NoIdentity`] when tables lack one and nothing was said about that.
+    pub fn check_identity(&self) -> Result<()> {
+        if self.request.no_identity != NoIdentity::Error || self.lacking.is_empty() {
+            return Ok(());
+        }
+        Err(Error::NoIdentity {
+            node: self.request.source.to_owned(),
+            count: self.lacking.len(),
+            tables: self.lacking.iter().map(|table| table.qualified_display()).collect(),
+        })
+    }
+
+    /// The plan, of the tables that are on both sides.
+    pub fn plan(&self) -> Plan {
+        let insert_only: Vec<u32> = match self.request.no_identity {
+            NoIdentity::InsertOnly => self.lacking.iter().map(|table| table.oid).collect(),
             _ => Vec::new(),
-        },
-    };
-    Ok(Plan {
-        triggers: triggers(&tables, &here),
-        left_out: selected
+        };
+        let mut tables: Vec<PlannedTable> = self
+            .tables()
+            .filter_map(|table| {
+                let target = self.here(table)?;
+                Some(planned(table, target, self.request.small_below, insert_only.contains(&table.oid)))
+            })
+            .collect();
+        tables.sort_by(|a, b| b.bytes_total.cmp(&a.bytes_total).then_with(|| a.relid.cmp(&b.relid)));
+        for (place, table) in tables.iter_mut().enumerate() {
+            table.ordinal = place as i32;
+        }
+        Plan {
+            triggers: triggers(&tables, &self.here),
+            left_out: self.left_out(),
+            publication: self.publication(),
+            tables,
+        }
+    }
+
+    fn publication(&self) -> PublicationPlan {
+        PublicationPlan {
+            entries: selection::publication_tables(self.source, &self.selected, self.request.no_identity)
+                .into_iter()
+                .map(|entry| Published {
+                    oid: entry.oid,
+                    schema: entry.schema,
+                    name: entry.name,
+                    insert_only: entry.insert_only,
+                    only: entry.only,
+                })
+                .collect(),
+            identity_full: match self.request.no_identity {
+                NoIdentity::Full => {
+                    self.lacking.iter().map(|table| (table.schema.clone(), table.name.clone())).collect()
+                }
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.selected
             .left_out
             .iter()
             .filter_map(|(place, why)| {
-                source.get(*place).map(|table| format!("{} ({})", table.qualified_display(), why.as_str()))
+                self.source.get(*place).map(|table| format!("{} ({})", table.qualified_display(), why.as_str()))
             })
-            .collect(),
-        tables,
-        publication,
-    })
+            .collect()
+    }
 }
 
 fn planned(source: &Table, target: &Table, small_below: i64, insert_only: bool) -> PlannedTable {

@@ -23,6 +23,10 @@ pub struct Source {
     pub walsenders: i64,
     /// Of them in use.
     pub walsenders_used: i64,
+    /// max_slot_wal_keep_size, with its unit.
+    pub slot_keep_size: Option<String>,
+    /// idle_replication_slot_timeout, with its unit; none before PostgreSQL 18.
+    pub slot_idle_timeout: Option<String>,
     /// The role that connected.
     pub role: String,
     /// Whether it is a superuser or has REPLICATION.
@@ -46,8 +50,8 @@ pub fn ask(connection: &Connection) -> Result<Source> {
         .ok_or_else(|| Error::internal("the source said nothing about itself"))
 }
 
-/// Refuses a source that cannot serve a logical slot now.
-pub fn check(node: &str, source: &Source, makes_publication: bool) -> Result<()> {
+/// Refuses a source that is too old or a standby.
+pub fn check_version(node: &str, source: &Source) -> Result<()> {
     if source.version_num < 140_000 {
         return Err(Error::SourceVersion { node: node.to_owned(), version: source.version.clone() });
     }
@@ -59,6 +63,11 @@ pub fn check(node: &str, source: &Source, makes_publication: bool) -> Result<()>
             hint: "Publications can be made on a primary only: name the primary as the source.".to_owned(),
         });
     }
+    Ok(())
+}
+
+/// Refuses a source whose WAL cannot be decoded.
+pub fn check_wal(node: &str, source: &Source) -> Result<()> {
     if source.wal_level != "logical" {
         return Err(Error::SourceSetting {
             node: node.to_owned(),
@@ -67,6 +76,11 @@ pub fn check(node: &str, source: &Source, makes_publication: bool) -> Result<()>
             hint: "Set wal_level = logical on the source and restart it.".to_owned(),
         });
     }
+    Ok(())
+}
+
+/// Refuses a role that may not make what is needed on the source.
+pub fn check_rights(node: &str, source: &Source, makes_publication: bool) -> Result<()> {
     if !source.may_replicate {
         return Err(Error::Rights {
             role: source.role.clone(),
@@ -86,6 +100,11 @@ pub fn check(node: &str, source: &Source, makes_publication: bool) -> Result<()>
             ),
         });
     }
+    Ok(())
+}
+
+/// Refuses a source without a free slot or WAL sender.
+pub fn check_room(node: &str, source: &Source) -> Result<()> {
     let exhausted = |what, setting, limit| Error::SourceExhausted { node: node.to_owned(), what, limit, setting };
     if source.slots_used >= source.slots {
         return Err(exhausted("replication slot", "max_replication_slots", source.slots));
@@ -94,6 +113,20 @@ pub fn check(node: &str, source: &Source, makes_publication: bool) -> Result<()>
         return Err(exhausted("WAL sender", "max_wal_senders", source.walsenders));
     }
     Ok(())
+}
+
+/// Says when the source does not keep WAL for as long as it is needed.
+pub fn limited_retention(source: &Source) -> Option<String> {
+    let limits: Vec<String> = [
+        ("max_slot_wal_keep_size", source.slot_keep_size.as_deref(), "-1"),
+        ("idle_replication_slot_timeout", source.slot_idle_timeout.as_deref(), "0"),
+    ]
+    .into_iter()
+    .filter_map(|(setting, value, unlimited)| {
+        Some(format!("{setting} = {}", value.filter(|value| *value != unlimited)?))
+    })
+    .collect();
+    (!limits.is_empty()).then(|| format!("the source has {}", limits.join(" and ")))
 }
 
 /// Tables of the plan that the role cannot read, or cannot publish because it does not own them.

@@ -60,6 +60,23 @@ pub fn blockers(connection: &Connection, slot: &str) -> Result<Vec<Blocker>> {
     connection.json(&query, "could not read the source's transactions")
 }
 
+/// What one of our backends on the source does.
+#[derive(Debug, Clone, Deserialize, PartialEq)]
+pub struct Backend {
+    /// Whose it is.
+    pub application_name: String,
+    /// What kind of thing it waits for; none when it works.
+    pub wait_event_type: Option<String>,
+    /// Who holds the lock that it waits for, as "pid 123".
+    pub blockers: Vec<String>,
+}
+
+/// Our backends on the source, by the prefix of their names.
+pub fn backends(connection: &Connection, prefix: &str) -> Result<Vec<Backend>> {
+    let query = include_str!("../../sql/queries/source_backends.sql").replace(":prefix", &quote_literal(prefix));
+    connection.json(&query, "could not look at the sessions of the workers")
+}
+
 /// Takes our slot away, with whatever backend of ours still holds it. Nothing happens when it is not there.
 pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
     let context = format!("could not drop replication slot \"{name}\"");

@@ -1,0 +1,218 @@
+//! What must hold before an initialization is started: looked at in one place, on both sides, before anything is changed.
+//!
+//! [`init_node`](super::init) raises the first thing that does not hold; [`preflight`](super::preflight) lists all of them. Which of
+//! the two is the judge's matter ([`Judge`]); the checks and their order are the same.
+
+use crate::catalog::nodes::{self, Node};
+use crate::catalog::operations::{self, Options};
+use crate::catalog::{cleanup, user};
+use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
+use crate::pg::{role, shmem, system};
+use crate::schema::{self, Plan, Request};
+use crate::source::{self, preflight, publication};
+use steep_repl_core::names::{application_name, Part, Token};
+use steep_repl_core::node_state::NodeState;
+use steep_repl_core::selection::NoIdentity;
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The node to be initialized.
+    pub node: &'a str,
+    /// Where from.
+    pub source: &'a str,
+    /// A publication of the user's.
+    pub publication: Option<&'a str>,
+    /// What to do with tables without replica identity.
+    pub no_identity: NoIdentity,
+    /// Everything else, resolved.
+    pub options: &'a Options,
+}
+
+/// What an operation is made of.
+pub(super) struct Examined {
+    /// Its identity; the look at the source was made under it.
+    pub token: Token,
+    /// What is to be done.
+    pub plan: Plan,
+}
+
+/// What becomes of the outcome of a check.
+pub(super) trait Judge {
+    /// The check's value; none when it failed and the others are to be looked at all the same.
+    fn judge<T>(&mut self, check: &'static str, outcome: Result<T>) -> Result<Option<T>>;
+    /// Something that is no reason to refuse.
+    fn remark(&mut self, check: &'static str, remark: Remark);
+}
+
+/// Something to know of before one starts.
+pub(super) struct Remark {
+    /// In one line.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// The first error is the answer.
+pub(super) struct Strict;
+
+impl Judge for Strict {
+    fn judge<T>(&mut self, _check: &'static str, outcome: Result<T>) -> Result<Option<T>> {
+        outcome.map(Some)
+    }
+
+    fn remark(&mut self, _check: &'static str, _remark: Remark) {}
+}
+
+/// Looks at everything. None when a check failed without which the plan cannot be made.
+pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<Examined>> {
+    judge.judge("launcher", shmem::require())?;
+    let Some(from) = judge.judge("nodes", check_nodes(wanted.node, wanted.source))? else { return Ok(None) };
+    let token = Token::new(system::random_u64());
+    let Some(connection) = judge.judge("connection", connect(&from, token, wanted.options))? else { return Ok(None) };
+    let said = preflight::ask(&connection)?;
+    let makes_publication = wanted.publication.is_none();
+    let is_here = said.system_identifier == system::system_identifier().to_string()
+        && said.database_oid == system::database_oid();
+    let local = if is_here { Err(Error::SourceIsLocal { node: wanted.node.to_owned() }) } else { Ok(()) };
+    judge.judge("source", local.and_then(|()| preflight::check_version(wanted.source, &said)))?;
+    judge.judge("source_wal", preflight::check_wal(wanted.source, &said))?;
+    judge.judge("source_rights", preflight::check_rights(wanted.source, &said, makes_publication))?;
+    judge.judge("source_slots", preflight::check_room(wanted.source, &said))?;
+    if let Some(message) = preflight::limited_retention(&said) {
+        let hint = "A slot that falls behind more than that is lost, and the initialization with it. Raise it for the time of the copy."
+            .to_owned();
+        judge.remark("source_retention", Remark { message, hint });
+    }
+    let Some(plan) = check_tables(judge, wanted, &connection, &said)? else { return Ok(None) };
+    if let Some(name) = wanted.publication {
+        let leaves: Vec<(String, String)> =
+            plan.tables.iter().map(|table| (table.table_schema.clone(), table.table_name.clone())).collect();
+        judge.judge("publication", publication::check(&connection, wanted.source, name, &leaves))?;
+    }
+    drop(connection);
+    judge.judge("rights", check_rights_here(wanted.node, &plan))?;
+    if !wanted.options.force {
+        judge.judge("empty", check_empty(wanted.node, &plan))?;
+    }
+    let (needed, free) = (i64::from(wanted.options.parallel_workers) + 2, user::free_worker_processes()?);
+    if free < needed {
+        let message = format!("{free} of max_worker_processes are free, {needed} would be used");
+        let hint = "It goes on with fewer workers, down to one. Raise max_worker_processes and restart the server to give it more.";
+        judge.remark("workers", Remark { message, hint: hint.to_owned() });
+    }
+    Ok(Some(Examined { token, plan }))
+}
+
+fn connect(from: &Node, token: Token, options: &Options) -> Result<Connection> {
+    let target = source::target(from, role::current())?;
+    let mut connection = Connection::open(&target, &application_name(token, Part::Check))?;
+    connection.limit_answers(options.receive_timeout);
+    Ok(connection)
+}
+
+/// Makes the plan, and says everything that stands against it.
+fn check_tables(
+    judge: &mut impl Judge,
+    wanted: &Wanted,
+    connection: &Connection,
+    said: &preflight::Source,
+) -> Result<Option<Plan>> {
+    let (source, here) = (schema::source_inventory(connection, true)?, user::inventory()?);
+    let request = Request {
+        node: wanted.node,
+        source: wanted.source,
+        schemas: wanted.options.schemas.as_deref(),
+        tables: wanted.options.tables.as_deref(),
+        no_identity: wanted.no_identity,
+        small_below: crate::coordinator::SMALL_BELOW,
+    };
+    let Some(chosen) = judge.judge("tables", schema::choose(&request, &source, &here))? else { return Ok(None) };
+    judge.judge("schema", chosen.check_columns())?;
+    judge.judge("replica_identity", chosen.check_identity())?;
+    let plan = chosen.plan();
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
+    let readable = preflight::check_tables(connection, wanted.source, said, &relids, wanted.publication.is_none());
+    judge.judge("source_tables", readable)?;
+    Ok(Some(plan))
+}
+
+/// The source node, when an operation may be started from it.
+fn check_nodes(node: &str, source: &str) -> Result<Node> {
+    let local = nodes::get(node)?;
+    let me = role::current();
+    if !local.is_local {
+        let target = source::parse(node, &local.conninfo)?.describe();
+        return Err(Error::NodeNotLocal { node: node.to_owned(), target });
+    }
+    if !role::is_superuser(me) && !role::has_rights_of(me, local.owner) {
+        return Err(Error::NodeNotYours { node: node.to_owned(), owner: role::name_of(local.owner) });
+    }
+    let from = nodes::get(source)?;
+    if from.is_local {
+        return Err(Error::SourceIsLocal { node: source.to_owned() });
+    }
+    if let Some(operation) = operations::newest_of(node)?.filter(|operation| operation.is_unfinished()) {
+        return Err(Error::OperationUnfinished {
+            operation: operation.id,
+            node: node.to_owned(),
+            status: operation.status,
+        });
+    }
+    if let Some(operation) = cleanup::pending_here(node)? {
+        return Err(Error::CleanupPending { operation, node: node.to_owned() });
+    }
+    if local.state()? != NodeState::Uninitialized {
+        return Err(Error::WrongState {
+            node: node.to_owned(),
+            state: local.state,
+            hint: "Only a node that is UNINITIALIZED can be initialized.".to_owned(),
+        });
+    }
+    Ok(from)
+}
+
+/// What the role must have here before it may have anything done.
+fn check_rights_here(node: &str, plan: &Plan) -> Result<()> {
+    let name = role::name_of(role::current());
+    let lacks =
+        |lacks: String, hint: String| Err(Error::Rights { role: name.clone(), lacks, node: node.to_owned(), hint });
+    let rights = user::subscription_rights()?;
+    if !rights.may_subscribe {
+        return lacks("may not create subscriptions".to_owned(), format!("GRANT pg_create_subscription TO {name};"));
+    }
+    if !rights.may_create {
+        return lacks(
+            format!("may not create a subscription in database \"{}\"", rights.database),
+            format!("GRANT CREATE ON DATABASE {} TO {name};", rights.database),
+        );
+    }
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let foreign = user::not_owned(&relids)?;
+    if !foreign.is_empty() {
+        return lacks(
+            format!("does not own {}", foreign.join(", ")),
+            "Use a role that owns the tables, since their indexes are suspended and rebuilt.".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn check_empty(node: &str, plan: &Plan) -> Result<()> {
+    user::set_lock_timeout(2000)?;
+    let located: Vec<(u32, String, String)> =
+        plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
+    let full = user::not_empty(&located)?;
+    user::set_lock_timeout(0)?;
+    if full.is_empty() {
+        return Ok(());
+    }
+    let tables: Vec<String> = plan
+        .tables
+        .iter()
+        .filter(|table| full.contains(&table.relid))
+        .map(|table| steep_repl_core::ident::qualified(&table.table_schema, &table.table_name))
+        .collect();
+    Err(Error::NotEmpty { node: node.to_owned(), count: tables.len(), tables })
+}

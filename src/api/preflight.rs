@@ -1,0 +1,120 @@
+//! Everything that stands against an initialization, listed at once.
+
+use super::checks::{examine, Judge, Remark, Wanted};
+use super::init::{check_method, parse_no_identity, resolved, schema_names};
+use super::{given, list};
+use crate::catalog::operations::Options;
+use crate::error::Result;
+use crate::pg::raise::ErrorReport;
+use pgrx::prelude::*;
+
+/// One row.
+#[derive(Default)]
+struct Finding {
+    check: String,
+    status: &'static str,
+    sqlstate: Option<String>,
+    message: Option<String>,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+/// Keeps what it is shown.
+#[derive(Default)]
+struct Listing(Vec<Finding>);
+
+impl Judge for Listing {
+    fn judge<T>(&mut self, check: &'static str, outcome: Result<T>) -> Result<Option<T>> {
+        let check = check.to_owned();
+        match outcome {
+            Ok(value) => {
+                self.0.push(Finding { check, status: "ok", ..Finding::default() });
+                Ok(Some(value))
+            }
+            // Somebody wants this function to end.
+            Err(error) if error.is_interrupt() => Err(error),
+            Err(error) => {
+                let problem = error.problem();
+                self.0.push(Finding {
+                    check,
+                    status: "error",
+                    sqlstate: Some(problem.sqlstate),
+                    message: Some(problem.message),
+                    detail: problem.detail,
+                    hint: problem.hint,
+                });
+                Ok(None)
+            }
+        }
+    }
+
+    fn remark(&mut self, check: &'static str, remark: Remark) {
+        self.0.push(Finding {
+            check: check.to_owned(),
+            status: "warning",
+            message: Some(remark.message),
+            hint: Some(remark.hint),
+            ..Finding::default()
+        });
+    }
+}
+
+/// What `init_node` would say, without starting anything.
+#[pg_extern]
+#[allow(clippy::type_complexity)]
+fn preflight(
+    node: Option<&str>,
+    source: Option<&str>,
+    method: default!(Option<&str>, "'auto'"),
+    schemas: default!(Option<Vec<Option<String>>>, "NULL"),
+    tables: default!(Option<Vec<Option<String>>>, "NULL"),
+    publication: default!(Option<&str>, "NULL"),
+    no_identity: default!(Option<&str>, "'error'"),
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(check_name, String),
+            name!(status, String),
+            name!(sqlstate, Option<String>),
+            name!(message, Option<String>),
+            name!(detail, Option<String>),
+            name!(hint, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    check_method(given("method", method)?)?;
+    let options = Options {
+        schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
+        tables: list("tables", tables)?,
+        ..resolved()
+    };
+    let wanted = Wanted {
+        node: given("node", node)?,
+        source: given("source", source)?,
+        publication,
+        no_identity: parse_no_identity(given("no_identity", no_identity)?)?,
+        options: &options,
+    };
+    Ok(TableIterator::new(
+        findings(&wanted)?.into_iter().map(|found| {
+            (found.check, found.status.to_owned(), found.sqlstate, found.message, found.detail, found.hint)
+        }),
+    ))
+}
+
+fn findings(wanted: &Wanted) -> Result<Vec<Finding>> {
+    let mut listing = Listing::default();
+    if let Some(examined) = examine(&mut listing, wanted)? {
+        for (check, message) in examined.plan.remarks() {
+            listing.0.push(Finding {
+                check: check.to_owned(),
+                status: "notice",
+                message: Some(message),
+                ..Finding::default()
+            });
+        }
+    }
+    Ok(listing.0)
+}
