@@ -6,6 +6,7 @@
 
 mod columns;
 mod concurrency;
+mod direct_load;
 mod errors;
 mod errors_source;
 mod eta;

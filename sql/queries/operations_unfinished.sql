@@ -5,6 +5,6 @@ SELECT pg_catalog.jsonb_build_object(
     'subscription', o.subscription, 'subscription_oid', o.subscription_oid::bigint, 'start_lsn', o.start_lsn,
     'snapshot', o.snapshot, 'awaits_snapshot', o.awaits_snapshot, 'snapshot_expired', o.snapshot_expired,
     'snapshot_age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - o.snapshot_at), 'enable_lsn', o.enable_lsn,
-    'overall_percent', o.overall_percent, 'workers_planned', o.workers_planned, 'attempts', o.attempts,
+    'bytes_total', o.bytes_total, 'overall_percent', o.overall_percent, 'workers_planned', o.workers_planned, 'attempts', o.attempts,
     'age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(o.resumed_at, o.started_at)), 'error', o.error)::text
 FROM steep_repl.operations o WHERE o.status IN ('pending', 'running', 'cancelling', 'failed') ORDER BY o.id

@@ -85,6 +85,8 @@ pub struct Operation {
     pub snapshot_age_seconds: Option<f64>,
     /// Source LSN when the subscription was enabled.
     pub enable_lsn: Option<Lsn>,
+    /// Size of its tables when it was planned, in bytes.
+    pub bytes_total: i64,
     /// Share done, 0 to 100.
     pub overall_percent: f64,
     /// Copy workers asked for.

@@ -19,7 +19,9 @@ pub struct Loaded {
 }
 
 /// Copies the given tasks under their snapshot, and marks them done in the transaction of their rows.
-pub fn load(connection: &Connection, taken: &[Task]) -> Result<Loaded> {
+///
+/// `cached`: what the operation copies fits into shared buffers.
+pub fn load(connection: &Connection, taken: &[Task], cached: bool) -> Result<Loaded> {
     let Some(snapshot) = taken.first().and_then(|task| task.snapshot.clone()) else {
         return Err(Error::internal("a copy without a snapshot"));
     };
@@ -39,7 +41,7 @@ pub fn load(connection: &Connection, taken: &[Task]) -> Result<Loaded> {
         let mut unclear = Vec::new();
         for task in taken.iter().filter(|task| !gone.contains(&task.source_relid)) {
             match way(task)? {
-                Some(frozen) => done.push(load_one(connection, task, frozen)?),
+                Some(frozen) => done.push(load_one(connection, task, frozen, cached)?),
                 None => unclear.push(task.id),
             }
         }
@@ -51,21 +53,21 @@ pub fn load(connection: &Connection, taken: &[Task]) -> Result<Loaded> {
     .map_err(|error| error.of_copy_stream(connection.node()))
 }
 
-fn load_one(connection: &Connection, task: &Task, frozen: Frozen) -> Result<Copied> {
+fn load_one(connection: &Connection, task: &Task, frozen: Frozen, cached: bool) -> Result<Copied> {
     let started = system::now_micros();
     let name = steep_repl_core::ident::qualified(&task.table_schema, &task.table_name);
     connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
-    let rows = copy_in(
-        connection,
-        &CopyIn { relid: task.relid, columns: &task.columns, binary: task.format == "binary", frozen },
-    )?;
+    let binary = task.format == "binary";
+    let bare = !task.small && !indexes::any_maintained(task.relid)?;
+    let copied =
+        copy_in(connection, &CopyIn { relid: task.relid, columns: &task.columns, binary, frozen, bare, cached })?;
     Ok(Copied {
         id: task.id,
         relid: task.relid,
-        rows: rows as i64,
+        rows: copied.rows as i64,
         bytes: task.bytes,
         ms: (system::now_micros() - started) as f64 / 1000.0,
-        frozen: frozen != Frozen::No,
+        frozen: copied.frozen,
         snapshot_lsn: task.snapshot_lsn,
     })
 }

@@ -29,6 +29,7 @@ struct Worker {
     part: Part,
     coordinator: i32,
     batch: i64,
+    cached: bool,
     connection: Option<Connection>,
 }
 
@@ -73,7 +74,10 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
     let small = progress::small_tasks(operation.id)?;
     // Batches small enough that every worker gets several.
     let batch = (small / (4 * i64::from(operation.workers_planned.max(1)))).clamp(1, BATCH);
-    Ok(Some(Worker { part: Part::Worker(assignment.number), operation, target, coordinator, batch, connection: None }))
+    // Index builds read soon what was just written. More than fits would only drive out what others need.
+    let cached = operation.bytes_total <= system::shared_buffers_bytes() / 4 * 3;
+    let part = Part::Worker(assignment.number);
+    Ok(Some(Worker { part, operation, target, coordinator, batch, cached, connection: None }))
 }
 
 enum Kind {
@@ -154,7 +158,7 @@ impl Worker {
             Some(connection) => connection,
             None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
         };
-        let loaded = load::load(&connection, taken)?;
+        let loaded = load::load(&connection, taken, self.cached)?;
         // Kept only after success: an error may have left it in any state.
         self.connection = Some(connection);
         if !loaded.aside.is_empty() {

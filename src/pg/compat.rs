@@ -4,7 +4,7 @@
 //! Rust frames.
 
 use pgrx::pg_sys;
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
 /// Runs a C call with PostgreSQL's errors caught at its boundary. Only for raw externs and function pointers: the functions of
 /// `pg_sys` bring a guard of their own, and an error that leaves a guard inside a guard aborts the server.
@@ -50,8 +50,6 @@ extern "C-unwind" {
     #[cfg(feature = "pg17")]
     fn UpdateSubscriptionRelState(subid: pg_sys::Oid, relid: pg_sys::Oid, state: c_char, lsn: pg_sys::XLogRecPtr);
 
-    pub(super) fn RelationAssumeNewRelfilelocator(relation: pg_sys::Relation);
-
     pub(super) fn RemoveSubscriptionRel(subid: pg_sys::Oid, relid: pg_sys::Oid);
 
     /// The raw forms of what a loop under one guard calls.
@@ -63,9 +61,57 @@ extern "C-unwind" {
         wait_event: u32,
     ) -> c_int;
     pub(super) fn ResetLatch(latch: *mut pg_sys::Latch);
-    pub(super) fn ProcessInterrupts();
+    fn ProcessInterrupts();
     fn SetLatch(latch: *mut pg_sys::Latch);
 
+    /// The raw forms of what puts rows into the heap under one guard.
+    pub(super) fn ReceiveFunctionCall(
+        function: *mut pg_sys::FmgrInfo,
+        buffer: *mut pg_sys::StringInfoData,
+        parameter: pg_sys::Oid,
+        modifier: i32,
+    ) -> pg_sys::Datum;
+    pub(super) fn NextCopyFrom(
+        state: pg_sys::CopyFromState,
+        expressions: *mut pg_sys::ExprContext,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    ) -> bool;
+    pub(super) fn appendBinaryStringInfo(to: pg_sys::StringInfo, data: *const c_void, length: c_int);
+    pub(super) fn ExecStoreVirtualTuple(slot: *mut pg_sys::TupleTableSlot) -> *mut pg_sys::TupleTableSlot;
+    pub(super) fn ExecStoreHeapTuple(
+        tuple: pg_sys::HeapTuple,
+        slot: *mut pg_sys::TupleTableSlot,
+        should_free: bool,
+    ) -> *mut pg_sys::TupleTableSlot;
+    pub(super) fn ExecConstraints(
+        result: *mut pg_sys::ResultRelInfo,
+        slot: *mut pg_sys::TupleTableSlot,
+        estate: *mut pg_sys::EState,
+    );
+    pub(super) fn ExecPartitionCheck(
+        result: *mut pg_sys::ResultRelInfo,
+        slot: *mut pg_sys::TupleTableSlot,
+        estate: *mut pg_sys::EState,
+        raise: bool,
+    ) -> bool;
+    pub(super) fn heap_form_tuple(
+        descriptor: pg_sys::TupleDesc,
+        values: *const pg_sys::Datum,
+        nulls: *const bool,
+    ) -> pg_sys::HeapTuple;
+    pub(super) fn heap_multi_insert(
+        relation: pg_sys::Relation,
+        slots: *mut *mut pg_sys::TupleTableSlot,
+        count: c_int,
+        command: pg_sys::CommandId,
+        options: c_int,
+        bulk: pg_sys::BulkInsertState,
+    );
+    pub(super) fn MemoryContextReset(context: pg_sys::MemoryContext);
+    fn pgstat_progress_update_param(index: c_int, value: i64);
+
+    fn errcode(sqlstate: c_int) -> c_int;
     fn errstart(elevel: c_int, domain: *const c_char) -> bool;
     fn errfinish(filename: *const c_char, lineno: c_int, funcname: *const c_char);
 
@@ -104,6 +150,123 @@ pub(super) unsafe fn log_without_statement(line: &std::ffi::CStr) {
         pg_sys::errhidecontext(true);
         guarded(|| errfinish(std::ptr::null(), 0, std::ptr::null()));
     }
+}
+
+/// Raises the error of a stream in binary format that is not one.
+///
+/// # Safety
+/// Under a guard ([`guarded`]).
+pub(super) unsafe fn raise_bad_copy_format() -> ! {
+    if errstart(pgrx::PgLogLevel::ERROR as c_int, std::ptr::null()) {
+        errcode(pg_sys::errcodes::PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT as c_int);
+        pg_sys::errmsg_internal(c"%s".as_ptr(), c"the stream of the COPY is not in binary format".as_ptr());
+        errfinish(std::ptr::null(), 0, std::ptr::null());
+    }
+    unreachable!("an ERROR does not return")
+}
+
+/// Shows how far a COPY is, in rows and, where the server does not do so itself, in bytes.
+///
+/// # Safety
+/// Under a guard, after pgstat_progress_start_command().
+pub(super) unsafe fn show_copy_progress(rows: i64, bytes: Option<i64>) {
+    if let Some(bytes) = bytes {
+        pgstat_progress_update_param(pg_sys::PROGRESS_COPY_BYTES_PROCESSED as c_int, bytes);
+    }
+    pgstat_progress_update_param(pg_sys::PROGRESS_COPY_TUPLES_PROCESSED as c_int, rows);
+}
+
+/// `CHECK_FOR_INTERRUPTS()` of C.
+///
+/// # Safety
+/// Under a guard.
+pub(super) unsafe fn interrupts() {
+    if pg_sys::InterruptPending != 0 {
+        ProcessInterrupts();
+    }
+}
+
+/// Empties a slot.
+///
+/// # Safety
+/// Under a guard, a live slot.
+pub(super) unsafe fn clear_slot(slot: *mut pg_sys::TupleTableSlot) {
+    if let Some(clear) = (*(*slot).tts_ops).clear {
+        clear(slot);
+    }
+}
+
+/// `BulkInsertStateData` of `access/hio.h`.
+#[repr(C)]
+struct BulkInsert {
+    strategy: pg_sys::BufferAccessStrategy,
+    current_buf: pg_sys::Buffer,
+    next_free: pg_sys::BlockNumber,
+    last_free: pg_sys::BlockNumber,
+    already_extended_by: u32,
+}
+
+/// What GetBulkInsertState() makes, without the ring of buffers: pages stay in shared buffers. FreeBulkInsertState() frees it.
+///
+/// # Safety
+/// In a process of the server.
+pub(super) unsafe fn bulk_insert_without_ring() -> pg_sys::BulkInsertState {
+    let state = pg_sys::palloc(std::mem::size_of::<BulkInsert>()).cast::<BulkInsert>();
+    state.write(BulkInsert {
+        strategy: std::ptr::null_mut(),
+        current_buf: 0,
+        next_free: pg_sys::InvalidBlockNumber,
+        last_free: pg_sys::InvalidBlockNumber,
+        already_extended_by: 0,
+    });
+    state.cast()
+}
+
+/// Whether a table has generated columns of whatever kind.
+///
+/// # Safety
+/// A live descriptor's constraints.
+pub(super) unsafe fn has_generated_columns(constraints: *mut pg_sys::TupleConstr) -> bool {
+    #[cfg(feature = "pg18")]
+    return (*constraints).has_generated_stored || (*constraints).has_generated_virtual;
+    #[cfg(feature = "pg17")]
+    return (*constraints).has_generated_stored;
+}
+
+unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: c_int) -> *const pg_sys::FormData_pg_attribute {
+    #[cfg(feature = "pg18")]
+    return pg_sys::TupleDescAttr(descriptor, place);
+    #[cfg(feature = "pg17")]
+    return (*descriptor).attrs.as_ptr().add(place as usize);
+}
+
+/// Whether a column is dropped.
+///
+/// # Safety
+/// A live descriptor, and a place in it from 0.
+pub(super) unsafe fn is_dropped(descriptor: pg_sys::TupleDesc, place: c_int) -> bool {
+    (*attribute(descriptor, place)).attisdropped
+}
+
+/// A column's type and modifier.
+///
+/// # Safety
+/// As for [`is_dropped`].
+pub(super) unsafe fn type_of(descriptor: pg_sys::TupleDesc, place: c_int) -> (pg_sys::Oid, i32) {
+    let attribute = attribute(descriptor, place);
+    ((*attribute).atttypid, (*attribute).atttypmod)
+}
+
+/// Gives an executor the range table of a parse state that has one entry.
+///
+/// # Safety
+/// Inside a transaction.
+pub(super) unsafe fn init_range_table(estate: *mut pg_sys::EState, pstate: *mut pg_sys::ParseState) {
+    let (table, rights) = ((*pstate).p_rtable, (*pstate).p_rteperminfos);
+    #[cfg(feature = "pg18")]
+    pg_sys::ExecInitRangeTable(estate, table, rights, pg_sys::bms_make_singleton(1));
+    #[cfg(feature = "pg17")]
+    pg_sys::ExecInitRangeTable(estate, table, rights);
 }
 
 /// `USER_TIMEOUT` of `utils/timeout.h`: asks for any free timer.

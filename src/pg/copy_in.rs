@@ -1,16 +1,19 @@
-//! Rows from a COPY on the source straight into the heap: `BeginCopyFrom` with a callback that is fed by `walrcv_receive`.
+//! Rows from a COPY on the source into a table: most of them by [`super::heap_load`], the others by the server's `CopyFrom`, with
+//! a callback that is fed by `walrcv_receive`.
 //!
 //! The callback is called by C with no argument of ours, so what it reads from stands in a thread-local for as long as one
 //! copy runs. After the end of the stream the server calls it once more: the end is remembered.
 
-use super::compat::{self, guarded};
-use super::remote::{receive_function, Connection};
+use super::compat::guarded;
+use super::heap_load::{self, Manner, Plain, Rows};
+use super::remote::Connection;
 use super::role::OwnerContext;
+use super::stream::{Next, Stream};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::Cell;
-use std::ffi::{c_char, c_int, c_void, CString};
+use std::ffi::{c_int, c_void, CString};
 use std::ptr;
 
 /// What to load, and how.
@@ -23,6 +26,10 @@ pub struct CopyIn<'a> {
     pub binary: bool,
     /// Whether the rows are loaded frozen.
     pub frozen: Frozen,
+    /// No index of the table is maintained by writes.
+    pub bare: bool,
+    /// The pages are worth a place in shared buffers.
+    pub cached: bool,
 }
 
 /// Whether rows are loaded frozen: visible to all from the moment they are written, and never to be written again.
@@ -37,19 +44,11 @@ pub enum Frozen {
     Shared,
 }
 
-type Receive =
-    unsafe extern "C-unwind" fn(*mut pg_sys::WalReceiverConn, *mut *mut c_char, *mut pg_sys::pgsocket) -> c_int;
-
-/// The stream of the copy that runs. Plain integers and pointers: nothing here needs a destructor.
+/// The stream of the copy that runs, and how far its newest message was read. Plain integers and pointers.
 #[derive(Clone, Copy)]
 struct Feed {
-    connection: *mut pg_sys::WalReceiverConn,
-    receive: Receive,
-    message: *mut c_char,
-    length: usize,
+    stream: Stream,
     position: usize,
-    ended: bool,
-    wait_event: u32,
 }
 
 thread_local! {
@@ -71,40 +70,17 @@ unsafe extern "C-unwind" fn read_feed(out: *mut c_void, minread: c_int, maxread:
 unsafe fn fill(feed: &mut Feed, out: *mut u8, minread: usize, maxread: usize) -> usize {
     let mut read = 0;
     while read < maxread {
-        let available = feed.length - feed.position;
+        let available = feed.stream.length - feed.position;
         if available > 0 {
             let count = available.min(maxread - read);
-            ptr::copy_nonoverlapping(feed.message.cast::<u8>().add(feed.position), out.add(read), count);
+            ptr::copy_nonoverlapping(feed.stream.message.cast::<u8>().add(feed.position), out.add(read), count);
             feed.position += count;
             read += count;
             continue;
         }
-        if feed.ended {
+        feed.position = 0;
+        if feed.stream.next(read < minread) != Next::Message {
             break;
-        }
-        let mut socket: pg_sys::pgsocket = -1;
-        let mut message: *mut c_char = ptr::null_mut();
-        let length = (feed.receive)(feed.connection, &mut message, &mut socket);
-        if length > 0 {
-            feed.message = message;
-            feed.length = length as usize;
-            feed.position = 0;
-        } else if length < 0 {
-            feed.ended = true;
-        } else if read >= minread {
-            break;
-        } else {
-            compat::WaitLatchOrSocket(
-                pg_sys::MyLatch,
-                (pg_sys::WL_SOCKET_READABLE | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int,
-                socket,
-                -1,
-                feed.wait_event,
-            );
-            compat::ResetLatch(pg_sys::MyLatch);
-        }
-        if pg_sys::InterruptPending != 0 {
-            compat::ProcessInterrupts();
         }
     }
     read
@@ -128,70 +104,90 @@ fn option(name: &'static std::ffi::CStr, value: &str) -> Result<*mut pg_sys::Def
     }
 }
 
-/// Loads the COPY that was started on `connection` and returns the number of rows.
+/// What a copy did.
+pub struct CopiedIn {
+    /// Rows.
+    pub rows: u64,
+    /// Whether they were loaded frozen. What was asked for is not done where it cannot be.
+    pub frozen: bool,
+}
+
+/// Loads the COPY that was started on `connection`.
 ///
 /// The current role must have INSERT on the table; row-level security must not apply to it (42501, 0A000). The rows go in with
-/// the rights of the table's owner, so that no constraint or trigger function runs with the operator's.
-pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<u64> {
+/// the rights of the table's owner, so that no constraint or trigger function runs with the operator's. To load frozen it must own
+/// the table (42501).
+pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
     let relid = pg_sys::Oid::from(what.relid);
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-    let receive = receive_function()?;
-    // What pg_stat_activity shows while nothing comes; a name is registered once and found again after that.
-    // SAFETY: a look into shared memory, under a lock that the server takes.
-    let wait_event = unsafe { pg_sys::WaitEventExtensionNew(c"SteepReplReceive".as_ptr()) };
     let names = what
         .columns
         .iter()
         .map(|name| CString::new(name.as_str()).map_err(|_| Error::internal("a NUL byte in a column name")))
         .collect::<Result<Vec<_>>>()?;
+    let stream = Stream::of(connection)?;
     // SAFETY: every pointer below comes from the server and stays alive until the table is closed; errors unwind through the
     // guards of the bindings, and the transaction's abort releases what was opened.
     unsafe {
         let rel = pg_sys::table_open(relid, lock);
         check_insert_allowed(relid)?;
-        if what.frozen == Frozen::Shared {
-            super::storage::let_freeze(rel)?;
+        if what.frozen != Frozen::No {
+            super::storage::check_owner(what.relid, "have rows loaded frozen")?;
         }
         let owner = OwnerContext::enter((*(*rel).rd_rel).relowner);
         let pstate = pg_sys::make_parsestate(ptr::null_mut());
         pg_sys::addRangeTableEntryForRelation(pstate, rel, lock, ptr::null_mut(), false, false);
-        let mut columns: *mut pg_sys::List = ptr::null_mut();
-        for name in &names {
-            columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
-        }
-        let mut options: *mut pg_sys::List = ptr::null_mut();
-        options = pg_sys::lappend(options, option(c"encoding", &super::system::database_encoding())?.cast());
-        if what.binary {
-            options = pg_sys::lappend(options, option(c"format", "binary")?.cast());
-        }
-        if what.frozen != Frozen::No {
-            options = pg_sys::lappend(options, option(c"freeze", "true")?.cast());
-        }
-        FEED.with(|cell| {
-            cell.set(Some(Feed {
-                connection: connection.raw(),
-                receive,
-                message: ptr::null_mut(),
-                length: 0,
-                position: 0,
-                ended: false,
-                wait_event,
-            }));
-        });
-        let feed = FeedGuard;
-        let state =
-            pg_sys::BeginCopyFrom(pstate, rel, ptr::null_mut(), ptr::null(), false, Some(read_feed), columns, options);
-        let rows = pg_sys::CopyFrom(state);
-        pg_sys::EndCopyFrom(state);
-        if what.frozen == Frozen::Shared {
-            super::storage::let_freeze_no_more(rel);
-        }
-        drop(feed);
+        let plain = if what.bare { Plain::of(rel, &names, what.binary)? } else { None };
+        // The server freezes into storage of this transaction only.
+        let frozen = if plain.is_some() { what.frozen != Frozen::No } else { what.frozen == Frozen::NewStorage };
+        let manner = Manner { frozen, cached: what.cached };
+        let rows = match plain {
+            Some(plain) if what.binary => heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner),
+            Some(plain) => taken_apart(rel, pstate, &names, stream, what.binary, false, |state| {
+                heap_load::load(rel, pstate, &plain, Rows::Server(state), manner)
+            })?,
+            None => taken_apart(rel, pstate, &names, stream, what.binary, frozen, |state| pg_sys::CopyFrom(state))?,
+        };
         owner.leave();
         pg_sys::free_parsestate(pstate);
         pg_sys::table_close(rel, pg_sys::NoLock as pg_sys::LOCKMODE);
-        Ok(rows)
+        Ok(CopiedIn { rows, frozen })
     }
+}
+
+/// Has the stream taken apart by the server, for whoever puts the rows into the table.
+///
+/// # Safety
+/// As for [`heap_load::load`].
+unsafe fn taken_apart(
+    rel: pg_sys::Relation,
+    pstate: *mut pg_sys::ParseState,
+    names: &[CString],
+    stream: Stream,
+    binary: bool,
+    frozen: bool,
+    put: impl FnOnce(pg_sys::CopyFromState) -> u64,
+) -> Result<u64> {
+    let mut columns: *mut pg_sys::List = ptr::null_mut();
+    for name in names {
+        columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
+    }
+    let mut options: *mut pg_sys::List = ptr::null_mut();
+    options = pg_sys::lappend(options, option(c"encoding", &super::system::database_encoding())?.cast());
+    if binary {
+        options = pg_sys::lappend(options, option(c"format", "binary")?.cast());
+    }
+    if frozen {
+        options = pg_sys::lappend(options, option(c"freeze", "true")?.cast());
+    }
+    FEED.with(|cell| cell.set(Some(Feed { stream, position: 0 })));
+    let feed = FeedGuard;
+    let state =
+        pg_sys::BeginCopyFrom(pstate, rel, ptr::null_mut(), ptr::null(), false, Some(read_feed), columns, options);
+    let rows = put(state);
+    pg_sys::EndCopyFrom(state);
+    drop(feed);
+    Ok(rows)
 }
 
 /// Core's own checks for a table that replication writes to (`LogicalRepSyncTableStart`).

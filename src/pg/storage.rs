@@ -1,13 +1,12 @@
 //! The storage of tables that are loaded: made new, loaded frozen, and rid of what a failed load left in it.
 
 use super::catalog_tuple::PG_CONSTRAINT;
-use super::compat::{guarded, RelationAssumeNewRelfilelocator};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ptr;
 
 /// What bypasses the checks of SQL must ask first.
-fn check_owner(relid: u32, to: &str) -> Result<()> {
+pub(super) fn check_owner(relid: u32, to: &str) -> Result<()> {
     if super::role::owns_table(relid) {
         return Ok(());
     }
@@ -43,29 +42,6 @@ pub fn make_new(relid: u32) -> Result<()> {
         pg_sys::CommandCounterIncrement();
     }
     Ok(())
-}
-
-/// Lets the COPY that follows load frozen rows into storage that is older than this transaction. Core refuses that because
-/// such rows outlive a failed transaction; the caller sees to that. 42501 when the current role does not own the table.
-///
-/// # Safety
-/// An open relation, inside a transaction.
-pub(super) unsafe fn let_freeze(rel: pg_sys::Relation) -> Result<()> {
-    check_owner(u32::from((*rel).rd_id), "have rows loaded frozen")?;
-    let first = (*rel).rd_firstRelfilelocatorSubid;
-    // The end of the transaction, however it comes, takes the mark away.
-    guarded(|| RelationAssumeNewRelfilelocator(rel));
-    // The storage is not really new: with wal_level = minimal its rows must be logged all the same.
-    (*rel).rd_firstRelfilelocatorSubid = first;
-    Ok(())
-}
-
-/// Takes back what [`let_freeze`] allowed.
-///
-/// # Safety
-/// The relation that was given to it.
-pub(super) unsafe fn let_freeze_no_more(rel: pg_sys::Relation) {
-    (*rel).rd_newRelfilelocatorSubid = (*rel).rd_firstRelfilelocatorSubid;
 }
 
 /// Deletes the frozen rows of transactions that did not commit, which a load that was interrupted has left behind. No trigger

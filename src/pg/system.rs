@@ -27,6 +27,12 @@ pub fn my_pid() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
+/// Size of shared buffers, in bytes.
+pub fn shared_buffers_bytes() -> i64 {
+    // SAFETY: reads a backend variable.
+    i64::from(unsafe { pg_sys::NBuffers }) * i64::from(pg_sys::BLCKSZ)
+}
+
 /// A random number that nobody can guess.
 pub fn random_u64() -> u64 {
     let mut bytes = [0u8; 8];
