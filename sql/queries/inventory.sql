@@ -20,6 +20,10 @@ SELECT pg_catalog.jsonb_build_object(
         THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) / pg_catalog.current_setting('block_size')::bigint ELSE 0 END,
     'bytes', CASE WHEN :sizes AND c.relkind = 'r' THEN coalesce(pg_catalog.pg_table_size(c.oid), 0) ELSE 0 END,
     'rows', c.reltuples,
+    -- Only where it matters: looked up by name, column by column.
+    'width', CASE WHEN :sizes AND c.relkind = 'r' AND c.relpages >= 1024 THEN (
+        SELECT sum(s.avg_width * (1 - s.null_frac)) FROM pg_catalog.pg_stats s
+        WHERE s.schemaname = n.nspname AND s.tablename = c.relname AND NOT s.inherited) END,
     'identity', CASE c.relreplident
         WHEN 'f' THEN true
         WHEN 'n' THEN false

@@ -116,6 +116,7 @@ CREATE TABLE steep_repl.operation_tables (
     format          text NOT NULL CHECK (format IN ('binary', 'text')),
     small           boolean NOT NULL,
     heap            boolean NOT NULL,
+    packed          boolean NOT NULL,
     insert_only     boolean NOT NULL,
     pages           bigint NOT NULL,
     bytes_total     bigint NOT NULL,
@@ -148,6 +149,7 @@ COMMENT ON COLUMN steep_repl.operation_tables.columns IS 'Columns that are copie
 COMMENT ON COLUMN steep_repl.operation_tables.format IS 'COPY format: binary where every type travels safely, text otherwise';
 COMMENT ON COLUMN steep_repl.operation_tables.small IS 'True when the table keeps its indexes during the load and is copied in a batch with others';
 COMMENT ON COLUMN steep_repl.operation_tables.heap IS 'True when the table is of access method heap on the source, so that it can be cut in ctid ranges';
+COMMENT ON COLUMN steep_repl.operation_tables.packed IS 'True when its pages on the source are about full by its statistics, so that a range of blocks there is a range of blocks here';
 COMMENT ON COLUMN steep_repl.operation_tables.insert_only IS 'True when updates and deletes are not replicated: the table has no replica identity';
 COMMENT ON COLUMN steep_repl.operation_tables.pages IS 'Blocks of the main fork on the source when planned';
 COMMENT ON COLUMN steep_repl.operation_tables.bytes_total IS 'pg_table_size() on the source when planned, in bytes';

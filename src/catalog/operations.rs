@@ -196,6 +196,8 @@ pub struct PlannedTable {
     pub small: bool,
     /// Of access method heap on the source.
     pub heap: bool,
+    /// Its pages on the source are about full.
+    pub packed: bool,
     /// Only inserts are replicated.
     pub insert_only: bool,
     /// Blocks on the source.

@@ -61,6 +61,8 @@ pub struct Task {
     pub small: bool,
     /// Of access method heap on the source.
     pub heap: bool,
+    /// The pages of the table are about full on the source.
+    pub packed: bool,
     /// The only copy task of its table.
     pub single: bool,
     /// All rows so far were loaded frozen.

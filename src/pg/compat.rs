@@ -5,6 +5,7 @@
 
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int, c_void};
+use std::ops::Range;
 
 /// Runs a C call with PostgreSQL's errors caught at its boundary. Only for raw externs and function pointers: the functions of
 /// `pg_sys` bring a guard of their own, and an error that leaves a guard inside a guard aborts the server.
@@ -206,20 +207,49 @@ struct BulkInsert {
     already_extended_by: u32,
 }
 
-/// What GetBulkInsertState() makes, without the ring of buffers: pages stay in shared buffers. FreeBulkInsertState() frees it.
+/// What GetBulkInsertState() makes, in two points by choice: without the ring of buffers pages stay in shared buffers; and the
+/// first rows go into the given blocks, which must be there and which nobody else is to fill, before the table is extended.
+/// FreeBulkInsertState() frees it.
 ///
 /// # Safety
-/// In a process of the server.
-pub(super) unsafe fn bulk_insert_without_ring() -> pg_sys::BulkInsertState {
-    let state = pg_sys::palloc(std::mem::size_of::<BulkInsert>()).cast::<BulkInsert>();
-    state.write(BulkInsert {
-        strategy: std::ptr::null_mut(),
+/// Inside a transaction, an open relation.
+pub(super) unsafe fn bulk_insert(
+    rel: pg_sys::Relation,
+    ring: bool,
+    blocks: Option<Range<u32>>,
+) -> pg_sys::BulkInsertState {
+    let kind = pg_sys::BufferAccessStrategyType::BAS_BULKWRITE;
+    let mut bulk = BulkInsert {
+        strategy: if ring { pg_sys::GetAccessStrategy(kind) } else { std::ptr::null_mut() },
         current_buf: 0,
         next_free: pg_sys::InvalidBlockNumber,
         last_free: pg_sys::InvalidBlockNumber,
         already_extended_by: 0,
-    });
+    };
+    if let Some(blocks) = blocks.filter(|blocks| !blocks.is_empty()) {
+        // The block that the next row is tried on first is the one that is pinned here.
+        let (fork, mode) = (pg_sys::ForkNumber::MAIN_FORKNUM, pg_sys::ReadBufferMode::RBM_NORMAL);
+        bulk.current_buf = pg_sys::ReadBufferExtended(rel, fork, blocks.start, mode, bulk.strategy);
+        if blocks.len() > 1 {
+            bulk.next_free = blocks.start + 1;
+            bulk.last_free = blocks.end - 1;
+        }
+    }
+    let state = pg_sys::palloc(std::mem::size_of::<BulkInsert>()).cast::<BulkInsert>();
+    state.write(bulk);
     state.cast()
+}
+
+/// Blocks that a bulk insert has before it and has not filled.
+///
+/// # Safety
+/// What [`bulk_insert`] made.
+pub(super) unsafe fn blocks_left(bulk: pg_sys::BulkInsertState) -> Range<u32> {
+    let bulk = bulk.cast::<BulkInsert>();
+    if (*bulk).next_free == pg_sys::InvalidBlockNumber {
+        return 0..0;
+    }
+    (*bulk).next_free..(*bulk).last_free + 1
 }
 
 /// Whether a table has generated columns of whatever kind.

@@ -30,6 +30,8 @@ pub struct CopyIn<'a> {
     pub bare: bool,
     /// The pages are worth a place in shared buffers.
     pub cached: bool,
+    /// Blocks here that are for these rows.
+    pub blocks: Option<(u32, u32)>,
 }
 
 /// Whether rows are loaded frozen: visible to all from the moment they are written, and never to be written again.
@@ -140,7 +142,7 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
         let plain = if what.bare { Plain::of(rel, &names, what.binary)? } else { None };
         // The server freezes into storage of this transaction only.
         let frozen = if plain.is_some() { what.frozen != Frozen::No } else { what.frozen == Frozen::NewStorage };
-        let manner = Manner { frozen, cached: what.cached };
+        let manner = Manner { frozen, cached: what.cached, blocks: what.blocks };
         let rows = match plain {
             Some(plain) if what.binary => heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner),
             Some(plain) => taken_apart(rel, pstate, &names, stream, what.binary, false, |state| {

@@ -60,6 +60,8 @@ pub(super) struct Manner {
     pub frozen: bool,
     /// The pages stay in shared buffers; otherwise a small ring of them is used again and again, as by every bulk write.
     pub cached: bool,
+    /// Blocks that are for these rows, so that several loads side by side leave the table in the order of its source.
+    pub blocks: Option<(u32, u32)>,
 }
 
 /// A table that can be loaded like this.
@@ -158,7 +160,11 @@ pub(super) unsafe fn load(
         (*row).tts_isnull.add(place).write(true);
     }
     let checks = if plain.checked { Checks::begin(rel, pstate) } else { Checks::none() };
-    let bulk = if manner.cached { compat::bulk_insert_without_ring() } else { pg_sys::GetBulkInsertState() };
+    let blocks = manner.blocks.map(|(from, to)| from..to);
+    if let Some(blocks) = &blocks {
+        super::storage::extend(rel, blocks.end);
+    }
+    let bulk = compat::bulk_insert(rel, !manner.cached, blocks);
     let mut loader = Loader {
         rel,
         descriptor: (*rel).rd_att,
@@ -171,7 +177,8 @@ pub(super) unsafe fn load(
         bytes: 0,
         batch_context,
         command: pg_sys::GetCurrentCommandId(true),
-        options: if manner.frozen { pg_sys::TABLE_INSERT_FROZEN as c_int } else { 0 },
+        // Nobody else has filled a page that is worth looking for.
+        options: (pg_sys::TABLE_INSERT_SKIP_FSM | if manner.frozen { pg_sys::TABLE_INSERT_FROZEN } else { 0 }) as c_int,
         bulk,
         rows: 0,
         received: matches!(from, Rows::Binary(_)).then_some(0),
@@ -185,6 +192,7 @@ pub(super) unsafe fn load(
         Rows::Server(state) => (*loader_ptr).run_server(state),
     });
     pg_sys::CurrentMemoryContext = before;
+    super::storage::give_back(rel, compat::blocks_left(bulk));
     pg_sys::FreeBulkInsertState(bulk);
     checks.end();
     for place in 0..BATCH_ROWS {

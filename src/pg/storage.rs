@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ptr;
 
+/// Room in a page with nothing in it but its header.
+const EMPTY_PAGE: pg_sys::Size = pg_sys::BLCKSZ as pg_sys::Size - 24;
+
 /// What bypasses the checks of SQL must ask first.
 pub(super) fn check_owner(relid: u32, to: &str) -> Result<()> {
     if super::role::owns_table(relid) {
@@ -42,6 +45,39 @@ pub fn make_new(relid: u32) -> Result<()> {
         pg_sys::CommandCounterIncrement();
     }
     Ok(())
+}
+
+/// Makes a table so many blocks long at least; the new ones are empty.
+///
+/// # Safety
+/// An open relation under a lock that writers take, inside a transaction.
+pub(super) unsafe fn extend(rel: pg_sys::Relation, blocks: u32) {
+    let (fork, lock) = (pg_sys::ForkNumber::MAIN_FORKNUM, pg_sys::ExclusiveLock as pg_sys::LOCKMODE);
+    if pg_sys::RelationGetNumberOfBlocksInFork(rel, fork) >= blocks {
+        return;
+    }
+    pg_sys::LockRelationForExtension(rel, lock);
+    let now = pg_sys::RelationGetNumberOfBlocksInFork(rel, fork);
+    if now < blocks {
+        let missing = std::ffi::c_int::try_from(blocks - now).unwrap_or(std::ffi::c_int::MAX);
+        pg_sys::smgrzeroextend(pg_sys::RelationGetSmgr(rel), fork, now, missing, false);
+    }
+    pg_sys::UnlockRelationForExtension(rel, lock);
+}
+
+/// Lets everybody know of blocks that have stayed empty.
+///
+/// # Safety
+/// An open relation, inside a transaction.
+pub(super) unsafe fn give_back(rel: pg_sys::Relation, blocks: std::ops::Range<u32>) {
+    if blocks.is_empty() {
+        return;
+    }
+    let (start, end) = (blocks.start, blocks.end);
+    for block in blocks {
+        pg_sys::RecordPageWithFreeSpace(rel, block, EMPTY_PAGE);
+    }
+    pg_sys::FreeSpaceMapVacuumRange(rel, start, end);
 }
 
 /// Deletes the frozen rows of transactions that did not commit, which a load that was interrupted has left behind. No trigger

@@ -224,6 +224,7 @@ fn planned(source: &Table, target: &Table, small_below: i64, insert_only: bool) 
         format: if binary { "binary" } else { "text" }.to_owned(),
         small: source.bytes < small_below,
         heap: source.is_heap() && target.is_heap(),
+        packed: source.is_packed(),
         insert_only,
         pages: source.pages,
         bytes_total: source.bytes,

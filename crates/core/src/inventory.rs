@@ -37,6 +37,9 @@ pub struct Table {
     pub bytes: i64,
     /// `reltuples`; -1 when the table was never analyzed.
     pub rows: f64,
+    /// Bytes of data of a row on average, by the statistics; `None` where they were not asked for or are not there.
+    #[serde(default)]
+    pub width: Option<f64>,
     /// Whether it has a usable replica identity, so that UPDATE and DELETE can be published.
     pub identity: bool,
     /// The extension that owns it.
@@ -94,6 +97,16 @@ impl Table {
     /// `heap`.
     pub fn is_heap(&self) -> bool {
         matches!(self.kind, 'r' | 'm') && self.access_method.as_deref() == Some("heap")
+    }
+
+    /// Whether its pages are about full, by its statistics: three quarters of what its rows and their headers would fill. False when
+    /// nothing is known.
+    pub fn is_packed(&self) -> bool {
+        /// Header of a row and its pointer in the page.
+        const ROW_HEADER: f64 = 28.0;
+        const PAGE: f64 = 8192.0;
+        let filled = |width: f64| self.rows * (width + ROW_HEADER);
+        self.width.is_some_and(|width| filled(width) >= 0.75 * PAGE * self.pages as f64)
     }
 
     /// The columns whose values travel: all but generated ones, which the target computes itself.
@@ -158,6 +171,7 @@ pub(crate) mod build {
             pages: 1,
             bytes: 8192,
             rows: 1.0,
+            width: None,
             identity: true,
             extension: None,
             row_security: false,
@@ -245,6 +259,15 @@ mod tests {
         let table: Table = serde_json::from_str(json).unwrap();
         assert_eq!(table.root, None);
         assert!(table.ancestors.is_empty() && table.columns.is_empty() && table.triggers.is_empty());
+    }
+
+    #[test]
+    fn full_pages_are_told_by_statistics() {
+        let with = |rows, width, pages| Table { rows, width, pages, ..table(1, "s", "t") };
+        assert!(with(61_000.0, Some(97.0), 1000).is_packed());
+        assert!(!with(30_000.0, Some(97.0), 1000).is_packed());
+        assert!(!with(61_000.0, None, 1000).is_packed());
+        assert!(!with(-1.0, Some(97.0), 1000).is_packed());
     }
 
     #[test]
