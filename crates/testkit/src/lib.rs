@@ -41,6 +41,11 @@ pub use role::Role;
 pub use snapshot::{constraints_snapshot, indexes_snapshot, schema_text, SchemaState};
 pub use wait::{try_wait_until, wait_until};
 
+/// The major version of the server under test. What a version does not have cannot be tested on it; the test says which it needs.
+pub fn major() -> u32 {
+    Installation::current().major()
+}
+
 /// Whether the big matrix was asked for (`STEEP_REPL_TEST_ALL=1`), or one small pass over every scenario.
 pub fn test_all() -> bool {
     std::env::var("STEEP_REPL_TEST_ALL").is_ok_and(|value| !value.is_empty() && value != "0")
