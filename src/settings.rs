@@ -101,7 +101,7 @@ pub fn define() {
         c"Older ones are deleted when an operation ends.",
         &EVENT_RETENTION,
         1,
-        i32::MAX / 60000,
+        i32::MAX / 60,
         GucFlags::UNIT_MIN,
     );
     GucRegistry::define_string_guc(

@@ -121,3 +121,36 @@ rewrite_tests! {
     drop_it: End::EqualOrClearFailure,
         ["begin; alter table victim rename to old_victim; create table victim (like old_victim including all); drop table old_victim; commit"];
 }
+
+/// Another table takes the place of one that is copied already, while a second table still is: what was copied is not what is
+/// there. The last look before replication starts has to notice.
+#[test]
+fn replaced_after_its_last_chunk() {
+    let pair = Pair::options("rw_late").proxied().build();
+    pair.source.exec(
+        "create table victim (id int primary key, v int, note text); create index on victim (v);
+         create table filler (id int primary key, v int, note text);
+         insert into victim select i, i, repeat('x', 200) from generate_series(1, 20000) i;
+         insert into filler select i, i, repeat('x', 200) from generate_series(1, 15000) i",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.prepare();
+    pair.proxy().throttle(3_000_000);
+    pair.init("method => 'parallel', parallel_workers => 1").unwrap();
+    let done = "select count(*) from steep_repl.operation_tables where table_name = 'victim' and rows_done > 0 and copies_left = 0";
+    wait_until("the victim is copied", Duration::from_secs(60), || {
+        (pair.target.scalar::<i64>(done) == 1).then_some(())
+    });
+    pair.source.exec(
+        "begin; create table fresh (like victim including all); insert into fresh select id, -v, 'new' from victim where id % 3 = 0;
+         alter table victim rename to old_victim; alter table fresh rename to victim; drop table old_victim; commit",
+    );
+    assert_eq!(pair.state(), "COPYING", "the statement came too late to disturb");
+    let load = LoadOptions::default().keyed("victim").keys(20_000).rate(40).writers(1).start(&pair.source);
+    pair.proxy().throttle(0);
+    pair.wait(Duration::from_secs(120)).unwrap();
+    load.stop();
+    let again = "select count(*) from steep_repl.events where event = 'init.snapshot_renewed'";
+    assert!(pair.target.scalar::<i64>(again) >= 1, "{:?}", pair.events());
+    pair.expect_equal_in(&Tables::only(&["victim", "filler"]));
+}
