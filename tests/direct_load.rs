@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use steep_repl_testkit::{LoadOptions, Pair, Tables};
+use steep_repl_testkit::{wait_until, LoadOptions, Pair, Tables};
 
 use crate::refusal::Refusal;
 
@@ -162,5 +162,27 @@ fn ranges_keep_the_order_of_the_source() {
     let (here, there) = (pair.target.scalar::<i64>(size), pair.source.scalar::<i64>(size));
     // Each range may have been extended by some pages too many.
     assert!(here * 3 < there * 2, "{here} bytes here, {there} on the source");
+    pair.expect_equal();
+}
+
+/// Somebody makes an index while ranges arrive: it waits for those under way, and the others have to fill it.
+#[test]
+fn an_index_that_is_made_meanwhile_knows_every_row() {
+    let pair = Pair::options("direct_index").proxied().build();
+    pair.source.exec(
+        "create table t (id int primary key, v int, note text);
+         insert into t select i, i % 1000, repeat('x', 200) from generate_series(1, 40000) i",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.target.exec("create extension amcheck");
+    pair.prepare();
+    pair.proxy().throttle(3_000_000);
+    pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 2").unwrap();
+    wait_until("some of it is here", Duration::from_secs(60), || (pair.progress()?.rows_done? > 5000).then_some(()));
+    pair.target.exec("create index t_v on t (v)");
+    assert_eq!(pair.state(), "COPYING", "the index came too late to disturb");
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    pair.target.exec("select bt_index_check('t_v', true); select bt_index_check('t_pkey', true)");
     pair.expect_equal();
 }

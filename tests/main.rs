@@ -4,9 +4,11 @@
 //! databases on clusters that all share, so tests run side by side and each can be run alone. `STEEP_REPL_TEST_ALL=1` turns on
 //! the large variants; `STEEP_REPL_SEED` repeats a run's random choices.
 
+mod cancel;
 mod columns;
 mod concurrency;
 mod direct_load;
+mod drop_extension;
 mod errors;
 mod errors_source;
 mod eta;

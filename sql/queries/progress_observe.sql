@@ -7,7 +7,7 @@ WITH counted AS (
            count(*) FILTER (WHERE t.status = 'failed') AS failed
     FROM steep_repl.tasks t WHERE t.operation_id = $1 GROUP BY t.kind
 ), running AS (
-    SELECT t.id, t.kind, t.bytes, t.relid, t.worker_pid,
+    SELECT t.kind, t.bytes, t.relid, t.worker_pid,
            CASE WHEN o.bytes_total > 0 THEN o.rows_estimated * t.bytes / o.bytes_total ELSE o.rows_estimated END AS rows_estimated,
            coalesce(c.tuples_processed, 0) AS rows, coalesce(c.bytes_processed, 0) AS bytes_arrived,
            coalesce(CASE WHEN i.tuples_total > 0 THEN 0.5 + 0.5 * i.tuples_done / i.tuples_total

@@ -7,5 +7,5 @@ WITH open AS (
     FROM pg_catalog.pg_prepared_xacts p
 )
 SELECT pg_catalog.jsonb_build_object('who', o.who,
-    'age_seconds', coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - o.since), 0))::text
+    'age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - o.since))::text
 FROM open o ORDER BY o.since NULLS LAST LIMIT 5

@@ -1,13 +1,15 @@
 -- One task, or a batch of small ones. A task that failed once is tried alone, so that it cannot take others with it again.
-WITH next AS (
+-- The operation's row is locked while a copy is taken: whoever lets no more tables be begun waits for those that are being begun.
+WITH gate AS MATERIALIZED (
+    SELECT p.snapshot_expired FROM steep_repl.operations p WHERE p.id = $1 AND $2 = 'copy' AND p.snapshot IS NOT NULL FOR SHARE
+), next AS (
     SELECT t.id, t.small AND t.attempts = 0 AS batched
     FROM steep_repl.tasks t
     WHERE t.operation_id = $1 AND t.kind = $2 AND t.status = 'pending' AND t.not_before <= pg_catalog.clock_timestamp()
       -- A table is copied under one snapshot: under one that is too old only what is begun.
       AND (t.kind <> 'copy'
-           OR EXISTS (SELECT FROM steep_repl.operations p
-                      JOIN steep_repl.operation_tables o ON o.operation_id = p.id AND o.relid = t.relid
-                      WHERE p.id = $1 AND p.snapshot IS NOT NULL AND (NOT p.snapshot_expired OR o.status <> 'waiting')))
+           OR EXISTS (SELECT FROM gate g, steep_repl.operation_tables o
+                      WHERE o.operation_id = $1 AND o.relid = t.relid AND (NOT g.snapshot_expired OR o.status <> 'waiting')))
       -- A vacuum sees the transactions of other loads and builds as running, and could mark none of what came after them.
       AND (t.kind <> 'vacuum'
            OR (SELECT o.frozen FROM steep_repl.operation_tables o WHERE o.operation_id = $1 AND o.relid = t.relid)
@@ -19,7 +21,7 @@ WITH next AS (
     FROM steep_repl.tasks t
     WHERE t.operation_id = $1 AND t.kind = $2 AND t.status = 'pending' AND t.small AND t.attempts = 0
       AND t.id NOT IN (SELECT next.id FROM next) AND (SELECT next.batched FROM next)
-      AND (t.kind <> 'copy' OR EXISTS (SELECT FROM steep_repl.operations p WHERE p.id = $1 AND NOT p.snapshot_expired))
+      AND (t.kind <> 'copy' OR EXISTS (SELECT FROM gate g WHERE NOT g.snapshot_expired))
     ORDER BY t.position LIMIT $4 - 1 FOR UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE steep_repl.tasks t

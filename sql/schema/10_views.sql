@@ -126,6 +126,8 @@ FROM steep_repl.nodes n
 LEFT JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node ORDER BY p.id DESC LIMIT 1) o ON true
 LEFT JOIN LATERAL (SELECT count(*) AS suspended FROM steep_repl.suspended_indexes s
                    WHERE s.operation_id = o.id AND s.restored_at IS NULL AND o.status <> 'completed') i ON true
+LEFT JOIN LATERAL (SELECT count(*) AS pending FROM steep_repl.cleanup k JOIN steep_repl.operations p ON p.id = k.operation_id
+                   WHERE p.node = n.node) c ON true
 ORDER BY n.node;
 
 COMMENT ON VIEW steep_repl.node_status IS 'Registered nodes, one row each, ordered by node: state, and what is wrong and what to do about it';

@@ -19,10 +19,12 @@ COMMENT ON FUNCTION steep_repl.init_node(text, text, text, text, integer, boolea
     'Initializes the local node from a source: copies its tables, builds indexes, catches up; returns the operation''s number at once';
 COMMENT ON FUNCTION steep_repl.wait_for_init(text, interval) IS
     'Waits until the newest operation of a node has ended; raises its error when it failed, 57014 at the timeout; returns the state';
-COMMENT ON FUNCTION steep_repl.preflight(text, text, text, text[], text[], text, text) IS
+COMMENT ON FUNCTION steep_repl.preflight(text, text, text, text[], text[], text, text, boolean) IS
     'What init_node would say, all at once and without starting anything: one row a check, status ok, notice, warning or error';
 COMMENT ON FUNCTION steep_repl.cancel_init(text) IS
     'Cancels the operation of a node and takes away all it has made on either side; what cannot be done now is in pending_cleanup';
+COMMENT ON FUNCTION steep_repl.abandon_cleanup(text) IS
+    'Gives up what cancelled initializations of a node have still to take away on a source that is gone for good; warns of what stays there';
 COMMENT ON FUNCTION steep_repl.resume_init(text) IS
     'Goes on with the failed operation of a node after its last finished table; returns the operation''s number';
 COMMENT ON FUNCTION steep_repl.restore_indexes(text) IS

@@ -8,7 +8,7 @@ use crate::catalog::operations::{self, Options};
 use crate::catalog::{cleanup, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
-use crate::pg::{role, shmem, system};
+use crate::pg::{raise, role, shmem, system};
 use crate::schema::{self, Plan, Request};
 use crate::source::{self, preflight, publication};
 use steep_repl_core::names::{application_name, Part, Token};
@@ -62,7 +62,9 @@ impl Judge for Strict {
         outcome.map(Some)
     }
 
-    fn remark(&mut self, _check: &'static str, _remark: Remark) {}
+    fn remark(&mut self, _check: &'static str, remark: Remark) {
+        raise::notice(&format!("{}; {}", remark.message, remark.hint));
+    }
 }
 
 /// Looks at everything. None when a check failed without which the plan cannot be made.

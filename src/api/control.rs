@@ -3,7 +3,7 @@
 use super::{given, SqlResult};
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
-use crate::catalog::{events, indexes};
+use crate::catalog::{cleanup, events, indexes};
 use crate::coordinator::decide::Phase;
 use crate::error::{Error, Result};
 use crate::pg::{index, raise, role, shmem, system, transaction};
@@ -26,6 +26,41 @@ fn restore_indexes(node: Option<&str>) -> SqlResult<i64> {
     Ok(restore(given("node", node)?)?)
 }
 
+#[pg_extern]
+fn abandon_cleanup(node: Option<&str>) -> SqlResult<i64> {
+    Ok(abandon(given("node", node)?)?)
+}
+
+/// Gives up what cancelled operations of a node have still to take away on a source that is gone for good, and names it. Returns
+/// how many operations that were.
+fn abandon(name: &str) -> Result<i64> {
+    let (_, newest) = controlled(name)?;
+    let mut abandoned = 0;
+    for operation in cleanup::operations_with_source_left(name)? {
+        let Some(operation) = operations::get(operation)?.filter(Operation::is_ours) else { continue };
+        let mut left = vec![format!("replication slot {}", operation.slot_name)];
+        if operation.own_publications {
+            left.extend(operation.publications.iter().map(|name| format!("publication {name}")));
+        }
+        if !operations::identities(operation.id)?.is_empty() {
+            left.push("REPLICA IDENTITY FULL of the tables that had none".to_owned());
+        }
+        let text = format!("left on node \"{}\": {}", operation.source, left.join(", "));
+        raise::warning(&text);
+        cleanup::done(operation.id, "source")?;
+        let mut event = Event::info("init.cleanup_abandoned")
+            .operation_id(operation.id)
+            .node(&operation.node)
+            .source(&operation.source)
+            .message(text);
+        event.severity = event::Severity::Warning;
+        events::write(&[event])?;
+        shmem::wake_at_commit(operation.id, newest.requested_by)?;
+        abandoned += 1;
+    }
+    Ok(abandoned)
+}
+
 /// The node, locked, and its newest operation, when the caller may do something about it.
 fn controlled(name: &str) -> Result<(Node, Operation)> {
     shmem::require()?;
@@ -40,6 +75,11 @@ fn controlled(name: &str) -> Result<(Node, Operation)> {
     }
     if !operation.is_ours() {
         return Err(Error::ForeignOperation { operation: operation.id });
+    }
+    if !role::exists(operation.requested_by) {
+        // Whoever takes it up takes it over.
+        operations::take_over(operation.id, me)?;
+        return Ok((node, Operation { requested_by: me, ..operation }));
     }
     Ok((node, operation))
 }
@@ -64,8 +104,15 @@ fn cancel(name: &str) -> Result<()> {
 }
 
 fn resume(name: &str) -> Result<i64> {
-    let (_, operation) = controlled(name)?;
+    let (node, operation) = controlled(name)?;
     if !operations::resume(operation.id)? {
+        if !operation.is_unfinished() {
+            return Err(Error::WrongState {
+                node: name.to_owned(),
+                state: node.state,
+                hint: format!("Its last initialization is {}: there is nothing to resume.", operation.status),
+            });
+        }
         return Err(Error::OperationUnfinished {
             operation: operation.id,
             node: name.to_owned(),

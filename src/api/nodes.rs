@@ -1,7 +1,8 @@
 //! Registering nodes.
 
 use super::{given, SqlResult};
-use crate::catalog::{nodes, operations};
+use crate::catalog::nodes;
+use crate::catalog::operations::{self, Operation};
 use crate::error::{Error, Result};
 use crate::pg::role;
 use crate::source;
@@ -50,7 +51,8 @@ fn unregister(name: &str) -> Result<()> {
     if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
         return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
     }
-    for operation in operations::unfinished()? {
+    // What a copy of the database has brought along is nobody's here.
+    for operation in operations::unfinished()?.into_iter().filter(Operation::is_ours) {
         if operation.node == name || operation.source == name {
             return Err(Error::OperationUnfinished {
                 operation: operation.id,

@@ -70,6 +70,7 @@ fn preflight(
     tables: default!(Option<Vec<Option<String>>>, "NULL"),
     publication: default!(Option<&str>, "NULL"),
     no_identity: default!(Option<&str>, "'error'"),
+    force: default!(Option<bool>, "false"),
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -88,6 +89,7 @@ fn preflight(
     let options = Options {
         schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
+        force: given("force", force)?,
         ..resolved()
     };
     let wanted = Wanted {

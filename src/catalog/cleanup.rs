@@ -28,6 +28,15 @@ pub fn done(operation: i64, kind: &str) -> Result<()> {
     )
 }
 
+/// Operations of a node that have still something to take away on their source.
+pub fn operations_with_source_left(node: &str) -> Result<Vec<i64>> {
+    rows(
+        "SELECT c.operation_id::text FROM steep_repl.cleanup c JOIN steep_repl.operations o ON o.id = c.operation_id \
+         WHERE o.node = $1 AND c.kind = 'source' ORDER BY c.operation_id",
+        &[Arg::Text(node)],
+    )
+}
+
 /// The operation of a node, if any, that has still to empty tables or put back what was suspended here.
 pub fn pending_here(node: &str) -> Result<Option<i64>> {
     Ok(rows(include_str!("../../sql/queries/cleanup_here.sql"), &[Arg::Text(node)])?.into_iter().next())

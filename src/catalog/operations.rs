@@ -253,6 +253,19 @@ pub fn unfinished() -> Result<Vec<Operation>> {
     rows(include_str!("../../sql/queries/operations_unfinished.sql"), &[])
 }
 
+/// An operation of this database that has failed and was neither resumed nor cancelled.
+pub fn failed_here() -> Result<Option<i64>> {
+    Ok(unfinished()?
+        .into_iter()
+        .find(|operation| operation.status == "failed" && operation.is_ours())
+        .map(|found| found.id))
+}
+
+/// What replicates into this database because of an operation that is complete, in words.
+pub fn replicating_here() -> Result<Vec<String>> {
+    rows(include_str!("../../sql/queries/operations_replicating.sql"), &[])
+}
+
 /// Notes that a coordinator took the operation up.
 pub fn take_up(operation: i64) -> Result<()> {
     execute(
@@ -289,6 +302,14 @@ pub fn request_cancel(operation: i64) -> Result<bool> {
         &[Arg::Int(operation)],
     )?;
     Ok(!changed.is_empty())
+}
+
+/// Gives an operation to another role: the one that asked for it is gone.
+pub fn take_over(operation: i64, role: u32) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET requested_by = $2::oid::regrole WHERE id = $1",
+        &[Arg::Int(operation), Arg::Int(i64::from(role))],
+    )
 }
 
 /// Makes a failed operation run again, its failed tasks with it. False when it is not failed.

@@ -25,8 +25,6 @@ pub struct Counted {
 /// A task that runs, with the server's own progress of it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Running {
-    /// Its number.
-    pub id: i64,
     /// The worker that has it.
     pub worker_pid: Option<i32>,
     /// copy, index or vacuum.

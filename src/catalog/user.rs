@@ -118,10 +118,15 @@ pub fn lock_by_oid(relid: u32) -> Result<()> {
 }
 
 fn regclass(relid: u32) -> Result<String> {
-    read::<String>("SELECT pg_catalog.to_jsonb($1::oid::regclass::text)::text", &[Arg::Int(i64::from(relid))])?
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::internal(format!("table {relid} is gone")))
+    match names_now(&[relid])?.into_iter().next() {
+        Some((_, schema, name)) => Ok(qualified(&schema, &name)),
+        None => Err(Error::internal(format!("table {relid} is gone"))),
+    }
+}
+
+/// What the given tables are called now, as (OID, schema, name); those that somebody has dropped are left out.
+pub fn names_now(relids: &[u32]) -> Result<Vec<(u32, String, String)>> {
+    read(include_str!("../../sql/queries/tables_now.sql"), &[Arg::Text(&json(&relids)?)])
 }
 
 /// Starts or stops the apply worker of a subscription.
@@ -160,11 +165,11 @@ pub struct Applying {
 }
 
 /// How far a subscription is on this side.
-pub fn applying(subscription: u32) -> Result<Applying> {
+pub fn applying(subscription: u32, name: &str) -> Result<Applying> {
     read(include_str!("../../sql/queries/applying.sql"), &[Arg::Int(i64::from(subscription))])?
         .into_iter()
         .next()
-        .ok_or_else(|| Error::internal(format!("subscription {subscription} is gone")))
+        .ok_or_else(|| Error::SubscriptionGone { subscription: name.to_owned() })
 }
 
 /// A sequence's position.
@@ -254,6 +259,11 @@ pub struct SubscriptionRights {
     pub may_create: bool,
     /// Name of this database.
     pub database: String,
+}
+
+/// Who else holds locks on the given tables, as "table public.t by pid 123 (psql)".
+pub fn lock_holders(relids: &[u32]) -> Result<Vec<String>> {
+    read(include_str!("../../sql/queries/lock_holders.sql"), &[Arg::Text(&json(&relids)?)])
 }
 
 /// How many more background workers this cluster may have now.

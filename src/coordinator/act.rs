@@ -131,7 +131,10 @@ impl Coordinator {
         let slot = self.operation.slot_name.clone();
         let connection = self.source()?;
         let blockers = transaction::run_without_snapshot(|| state::blockers(connection, &slot))?;
-        let Some(oldest) = blockers.first().filter(|blocker| blocker.age_seconds > BLOCKER_LOOK) else {
+        // What our role may not see the age of has run for as long as we have waited for it.
+        let since = *self.slot_waits_since.get_or_insert(now);
+        let age = |blocker: &state::Blocker| blocker.age_seconds.unwrap_or(now - since);
+        let Some(oldest) = blockers.first().filter(|blocker| age(blocker) > BLOCKER_LOOK) else {
             return Ok(());
         };
         let who: Vec<&str> = blockers.iter().map(|blocker| blocker.who.as_str()).collect();
@@ -140,7 +143,7 @@ impl Coordinator {
             .message(format!(
                 "the slot waits for transactions that run on the source: {}; the oldest is {:.0} s old",
                 who.join(", "),
-                oldest.age_seconds
+                age(oldest)
             ))
             .hint("The operation goes on when they have ended.");
         event.severity = Severity::Warning;
@@ -278,7 +281,7 @@ impl Coordinator {
     /// copying: what replaced them is in no publication and its rows are not here. True when there were such.
     fn put_replaced_aside(&mut self, planned: &[operations::PlannedTable]) -> Result<bool> {
         let id = self.operation.id;
-        let connection = self.source()?;
+        let connection = self.source_patiently()?;
         let now = transaction::run(|| schema::oids_now(connection, planned))?;
         let replaced: Vec<u32> = planned
             .iter()
@@ -304,7 +307,7 @@ impl Coordinator {
         self.release_origin();
         let id = self.operation.id;
         let planned = transaction::run(|| operations::tables(id))?;
-        let connection = self.source()?;
+        let connection = self.source_patiently()?;
         let differences = transaction::run(|| schema::changed_since(connection, &planned))?;
         if !differences.is_empty() {
             return Err(Error::SourceChanged { differences });

@@ -1,5 +1,6 @@
 //! Catching up: how far the subscription is, until it counts as synchronized.
 
+use super::decide::Phase;
 use super::main::Coordinator;
 use crate::catalog::progress::{self, Shown};
 use crate::catalog::{events, nodes, operations, user};
@@ -12,6 +13,9 @@ use steep_repl_core::progress::RateMeter;
 
 /// A replication delay at which a node counts as synchronized whatever the bytes are, in seconds.
 const LAG_SECONDS: f64 = 10.0;
+/// How often the slot is looked at before the catch-up, in seconds, and when the source did not answer.
+const SLOT_LOOK: f64 = 10.0;
+const SLOT_LOOK_AFTER_FAILURE: f64 = 120.0;
 /// How long the lag may grow before it is said, in seconds.
 const FALLING_BEHIND_AFTER: f64 = 300.0;
 
@@ -43,17 +47,17 @@ impl Coordinator {
         else {
             return Err(Error::internal("catching up without a subscription"));
         };
-        let slot_name = self.operation.slot_name.clone();
+        let (slot_name, name) = (self.operation.slot_name.clone(), self.operation.subscription.clone());
         let connection = self.source()?;
         let slot = transaction::run_without_snapshot(|| state::slot(connection, &slot_name))?;
         let lost = || Error::SlotLost { slot: slot_name.clone(), node: self.operation.source.clone() };
-        if slot.wal_status.as_deref() == Some("lost") {
+        if slot.is_lost() {
             return Err(lost());
         }
         let Some(confirmed) = slot.confirmed else {
             return Err(lost());
         };
-        let applying = transaction::run(|| user::applying(subscription))?;
+        let applying = transaction::run(|| user::applying(subscription, &name))?;
         let before = *self.catchup.errors_before.get_or_insert(applying.errors);
         self.say_apply_errors(applying.errors - before)?;
         let lag = slot.now.bytes_since(confirmed);
@@ -65,7 +69,30 @@ impl Coordinator {
         if confirmed >= enabled_at && applying.not_ready == 0 && applying.running && close {
             return self.finish();
         }
-        self.say_falling_behind(now, lag)
+        self.say_falling_behind(now, lag, applying.running)
+    }
+
+    /// A slot that is lost makes all that is still done useless: better to know it now than after hours. Whether the source answers
+    /// is the matter of who needs it; here no answer is none.
+    pub(super) fn watch_slot(&mut self, phase: Phase) -> Result<()> {
+        let now = system::now_secs();
+        if !(Phase::Copy..=Phase::Indexes).contains(&phase) || now < self.look_at_slot_at {
+            return Ok(());
+        }
+        self.look_at_slot_at = now + SLOT_LOOK;
+        let slot_name = self.operation.slot_name.clone();
+        let seen = self
+            .source()
+            .and_then(|connection| transaction::run_without_snapshot(|| state::slot(connection, &slot_name)));
+        match seen {
+            Ok(slot) if slot.is_lost() => Err(Error::SlotLost { slot: slot_name, node: self.operation.source.clone() }),
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.forget_source();
+                self.look_at_slot_at = now + SLOT_LOOK_AFTER_FAILURE;
+                Ok(())
+            }
+        }
     }
 
     fn say_apply_errors(&mut self, errors: i64) -> Result<()> {
@@ -108,7 +135,7 @@ impl Coordinator {
         transaction::run(|| progress::show(id, &shown))
     }
 
-    fn say_falling_behind(&mut self, now: f64, lag: u64) -> Result<()> {
+    fn say_falling_behind(&mut self, now: f64, lag: u64, applying: bool) -> Result<()> {
         match self.catchup.smallest_lag {
             Some((since, smallest)) if lag >= smallest => {
                 if now - since > FALLING_BEHIND_AFTER {
@@ -119,7 +146,11 @@ impl Coordinator {
                         .message(format!(
                             "the source writes {written:.0} bytes of WAL a second, the node replays {replayed:.0}"
                         ))
-                        .hint("Reduce the load on the source for a while, or give this node faster storage.");
+                        .hint(if applying {
+                            "Reduce the load on the source for a while, or give this node faster storage."
+                        } else {
+                            "No apply worker runs: look into the log of this server for why, and at max_logical_replication_workers."
+                        });
                     event.severity = Severity::Warning;
                     self.catchup.smallest_lag = Some((now, lag));
                     transaction::run(|| events::write(&[event]))?;

@@ -22,6 +22,9 @@ const TICK_MS: i64 = 500;
 /// more seldom, up to [`TICK_MS`].
 const CATCHUP_TICK_MS: i64 = 20;
 
+/// How long the source may take to answer a short question of the coordinator, in seconds.
+const ANSWER_LIMIT: f64 = 10.0;
+
 /// A worker that was started.
 pub(super) struct Worker {
     pub(super) number: u32,
@@ -46,8 +49,14 @@ pub struct Coordinator {
     pub(super) holds_origin: bool,
     /// Not to be tried before, in seconds on the clock.
     pub(super) try_source_at: f64,
+    /// Since when the slot's creation is waited for.
+    pub(super) slot_waits_since: Option<f64>,
+    /// When the slot is looked at next while rows are copied and indexes built.
+    pub(super) look_at_slot_at: f64,
     /// Since when the source is away.
     pub(super) source_lost_since: Option<f64>,
+    /// Rounds in which workers were given up since the last copy was done.
+    pub(super) given_up: u32,
     /// Failures since the last success, for the pause before the next try.
     pub(super) failures: u32,
     /// What was said already, so that it is said once.
@@ -137,6 +146,11 @@ fn fail_early(operation: i64, error: &Error) -> Result<()> {
             return Ok(());
         }
         nodes::set_state(&operation.node, NodeState::Failed, None, Some(&problem))?;
+        let change = Event::info(event::INIT_STATE_CHANGE)
+            .operation_id(operation.id)
+            .node(&operation.node)
+            .source(&operation.source)
+            .message("FAILED");
         let mut event = Event::info(event::INIT_FAILED)
             .operation_id(operation.id)
             .node(&operation.node)
@@ -144,7 +158,8 @@ fn fail_early(operation: i64, error: &Error) -> Result<()> {
             .sqlstate(&problem.sqlstate)
             .message(problem.message.clone());
         event.severity = Severity::Error;
-        events::write(&[event])
+        event.hint.clone_from(&problem.hint);
+        events::write(&[event, change])
     })
 }
 
@@ -167,10 +182,12 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         }
         operations::take_up(operation.id)?;
         operations::clear_snapshot(operation.id)?;
+        let about =
+            |name: &str| Event::info(name).operation_id(operation.id).node(&operation.node).source(&operation.source);
+        if operation.status == "running" {
+            events::write(&[about("init.taken_up").message(format!("goes on in phase {}", operation.phase))])?;
+        }
         if operation.status == "pending" {
-            let about = |name: &str| {
-                Event::info(name).operation_id(operation.id).node(&operation.node).source(&operation.source)
-            };
             // What was resumed is not started once more, even when it had not got anywhere.
             let started = (operation.attempts == 0).then(|| about(event::INIT_STARTED));
             let phase = about(event::INIT_PHASE_STARTED).message(format!("phase {}", operation.phase));
@@ -196,7 +213,10 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         shown_at: 0.0,
         holds_origin: false,
         try_source_at: 0.0,
+        slot_waits_since: None,
+        look_at_slot_at: 0.0,
         source_lost_since: None,
+        given_up: 0,
         failures: 0,
         said: std::collections::HashSet::new(),
         catchup: super::catchup::Watch::default(),
@@ -227,17 +247,32 @@ impl Coordinator {
         }
         self.known_workers = self.workers.len();
         self.watch_silence()?;
+        if self.operation.status == "failed" {
+            return Ok(Step::Finished);
+        }
+        self.watch_slot(seen.phase)?;
         let step = decide(&seen);
         self.act(seen.phase, step)?;
         let gets_on =
             matches!(step, Step::NextPhase | Step::DoPhase | Step::WatchCatchup) || seen.copies_done > self.copies_seen;
+        if seen.copies_done > self.copies_seen {
+            self.given_up = 0;
+        }
         self.copies_seen = seen.copies_done;
         if gets_on {
             self.failures = 0;
-            self.source_lost_since = None;
+            self.source_is_back()?;
             shmem::note_progress(self.operation.id);
         }
         Ok(step)
+    }
+
+    /// The source has answered.
+    pub(super) fn source_is_back(&mut self) -> Result<()> {
+        let Some(since) = self.source_lost_since.take() else { return Ok(()) };
+        let away = system::now_secs() - since;
+        let event = self.event("init.source_back").message(format!("the source was away for {away:.0} s"));
+        transaction::run(|| events::write(&[event]))
     }
 
     /// An event of this operation.
@@ -271,18 +306,31 @@ impl Coordinator {
         self.target = None;
     }
 
-    /// The control connection; a new one when there is none.
+    /// The control connection, for questions that are answered at once; a new one when there is none. Answers are not waited for
+    /// long: somebody may want the operation to be cancelled.
     pub(super) fn source(&mut self) -> Result<&Connection> {
+        self.source_for(ANSWER_LIMIT)
+    }
+
+    /// The control connection, for a question that takes its time: all tables of the source.
+    pub(super) fn source_patiently(&mut self) -> Result<&Connection> {
+        self.source_for(f64::INFINITY)
+    }
+
+    fn source_for(&mut self, seconds: f64) -> Result<&Connection> {
+        let limit = seconds.min(match self.operation.options.receive_timeout {
+            0.0 => f64::INFINITY,
+            patience => patience,
+        });
         if self.connection.is_none() {
             let operation = self.operation.clone();
             let target = self.target()?;
-            let mut connection =
-                transaction::run_without_snapshot(|| source::open(&operation, target, Part::Coordinator))?;
-            // What is asked over this connection is answered soon, or the source is away.
-            connection.limit_answers(operation.options.receive_timeout);
+            let connection = transaction::run_without_snapshot(|| source::open(&operation, target, Part::Coordinator))?;
             self.connection = Some(connection);
         }
-        self.connection.as_ref().ok_or_else(|| Error::internal("no control connection"))
+        let connection = self.connection.as_mut().ok_or_else(|| Error::internal("no control connection"))?;
+        connection.limit_answers(if limit.is_finite() { limit } else { 0.0 });
+        Ok(connection)
     }
 
     /// Goes to a phase, with its event.
@@ -329,9 +377,11 @@ impl Coordinator {
         self.end_workers();
         let (id, node) = (self.operation.id, self.operation.node.clone());
         let mut problem = error.problem();
-        problem.hint.get_or_insert_with(|| {
-            "Mend the cause, then use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it."
-                .to_owned()
+        let way_out = "use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it.";
+        problem.hint = Some(match problem.hint.take() {
+            Some(hint) if hint.contains("_init(node)") => hint,
+            Some(hint) => format!("{hint} Then {way_out}"),
+            None => format!("Mend the cause, then {way_out}"),
         });
         let mut event = self.event(event::INIT_FAILED).sqlstate(&problem.sqlstate).message(problem.message.clone());
         event.severity = Severity::Error;

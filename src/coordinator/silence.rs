@@ -26,7 +26,8 @@ struct Still {
 /// Since when copies get nothing. In memory only.
 #[derive(Debug, Default)]
 pub struct Silence {
-    still: HashMap<i64, Still>,
+    /// By the worker's pid.
+    still: HashMap<i32, Still>,
     silent: Vec<i32>,
     heard: bool,
 }
@@ -37,20 +38,29 @@ impl Silence {
         let before = std::mem::take(&mut self.still);
         self.silent.clear();
         self.heard = false;
+        // A worker has several when they are small, and one of them at a time gets anything.
+        let mut workers: HashMap<i32, (i64, bool)> = HashMap::new();
         for copy in running.iter().filter(|running| running.kind == "copy") {
-            let last = before.get(&copy.id).copied();
+            let Some(pid) = copy.worker_pid else { continue };
+            let worker = workers.entry(pid).or_insert((0, true));
+            worker.0 += copy.bytes_arrived;
+            worker.1 &= copy.receiving;
+        }
+        for (pid, (bytes, receiving)) in workers {
+            let last = before.get(&pid).copied();
             // A worker that is busy here would not take what comes, and the source is not to blame.
-            let same = last.filter(|last| copy.receiving && last.bytes == copy.bytes_arrived);
-            let still = same.unwrap_or(Still { bytes: copy.bytes_arrived, since: now });
-            self.heard |= last.is_some_and(|last| last.bytes != copy.bytes_arrived);
+            let same = last.filter(|last| receiving && last.bytes == bytes);
+            let still = same.unwrap_or(Still { bytes, since: now });
+            self.heard |= last.is_some_and(|last| last.bytes != bytes);
             if now - still.since > limit {
-                self.silent.extend(copy.worker_pid);
+                self.silent.push(pid);
                 // Asked again after as long a time.
-                self.still.insert(copy.id, Still { since: now, ..still });
+                self.still.insert(pid, Still { since: now, ..still });
             } else {
-                self.still.insert(copy.id, still);
+                self.still.insert(pid, still);
             }
         }
+        self.silent.sort_unstable();
     }
 }
 
@@ -81,8 +91,7 @@ impl Coordinator {
     /// Asks about the copies that were found to get nothing.
     pub(super) fn watch_silence(&mut self) -> Result<()> {
         if self.silence.heard {
-            // Whatever was lost is back.
-            self.source_lost_since = None;
+            self.source_is_back()?;
         }
         let silent: Vec<u32> = self
             .workers
@@ -110,6 +119,14 @@ impl Coordinator {
                 }
                 Judgement::Blocked => self.say_blocked(number, backend)?,
                 Judgement::Leave => {}
+            }
+        }
+        if given_up {
+            // Links that carry nothing again and again lead nowhere, whatever arrives between.
+            self.given_up += 1;
+            if self.given_up > self.operation.options.max_retries {
+                let error = self.silent_source();
+                return self.fail(&error);
             }
         }
         let now = system::now_secs();
@@ -153,10 +170,9 @@ impl Coordinator {
 mod tests {
     use super::*;
 
-    fn copy(id: i64, bytes_arrived: i64, receiving: bool) -> Running {
+    fn copy(id: i32, bytes_arrived: i64, receiving: bool) -> Running {
         Running {
-            id,
-            worker_pid: Some(100 + id as i32),
+            worker_pid: Some(100 + id),
             kind: "copy".to_owned(),
             bytes: 1000,
             rows_estimated: 10.0,
@@ -180,6 +196,19 @@ mod tests {
         assert!(silence.silent.is_empty());
         silence.note(122.0, 60.0, &[copy(1, 5, true), copy(2, 6, true)]);
         assert_eq!(silence.silent, [101, 102]);
+    }
+
+    #[test]
+    fn a_batch_is_one_worker() {
+        let mut silence = Silence::default();
+        let batch = |bytes: i64| {
+            [copy(1, 10, true), copy(2, bytes, true), copy(3, 0, true)]
+                .map(|copy| Running { worker_pid: Some(7), ..copy })
+        };
+        for second in 0..200 {
+            silence.note(f64::from(second), 60.0, &batch(i64::from(second / 20)));
+            assert!(silence.silent.is_empty(), "after {second} s");
+        }
     }
 
     #[test]

@@ -87,6 +87,10 @@ impl Coordinator {
         let id = self.operation.id;
         for constraint in transaction::run(|| indexes::constraints_to_restore(id))? {
             transaction::run(|| {
+                if user::names_now(&[constraint.relid])?.is_empty() {
+                    // Its table was dropped, and it with it.
+                    return indexes::constraint_restored(id, constraint.constraint_oid);
+                }
                 match constraint.how.as_str() {
                     "not_enforced" => {
                         user::set_lock_timeout(5000)?;
@@ -149,9 +153,12 @@ impl Coordinator {
             operations::await_snapshot(id)
         })?;
         let why = if self.operation.snapshot_expired { ": max_snapshot_age is over" } else { "" };
-        let event = self
+        let mut event = self
             .event("init.snapshot_renewed")
             .message(format!("{} tables are copied under a later snapshot{why}", unfinished.len()));
+        if !self.operation.snapshot_expired {
+            event.severity = event::Severity::Warning;
+        }
         transaction::run(|| events::write(&[event]))
     }
 
@@ -162,7 +169,7 @@ impl Coordinator {
             .into_iter()
             .filter(|table| relids.contains(&table.relid))
             .collect();
-        let connection = self.source()?;
+        let connection = self.source_patiently()?;
         let differences = transaction::run(|| schema::changed_since(connection, &planned))?;
         if !differences.is_empty() {
             return Err(Error::SourceChanged { differences });

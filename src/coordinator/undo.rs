@@ -7,7 +7,7 @@
 use super::main::Coordinator;
 use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::{cleanup, events, indexes, nodes, user};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::{index, subscription, system, transaction};
 use crate::source::{publication, state};
 use steep_repl_core::event;
@@ -19,6 +19,8 @@ use steep_repl_core::retry;
 const KINDS: [&str; 5] = ["subscription", "tables", "constraints", "indexes", "source"];
 /// How long a statement on the source may take, in milliseconds.
 const SOURCE_LIMIT_MS: u32 = 10_000;
+/// SQLSTATE of a lock that was waited for in vain.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// How long to wait for a lock here, in milliseconds.
 const LOCK_LIMIT_MS: u32 = 5_000;
 
@@ -27,11 +29,11 @@ impl Coordinator {
     pub(super) fn cancel(&mut self) -> Result<()> {
         self.end_workers();
         self.release_origin();
+        // Whatever the old connection waits for is not waited for any more.
+        self.forget_source();
         let id = self.operation.id;
         transaction::run(|| operations::clear_snapshot(id))?;
-        for kind in KINDS {
-            self.undo_or_note(kind)?;
-        }
+        self.undo(&KINDS)?;
         let node = self.operation.node.clone();
         let cancelled = self.event(event::INIT_CANCELLED);
         let change = self.event(event::INIT_STATE_CHANGE).message("UNINITIALIZED");
@@ -56,24 +58,43 @@ impl Coordinator {
         if system::now_secs() < self.try_source_at {
             return Ok(false);
         }
-        for kind in KINDS.iter().filter(|kind| left.iter().any(|one| one == *kind)) {
-            self.undo_or_note(kind)?;
-        }
+        let kinds: Vec<&'static str> = KINDS.into_iter().filter(|kind| left.iter().any(|one| one == kind)).collect();
+        self.undo(&kinds)?;
         Ok(transaction::run(|| cleanup::left(id))?.is_empty())
     }
 
-    fn undo_or_note(&mut self, kind: &'static str) -> Result<()> {
-        let id = self.operation.id;
-        let outcome = match kind {
+    /// Each kind of work here waits for the one before it; the source is not concerned.
+    fn undo(&mut self, kinds: &[&'static str]) -> Result<()> {
+        let mut in_the_way: Option<&'static str> = None;
+        for kind in kinds {
+            let outcome = match in_the_way {
+                Some(first) if *kind != "source" => Err(Error::CleanupWaits { kind: first }),
+                _ => self.undo_one(kind),
+            };
+            if outcome.is_err() && *kind != "source" {
+                in_the_way.get_or_insert(kind);
+            }
+            self.note_outcome(kind, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn undo_one(&mut self, kind: &str) -> Result<()> {
+        match kind {
             "subscription" => self.undo_subscription(),
             "tables" => self.undo_tables(),
             "constraints" => self.restore_constraints(),
             "indexes" => self.undo_indexes(),
             _ => self.undo_source(),
-        };
+        }
+    }
+
+    fn note_outcome(&mut self, kind: &'static str, outcome: Result<()>) -> Result<()> {
+        let id = self.operation.id;
         match outcome {
             Ok(()) => transaction::run(|| cleanup::done(id, kind)),
-            Err(error) => {
+            Err(mut error) => {
+                error = self.name_holders(error);
                 self.forget_source();
                 self.failures += 1;
                 let pause = retry::backoff_ms(self.failures) as f64 / 1000.0;
@@ -87,6 +108,26 @@ impl Coordinator {
                 transaction::run(|| cleanup::note(id, kind, &problem, pause))?;
                 self.say_once(&format!("cleanup {kind} {}", problem.message), event)
             }
+        }
+    }
+
+    /// An error about a lock with who holds it.
+    fn name_holders(&self, error: Error) -> Error {
+        let id = self.operation.id;
+        match error {
+            Error::Server(mut problem) if problem.sqlstate == LOCK_NOT_AVAILABLE => {
+                let holders = transaction::run(|| {
+                    let relids: Vec<u32> = operations::tables(id)?.iter().map(|table| table.relid).collect();
+                    user::lock_holders(&relids)
+                });
+                if let Ok(holders) = holders {
+                    if !holders.is_empty() {
+                        problem.hint = Some(format!("In use: {}. It is tried again by itself.", holders.join(", ")));
+                    }
+                }
+                Error::Server(problem)
+            }
+            other => other,
         }
     }
 
@@ -116,9 +157,19 @@ impl Coordinator {
                 Ok(Vec::new())
             }
         })?;
-        let all: Vec<&PlannedTable> = planned.iter().collect();
         transaction::run(|| {
             user::set_lock_timeout(LOCK_LIMIT_MS)?;
+            // Some may have been dropped or renamed since.
+            let relids: Vec<u32> = planned.iter().map(|table| table.relid).collect();
+            let now = user::names_now(&relids)?;
+            let there: Vec<PlannedTable> = planned
+                .into_iter()
+                .filter_map(|table| {
+                    let (_, table_schema, table_name) = now.iter().find(|(relid, ..)| *relid == table.relid)?.clone();
+                    Some(PlannedTable { table_schema, table_name, ..table })
+                })
+                .collect();
+            let all: Vec<&PlannedTable> = there.iter().collect();
             super::tables::empty(&all, &all)
         })
     }
@@ -140,6 +191,7 @@ impl Coordinator {
         let operation = self.operation.clone();
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let connection = self.source()?;
+        let mut kept = Vec::new();
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
             state::drop_slot(connection, &operation.slot_name)?;
@@ -148,8 +200,16 @@ impl Coordinator {
                     publication::drop(connection, name)?;
                 }
             }
-            publication::restore_identities(connection, &identities)?;
+            kept = publication::restore_identities(connection, &identities)?;
             state::limit_statements(connection, 0)
-        })
+        })?;
+        for (table, publication) in kept {
+            let mut event = self.event("init.identity_kept").table(table.clone()).message(format!(
+                "table {table} keeps REPLICA IDENTITY FULL: publication {publication} publishes its updates or deletes"
+            ));
+            event.severity = event::Severity::Warning;
+            self.say_once(&format!("identity of {table} is kept"), event)?;
+        }
+        Ok(())
     }
 }

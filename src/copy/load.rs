@@ -14,8 +14,10 @@ use steep_repl_core::plan::keeps_rows_inline;
 pub struct Loaded {
     /// Tasks that wait no more.
     pub freed: usize,
-    /// Tasks whose tables must be copied whole under a later snapshot.
-    pub aside: Vec<i64>,
+    /// Tasks whose tables were rewritten on the source and must be copied whole under a later snapshot.
+    pub rewritten: Vec<i64>,
+    /// The same, of tables in which something is left that nobody knows.
+    pub unclear: Vec<i64>,
 }
 
 /// Copies the given tasks under their snapshot, and marks them done in the transaction of their rows.
@@ -47,8 +49,8 @@ pub fn load(connection: &Connection, taken: &[Task], cached: bool) -> Result<Loa
         }
         connection.execute("COMMIT", "could not end the transaction")?;
         let freed = if done.is_empty() { 0 } else { tasks::finish_copies(&done)? };
-        let rewritten = taken.iter().filter(|task| gone.contains(&task.source_relid)).map(|task| task.id);
-        Ok(Loaded { freed, aside: rewritten.chain(unclear).collect() })
+        let rewritten = taken.iter().filter(|task| gone.contains(&task.source_relid)).map(|task| task.id).collect();
+        Ok(Loaded { freed, rewritten, unclear })
     })
     .map_err(|error| error.of_copy_stream(connection.node()))
 }
@@ -58,7 +60,7 @@ fn load_one(connection: &Connection, task: &Task, frozen: Frozen, cached: bool) 
     let name = steep_repl_core::ident::qualified(&task.table_schema, &task.table_name);
     connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
     let binary = task.format == "binary";
-    let bare = !task.small && !indexes::any_maintained(task.relid)?;
+    let inline = keeps_rows_inline(task.pages, task.bytes_total);
     let copied = copy_in(
         connection,
         &CopyIn {
@@ -66,9 +68,10 @@ fn load_one(connection: &Connection, task: &Task, frozen: Frozen, cached: bool) 
             columns: &task.columns,
             binary,
             frozen,
-            bare,
+            bare: !task.small,
+            inline,
             cached,
-            blocks: blocks(task, frozen),
+            blocks: blocks(task),
         },
     )?;
     Ok(Copied {
@@ -103,10 +106,10 @@ fn way(task: &Task) -> Result<Option<Frozen>> {
 
 /// The blocks of a range are for its rows here as well, where they were about full on the source: workers that load side by side
 /// then leave the table in the order of the source, which its indexes are built faster from and its readers know.
-fn blocks(task: &Task, frozen: Frozen) -> Option<(u32, u32)> {
+fn blocks(task: &Task) -> Option<(u32, u32)> {
     let from = task.from_block?;
     let to = task.to_block.or(u32::try_from(task.pages).ok())?;
-    (task.packed && frozen == Frozen::Shared && from < to).then_some((from, to))
+    (task.packed && from < to).then_some((from, to))
 }
 
 /// Gives the table new storage, so that its rows can be loaded frozen: only a table that one task loads, that is empty, and

@@ -161,20 +161,21 @@ impl Worker {
         let loaded = load::load(&connection, taken, self.cached)?;
         // Kept only after success: an error may have left it in any state.
         self.connection = Some(connection);
-        if !loaded.aside.is_empty() {
-            self.defer(taken, &loaded.aside)?;
-        }
+        self.defer(taken, &loaded.rewritten, |table| Error::Rewritten { table })?;
+        self.defer(taken, &loaded.unclear, |table| Error::LeftOvers { table })?;
         Ok(loaded.freed)
     }
 
     /// Puts tables aside that cannot be read under this snapshot any more.
-    fn defer(&self, taken: &[Task], aside: &[i64]) -> Result<()> {
+    fn defer(&self, taken: &[Task], aside: &[i64], why: fn(String) -> Error) -> Result<()> {
+        if aside.is_empty() {
+            return Ok(());
+        }
         transaction::run(|| {
             let tables: Vec<&Task> = taken.iter().filter(|task| aside.contains(&task.id)).collect();
             let mut noted = Vec::new();
             for task in &tables {
-                let error = Error::Rewritten { table: task.table() };
-                let problem = error.problem();
+                let problem = why(task.table()).problem();
                 if !tasks::defer(task.id, &problem)? {
                     continue;
                 }

@@ -118,6 +118,12 @@ pub enum Error {
         /// The operation.
         operation: i64,
     },
+    /// The extension holds the only record of what a failed operation has made.
+    #[error("cannot drop extension steep_repl while operation {operation} is neither resumed nor cancelled")]
+    ExtensionNeeded {
+        /// The operation.
+        operation: i64,
+    },
     /// An argument that must be given.
     #[error("{argument} must not be null")]
     Null {
@@ -137,6 +143,12 @@ pub enum Error {
         operation: i64,
         /// Name of the node.
         node: String,
+    },
+    /// One piece of the clean-up cannot be done before another.
+    #[error("waits for the clean-up of kind {kind}")]
+    CleanupWaits {
+        /// The other.
+        kind: &'static str,
     },
     /// There is nothing to wait for, to cancel or to resume.
     #[error("node \"{node}\" has no operation")]
@@ -229,6 +241,16 @@ pub enum Error {
         /// How to give it.
         hint: String,
     },
+    /// A right that is missing on a table here.
+    #[error("role \"{role}\" {lacks}")]
+    RightsHere {
+        /// The role.
+        role: String,
+        /// What it may not do.
+        lacks: String,
+        /// How to give it.
+        hint: String,
+    },
     /// The source is older than logical replication of this kind allows.
     #[error("node \"{node}\" runs PostgreSQL {version}")]
     SourceVersion {
@@ -300,6 +322,18 @@ pub enum Error {
     Rewritten {
         /// The table.
         table: String,
+    },
+    /// What an interrupted load has left in a table cannot be told from its rows.
+    #[error("rows of an interrupted load of table {table} cannot be told from others")]
+    LeftOvers {
+        /// The table.
+        table: String,
+    },
+    /// Somebody has dropped the subscription that was being caught up.
+    #[error("subscription \"{subscription}\" is gone")]
+    SubscriptionGone {
+        /// Its name.
+        subscription: String,
     },
     /// A worker of an earlier coordinator that does not end.
     #[error("worker process {pid} of an earlier coordinator does not end")]
@@ -424,7 +458,7 @@ impl Error {
     pub fn verdict(&self) -> Verdict {
         match self {
             Error::SourceUnreachable { .. } | Error::SourceSilent { .. } => Verdict::RetrySource,
-            Error::SnapshotLost { .. } | Error::Rewritten { .. } => Verdict::SnapshotLost,
+            Error::SnapshotLost { .. } | Error::Rewritten { .. } | Error::LeftOvers { .. } => Verdict::SnapshotLost,
             // The codes of a lost snapshot mean that only where a snapshot is imported, which says SnapshotLost itself.
             // The codes of a broken protocol are what libpqwalreceiver gives to whatever the source says during a COPY or the
             // creation of a slot; a broken link is 08006.

@@ -78,7 +78,16 @@ impl Error {
             ExtensionInUse { .. } => (
                 "55006",
                 None,
-                Some("Wait for it, or use steep_repl.cancel_init(node) first.".to_owned()),
+                Some(
+                    "Wait for it, or use steep_repl.cancel_init(node) first; when only its source has still to be cleaned and is gone \
+                     for good, steep_repl.abandon_cleanup(node)."
+                        .to_owned(),
+                ),
+            ),
+            ExtensionNeeded { .. } => (
+                "55006",
+                Some("Only the extension knows which indexes it has suspended and what it has made on the source.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) first.".to_owned()),
             ),
             Null { .. } => ("22004", None, Some("Give it a value.".to_owned())),
             ForeignOperation { .. } => (
@@ -91,6 +100,7 @@ impl Error {
                 None,
                 Some("See steep_repl.pending_cleanup for what it waits for.".to_owned()),
             ),
+            CleanupWaits { .. } => ("55006", None, Some("It is tried again by itself.".to_owned())),
             NoOperation { .. } => ("55000", None, Some("Start one with steep_repl.init_node(node, source).".to_owned())),
             NotPreloaded => (
                 "55000",
@@ -121,7 +131,7 @@ impl Error {
                 None,
                 Some(format!("Raise {setting} on the source and restart it, or drop what is not needed any more.")),
             ),
-            Rights { hint, .. } => ("42501", None, Some(hint.clone())),
+            Rights { hint, .. } | RightsHere { hint, .. } => ("42501", None, Some(hint.clone())),
             SourceVersion { .. } => ("0A000", None, Some("The source must run PostgreSQL 14 or later.".to_owned())),
             NotFound { .. } => (
                 "42P01",
@@ -155,14 +165,28 @@ impl Error {
             Rewritten { .. } => (
                 "55000",
                 Some("Rows written before the rewrite cannot be read under the snapshot any more.".to_owned()),
-                Some("The table is copied again under a later snapshot.".to_owned()),
+                Some("The table is copied again under a later snapshot, as often as steep_repl.max_retries says.".to_owned()),
+            ),
+            LeftOvers { .. } => (
+                "55000",
+                Some("The server does not know any more how their transactions ended.".to_owned()),
+                Some("The table is emptied and copied again under a later snapshot.".to_owned()),
+            ),
+            SubscriptionGone { .. } => (
+                "55000",
+                Some("Somebody has dropped it while the node was catching up.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) to take away what is left, and initialize the node again.".to_owned()),
             ),
             WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
             TaskTaken => ("40001", None, None),
             SourceChanged { differences } => (
                 "42P15",
                 Some(listed(differences)),
-                Some("Make the tables match, then use steep_repl.resume_init(node).".to_owned()),
+                Some(
+                    "Take the change back on the source and use steep_repl.resume_init(node), or use \
+                     steep_repl.cancel_init(node), make the tables match and initialize the node again."
+                        .to_owned(),
+                ),
             ),
             WaitTimeout { progress, .. } => (
                 "57014",
@@ -188,7 +212,7 @@ impl Error {
             SnapshotLost { .. } => (
                 "55000",
                 Some("Its connection ended, or the source was restarted.".to_owned()),
-                Some("Finished tables are kept; steep_repl.resume_init(node) goes on with the others.".to_owned()),
+                Some("Finished tables are kept; the others are copied under a later snapshot.".to_owned()),
             ),
             ApplyFails { errors, .. } => (
                 "55000",
@@ -198,7 +222,11 @@ impl Error {
             InitTimeout { .. } => (
                 "57014",
                 None,
-                Some("Raise steep_repl.init_timeout or the timeout argument, then use steep_repl.resume_init(node).".to_owned()),
+                Some(
+                    "steep_repl.resume_init(node) gives it as much time again; for another limit use \
+                     steep_repl.cancel_init(node) and initialize the node again."
+                        .to_owned(),
+                ),
             ),
             Cancelled { .. } => ("57014", None, Some("Start again with steep_repl.init_node(node, source).".to_owned())),
             Internal(_) => ("XX000", None, Some("This is a bug in steep_repl; please report it.".to_owned())),

@@ -15,6 +15,8 @@ pub struct Wanted {
     pub started_at: i64,
     /// Not to be started before, in microseconds.
     pub not_before: i64,
+    /// Coordinators that ended since the last that made progress.
+    pub failures: u32,
 }
 
 /// How long a coordinator may take to start before another is asked for, in microseconds.
@@ -45,7 +47,7 @@ mod tests {
     const NOW: i64 = 1_000_000_000;
 
     fn wanted() -> Wanted {
-        Wanted { database: 1, role: 2, operation: 3, has_coordinator: false, started_at: 0, not_before: 0 }
+        Wanted { database: 1, role: 2, operation: 3, has_coordinator: false, started_at: 0, not_before: 0, failures: 0 }
     }
 
     #[test]

@@ -14,6 +14,17 @@ const SCAN_AGAIN: i64 = 30_000_000;
 /// How long a scanner may take, in milliseconds: somebody may hold a lock on our tables.
 const SCAN_LIMIT_MS: i64 = 30_000;
 
+/// Coordinators that ended in a row, after which it is looked whether their database is still there.
+const FAILURES_BEFORE_LOOK: u32 = 3;
+
+/// Whether a database is there; the list is read when it is first asked for.
+fn is_there(database: u32, known: &mut Option<Vec<u32>>) -> Result<bool> {
+    if known.is_none() {
+        *known = Some(worker::connectable_databases()?);
+    }
+    Ok(known.as_ref().is_some_and(|known| known.contains(&database)))
+}
+
 /// Runs as long as the server.
 pub fn run(_assignment: Assignment) -> Result<()> {
     shmem::announce_launcher();
@@ -27,7 +38,13 @@ pub fn run(_assignment: Assignment) -> Result<()> {
         }
         note_early_ends();
         let (start, mut sleep) = decide(&look(), system::now_micros());
+        let mut known = None;
         for entry in &start {
+            // Again and again is for somebody who is not there any more.
+            if entry.failures >= FAILURES_BEFORE_LOOK && !is_there(entry.database, &mut known)? {
+                shmem::forget(entry.database, entry.operation);
+                continue;
+            }
             start_coordinator(entry);
         }
         if let Some(at) = scanned_at {
@@ -49,6 +66,7 @@ fn look() -> Vec<Wanted> {
             has_coordinator: entry.coordinator != 0,
             started_at: entry.started_at,
             not_before: entry.not_before,
+            failures: entry.failures,
         })
         .collect()
 }

@@ -111,6 +111,7 @@ extern "C-unwind" {
     );
     pub(super) fn MemoryContextReset(context: pg_sys::MemoryContext);
     fn pgstat_progress_update_param(index: c_int, value: i64);
+    fn pgstat_progress_incr_param(index: c_int, increment: i64);
 
     fn errcode(sqlstate: c_int) -> c_int;
     fn errstart(elevel: c_int, domain: *const c_char) -> bool;
@@ -175,6 +176,14 @@ pub(super) unsafe fn show_copy_progress(rows: i64, bytes: Option<i64>) {
         pgstat_progress_update_param(pg_sys::PROGRESS_COPY_BYTES_PROCESSED as c_int, bytes);
     }
     pgstat_progress_update_param(pg_sys::PROGRESS_COPY_TUPLES_PROCESSED as c_int, rows);
+}
+
+/// Shows that something of a COPY has come, before it can be counted.
+///
+/// # Safety
+/// Under a guard.
+pub(super) unsafe fn show_copy_byte() {
+    pgstat_progress_incr_param(pg_sys::PROGRESS_COPY_BYTES_PROCESSED as c_int, 1);
 }
 
 /// `CHECK_FOR_INTERRUPTS()` of C.

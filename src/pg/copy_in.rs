@@ -26,8 +26,10 @@ pub struct CopyIn<'a> {
     pub binary: bool,
     /// Whether the rows are loaded frozen.
     pub frozen: Frozen,
-    /// No index of the table is maintained by writes.
+    /// No index of the table is to be maintained. When one is all the same, its rows go in by the server's COPY, which does that.
     pub bare: bool,
+    /// Next to nothing of the rows is in a TOAST table.
+    pub inline: bool,
     /// The pages are worth a place in shared buffers.
     pub cached: bool,
     /// Blocks here that are for these rows.
@@ -139,10 +141,12 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
         let owner = OwnerContext::enter((*(*rel).rd_rel).relowner);
         let pstate = pg_sys::make_parsestate(ptr::null_mut());
         pg_sys::addRangeTableEntryForRelation(pstate, rel, lock, ptr::null_mut(), false, false);
-        let plain = if what.bare { Plain::of(rel, &names, what.binary)? } else { None };
+        // Somebody may have made an index while we waited for the table.
+        let bare = what.bare && !super::index::any_maintained(rel);
+        let plain = if bare { Plain::of(rel, &names, what.binary)? } else { None };
         // The server freezes into storage of this transaction only.
         let frozen = if plain.is_some() { what.frozen != Frozen::No } else { what.frozen == Frozen::NewStorage };
-        let manner = Manner { frozen, cached: what.cached, blocks: what.blocks };
+        let manner = Manner { frozen, cached: what.cached, inline: what.inline, blocks: what.blocks };
         let rows = match plain {
             Some(plain) if what.binary => heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner),
             Some(plain) => taken_apart(rel, pstate, &names, stream, what.binary, false, |state| {
@@ -197,22 +201,20 @@ unsafe fn check_insert_allowed(relid: pg_sys::Oid) -> Result<()> {
     let role = pg_sys::GetUserId();
     let allowed = pg_sys::pg_class_aclcheck(relid, role, pg_sys::ACL_INSERT as pg_sys::AclMode);
     if allowed != pg_sys::AclResult::ACLCHECK_OK {
-        return Err(Error::Rights {
+        return Err(Error::RightsHere {
             role: super::role::name_of(u32::from(role)),
             lacks: format!("may not INSERT into table {}", super::system::relation_name(u32::from(relid))),
-            node: "this node".to_owned(),
             hint: "Grant it INSERT on the table, or use a role that owns the tables.".to_owned(),
         });
     }
     if pg_sys::check_enable_rls(relid, pg_sys::InvalidOid, false) == pg_sys::CheckEnableRlsResult::RLS_ENABLED as c_int
     {
-        return Err(Error::Rights {
+        return Err(Error::RightsHere {
             role: super::role::name_of(u32::from(role)),
             lacks: format!(
                 "cannot replicate into table {} with row-level security",
                 super::system::relation_name(u32::from(relid))
             ),
-            node: "this node".to_owned(),
             hint: "Use a role that bypasses row-level security.".to_owned(),
         });
     }

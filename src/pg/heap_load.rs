@@ -23,6 +23,8 @@ const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 64 * 1024;
 /// What a binary stream begins with.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+/// Bytes of the count of fields that marks the end.
+const END_MARKER: usize = 2;
 /// Bytes that a type modifier of a string type is larger than the number of its characters.
 const MODIFIER_HEADER: i32 = 4;
 
@@ -60,8 +62,24 @@ pub(super) struct Manner {
     pub frozen: bool,
     /// The pages stay in shared buffers; otherwise a small ring of them is used again and again, as by every bulk write.
     pub cached: bool,
+    /// Next to nothing of the rows is in a TOAST table, where several loads meet and the free space map keeps them apart.
+    pub inline: bool,
     /// Blocks that are for these rows, so that several loads side by side leave the table in the order of its source.
     pub blocks: Option<(u32, u32)>,
+}
+
+impl Manner {
+    fn options(self) -> c_int {
+        let mut options = 0;
+        if self.frozen {
+            options |= pg_sys::TABLE_INSERT_FROZEN;
+        }
+        if self.inline {
+            // No page that others have filled is worth looking for.
+            options |= pg_sys::TABLE_INSERT_SKIP_FSM;
+        }
+        options as c_int
+    }
 }
 
 /// A table that can be loaded like this.
@@ -177,12 +195,12 @@ pub(super) unsafe fn load(
         bytes: 0,
         batch_context,
         command: pg_sys::GetCurrentCommandId(true),
-        // Nobody else has filled a page that is worth looking for.
-        options: (pg_sys::TABLE_INSERT_SKIP_FSM | if manner.frozen { pg_sys::TABLE_INSERT_FROZEN } else { 0 }) as c_int,
+        options: manner.options(),
         bulk,
         rows: 0,
         received: matches!(from, Rows::Binary(_)).then_some(0),
         begun: false,
+        ended: false,
         carry: pg_sys::makeStringInfo(),
     };
     let loader_ptr = &raw mut loader;
@@ -278,6 +296,7 @@ struct Loader {
     rows: u64,
     received: Option<i64>,
     begun: bool,
+    ended: bool,
     carry: pg_sys::StringInfo,
 }
 
@@ -313,6 +332,9 @@ impl Loader {
     /// Everything until the end of the stream. Under a guard.
     unsafe fn run_binary(&mut self, mut stream: Stream) {
         while stream.next(true) == Next::Message {
+            if self.ended {
+                compat::raise_bad_copy_format();
+            }
             self.received = self.received.map(|received| received + stream.length as i64);
             // The source sends whole rows; whatever stands between may cut the stream elsewhere.
             let (data, length) = if (*self.carry).len > 0 {
@@ -324,7 +346,7 @@ impl Loader {
             let used = self.rows_of(data.cast(), length);
             self.keep(data, used, length);
         }
-        if (*self.carry).len > 0 {
+        if (*self.carry).len > 0 || !self.ended {
             compat::raise_bad_copy_format();
         }
         self.flush();
@@ -356,7 +378,13 @@ impl Loader {
             match self.row_of(data.add(used), length - used) {
                 Found::Row(bytes) => used += bytes,
                 Found::Part => break,
-                Found::End => return length,
+                Found::End => {
+                    self.ended = true;
+                    if used + END_MARKER < length {
+                        compat::raise_bad_copy_format();
+                    }
+                    return length;
+                }
             }
         }
         used
@@ -366,7 +394,7 @@ impl Loader {
     unsafe fn row_of(&mut self, data: *const u8, length: usize) -> Found {
         let Some(size) = row_size(std::slice::from_raw_parts(data, length)) else { return Found::Part };
         let fields = i16::from_be_bytes([*data, *data.add(1)]);
-        if fields < 0 {
+        if fields == -1 {
             return Found::End;
         }
         if fields as usize != self.count {

@@ -22,8 +22,20 @@ pub fn install() {
     }
 }
 
-/// Refuses to drop the extension, in whatever way, while an operation of this database runs: its workers would be left without
-/// the rows that say what they have made.
+/// Replication goes on without the extension; who drops it is told what that is.
+fn say_what_stays() {
+    match crate::catalog::operations::replicating_here() {
+        Ok(stays) if stays.is_empty() => {}
+        Ok(stays) => raise::notice_with_hint(
+            &format!("replication goes on without the extension: {}", stays.join("; ")),
+            "DROP SUBSCRIPTION ends it and takes its replication slot along; the publication stays on the source.",
+        ),
+        Err(error) => raise::throw(error),
+    }
+}
+
+/// Refuses to drop the extension, in whatever way, while an operation of this database runs or has failed: its rows say what was
+/// made and what was suspended, and nobody else knows.
 #[pg_guard]
 unsafe extern "C-unwind" fn on_access(
     access: pg_sys::ObjectAccessType::Type,
@@ -35,12 +47,22 @@ unsafe extern "C-unwind" fn on_access(
     if let Some(Some(before)) = BEFORE.get() {
         super::compat::guarded(|| before(access, class, object, sub, arg));
     }
-    if access == pg_sys::ObjectAccessType::OAT_DROP
-        && class == pg_sys::ExtensionRelationId
-        && object == pg_sys::get_extension_oid(c"steep_repl".as_ptr(), true)
-    {
+    if access != pg_sys::ObjectAccessType::OAT_DROP {
+        return;
+    }
+    // The table of operations goes before the extension does: when that is dropped its rows can be read no more.
+    let about_to_go = class == pg_sys::RelationRelationId && sub == 0 && super::role::is_operations_table(object)
+        || class == pg_sys::ExtensionRelationId && object == pg_sys::get_extension_oid(c"steep_repl".as_ptr(), true);
+    if about_to_go {
         if let Some(operation) = shmem::running_in(system::database_oid()) {
             raise::throw(Error::ExtensionInUse { operation });
+        }
+    }
+    if about_to_go && class == pg_sys::RelationRelationId {
+        match crate::catalog::operations::failed_here() {
+            Ok(None) => say_what_stays(),
+            Ok(Some(operation)) => raise::throw(Error::ExtensionNeeded { operation }),
+            Err(error) => raise::throw(error),
         }
     }
 }

@@ -13,10 +13,9 @@ fn check_owner(relid: u32) -> Result<()> {
     if super::role::owns_table(relid) {
         return Ok(());
     }
-    Err(Error::Rights {
+    Err(Error::RightsHere {
         role: super::role::name_of(super::role::current()),
         lacks: format!("does not own table {}", super::system::relation_name(relid)),
-        node: "this node".to_owned(),
         hint: "Only a table's owner or a superuser may have its indexes suspended and rebuilt.".to_owned(),
     })
 }
@@ -35,6 +34,26 @@ pub fn suspend(relid: u32, indexes: &[u32]) -> Result<()> {
         pg_sys::CommandCounterIncrement();
     }
     Ok(())
+}
+
+/// Whether writes maintain an index of the table. What the caches say under its lock is so until the lock is given up.
+///
+/// # Safety
+/// An open relation under a lock that creating an index waits for.
+pub(super) unsafe fn any_maintained(rel: pg_sys::Relation) -> bool {
+    let list = pg_sys::RelationGetIndexList(rel);
+    let count = if list.is_null() { 0 } else { (*list).length as usize };
+    (0..count).any(|place| {
+        let index = (*(*list).elements.add(place)).oid_value;
+        let cache = pg_sys::SysCacheIdentifier::INDEXRELID as std::ffi::c_int;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(index));
+        if tuple.is_null() {
+            return false;
+        }
+        let ready = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_index>(tuple)).indisready;
+        pg_sys::ReleaseSysCache(tuple);
+        ready
+    })
 }
 
 /// Until the transaction ends, scans of a table that the caches can hold begin at its first block. One that joins another begins

@@ -75,6 +75,12 @@ pub fn notice(line: &str) {
     pgrx::notice!("{line}");
 }
 
+/// A NOTICE for the session, with a hint.
+pub fn notice_with_hint(line: &str, hint: &str) {
+    let code = PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION;
+    ErrorReport::new(code, line.to_owned(), "steep_repl").set_hint(hint.to_owned()).report(PgLogLevel::NOTICE);
+}
+
 /// A WARNING for the session, or the log of a worker.
 pub fn warning(line: &str) {
     pgrx::warning!("{line}");

@@ -37,6 +37,12 @@ pub fn has_rights_of(role: u32, of: u32) -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::Oid::from(role), pg_sys::Oid::from(of)) }
 }
 
+/// Whether there is a role of that OID.
+pub fn exists(role: u32) -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe { !pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true).is_null() }
+}
+
 /// Whether the current role owns a table, as what bypasses the checks of SQL must ask first.
 pub fn owns_table(relid: u32) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
@@ -59,6 +65,11 @@ fn own_relation(name: &CStr) -> Option<pg_sys::Oid> {
             && pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, relid) == extension;
         is_ours.then_some(relid)
     }
+}
+
+/// Whether a relation is the extension's table of operations.
+pub(super) fn is_operations_table(relation: pg_sys::Oid) -> bool {
+    own_relation(c"operations") == Some(relation)
 }
 
 /// Whether the extension exists in this database.

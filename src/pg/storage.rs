@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ptr;
 
+/// Blocks that a table is extended by at a time: 32 MB.
+const EXTENSION_PIECE: u32 = 4096;
 /// Room in a page with nothing in it but its header.
 const EMPTY_PAGE: pg_sys::Size = pg_sys::BLCKSZ as pg_sys::Size - 24;
 
@@ -13,10 +15,9 @@ pub(super) fn check_owner(relid: u32, to: &str) -> Result<()> {
     if super::role::owns_table(relid) {
         return Ok(());
     }
-    Err(Error::Rights {
+    Err(Error::RightsHere {
         role: super::role::name_of(super::role::current()),
         lacks: format!("does not own table {}", super::system::relation_name(relid)),
-        node: "this node".to_owned(),
         hint: format!("Only a table's owner or a superuser may {to}."),
     })
 }
@@ -53,16 +54,17 @@ pub fn make_new(relid: u32) -> Result<()> {
 /// An open relation under a lock that writers take, inside a transaction.
 pub(super) unsafe fn extend(rel: pg_sys::Relation, blocks: u32) {
     let (fork, lock) = (pg_sys::ForkNumber::MAIN_FORKNUM, pg_sys::ExclusiveLock as pg_sys::LOCKMODE);
-    if pg_sys::RelationGetNumberOfBlocksInFork(rel, fork) >= blocks {
-        return;
+    while pg_sys::RelationGetNumberOfBlocksInFork(rel, fork) < blocks {
+        // A piece at a time: nothing can interrupt one, and others may want to extend the table too.
+        pgrx::check_for_interrupts!();
+        pg_sys::LockRelationForExtension(rel, lock);
+        let now = pg_sys::RelationGetNumberOfBlocksInFork(rel, fork);
+        if now < blocks {
+            let piece = (blocks - now).min(EXTENSION_PIECE);
+            pg_sys::smgrzeroextend(pg_sys::RelationGetSmgr(rel), fork, now, piece as std::ffi::c_int, false);
+        }
+        pg_sys::UnlockRelationForExtension(rel, lock);
     }
-    pg_sys::LockRelationForExtension(rel, lock);
-    let now = pg_sys::RelationGetNumberOfBlocksInFork(rel, fork);
-    if now < blocks {
-        let missing = std::ffi::c_int::try_from(blocks - now).unwrap_or(std::ffi::c_int::MAX);
-        pg_sys::smgrzeroextend(pg_sys::RelationGetSmgr(rel), fork, now, missing, false);
-    }
-    pg_sys::UnlockRelationForExtension(rel, lock);
 }
 
 /// Lets everybody know of blocks that have stayed empty.

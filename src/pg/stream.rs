@@ -74,7 +74,7 @@ impl Stream {
             if !wait {
                 return Next::Nothing;
             }
-            compat::WaitLatchOrSocket(
+            let woken = compat::WaitLatchOrSocket(
                 pg_sys::MyLatch,
                 (pg_sys::WL_SOCKET_READABLE | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int,
                 socket,
@@ -82,6 +82,10 @@ impl Stream {
                 self.wait_event,
             );
             compat::ResetLatch(pg_sys::MyLatch);
+            if woken & pg_sys::WL_SOCKET_READABLE as c_int != 0 {
+                // Part of a message: a large row takes its time, and whoever looks on must see that something comes.
+                compat::show_copy_byte();
+            }
             compat::interrupts();
         }
     }

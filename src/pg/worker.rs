@@ -215,6 +215,8 @@ fn fix_session(kind: Kind) {
     ] {
         override_setting(name, value);
     }
+    // Values in binary format are taken for text of the client's encoding, and the source was told to send the database's.
+    override_setting("client_encoding", &system::database_encoding());
     // Rows are put in and taken out as replication does it: foreign keys of the source have been checked there.
     override_setting("session_replication_role", "replica");
     if kind == Kind::Copy {

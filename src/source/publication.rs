@@ -162,13 +162,20 @@ pub fn identities(connection: &Connection, tables: &[(String, String)]) -> Resul
     connection.json(&query, "could not read replica identities")
 }
 
-/// Gives tables that are still there their replica identities back.
-pub fn restore_identities(connection: &Connection, identities: &[Identity]) -> Result<()> {
+/// Gives tables that are still there their replica identities back, but for those whose updates or deletes somebody else
+/// publishes: without identity these would fail on the source. Returns the latter, each with that publication.
+pub fn restore_identities(connection: &Connection, identities: &[Identity]) -> Result<Vec<(String, String)>> {
     let context = "could not restore replica identities";
+    let mut kept = Vec::new();
+    connection.execute("SET lock_timeout = '5s'", context)?;
     for (schema, name, identity, index) in identities {
         let table = qualified(schema, name);
-        let query = format!("SELECT pg_catalog.to_regclass({})::text", quote_literal(&table));
-        if connection.value(&query, context)?.is_none() {
+        let query = include_str!("../../sql/queries/source_published_by.sql").replace(":name", &quote_literal(&table));
+        let Some(there) = connection.json::<PublishedBy>(&query, context)?.into_iter().next() else {
+            continue;
+        };
+        if let Some(publication) = there.publication {
+            kept.push((table, publication));
             continue;
         }
         let identity = match (identity.as_str(), index) {
@@ -179,5 +186,12 @@ pub fn restore_identities(connection: &Connection, identities: &[Identity]) -> R
         };
         connection.execute(&format!("ALTER TABLE ONLY {table} REPLICA IDENTITY {identity}"), context)?;
     }
-    Ok(())
+    connection.execute("SET lock_timeout = 0", context)?;
+    Ok(kept)
+}
+
+/// A table that is still there, and a publication that needs its replica identity.
+#[derive(Deserialize)]
+struct PublishedBy {
+    publication: Option<String>,
 }

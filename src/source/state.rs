@@ -19,6 +19,13 @@ pub struct SlotState {
     pub replay_lag_seconds: Option<f64>,
 }
 
+impl SlotState {
+    /// Whether the slot is gone or cannot be used any more.
+    pub fn is_lost(&self) -> bool {
+        self.confirmed.is_none() || self.wal_status.as_deref() == Some("lost")
+    }
+}
+
 /// Asks for the slot.
 pub fn slot(connection: &Connection, name: &str) -> Result<SlotState> {
     let query = include_str!("../../sql/queries/source_slot.sql").replace(":name", &quote_literal(name));
@@ -50,8 +57,8 @@ pub fn nudge(connection: &Connection) -> Result<()> {
 pub struct Blocker {
     /// "pid 123" or "prepared transaction 'gid'".
     pub who: String,
-    /// How old it is, in seconds.
-    pub age_seconds: f64,
+    /// How old it is, in seconds; none when our role may not see that.
+    pub age_seconds: Option<f64>,
 }
 
 /// The oldest transactions that hold a slot's creation up now.
