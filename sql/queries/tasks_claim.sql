@@ -14,7 +14,12 @@ WITH gate AS MATERIALIZED (
       AND (t.kind <> 'vacuum'
            OR (SELECT o.frozen FROM steep_repl.operation_tables o WHERE o.operation_id = $1 AND o.relid = t.relid)
            OR NOT EXISTS (SELECT FROM steep_repl.tasks k
-                          WHERE k.operation_id = $1 AND k.status <> 'done' AND k.kind IN ('copy', 'index')))
+                          WHERE k.operation_id = $1 AND k.status <> 'done' AND k.kind IN ('copy', 'index'))
+              -- Nor what came after the start of an analyze that still runs.
+              AND NOT EXISTS (SELECT FROM steep_repl.tasks k
+                              WHERE k.operation_id = $1 AND k.status = 'running' AND k.kind = 'vacuum'
+                                AND k.started_at < (SELECT max(f.finished_at) FROM steep_repl.tasks f
+                                                    WHERE f.operation_id = $1 AND f.kind IN ('copy', 'index'))))
     ORDER BY t.position LIMIT 1 FOR UPDATE SKIP LOCKED
 ), others AS (
     SELECT t.id

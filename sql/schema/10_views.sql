@@ -83,7 +83,7 @@ SELECT t.operation_id,
        t.finished_at,
        t.copy_ms,
        t.index_ms,
-       t.error ->> 'message' AS error
+       CASE WHEN t.status <> 'done' THEN t.error ->> 'message' END AS error
 FROM steep_repl.operation_tables t
 LEFT JOIN steep_repl.live_progress() l ON l.operation_id = t.operation_id AND l.relid = t.relid::bigint
 ORDER BY t.operation_id, t.ordinal;
@@ -110,11 +110,13 @@ SELECT n.node,
        n.is_local,
        n.state,
        n.source,
-       n.health,
+       CASE WHEN n.health = 'ok' AND (i.suspended > 0 AND o.status IN ('failed', 'cancelling') OR c.pending > 0) THEN 'warning'
+            ELSE n.health END AS health,
        o.id AS operation_id,
        o.status AS operation_status,
        o.phase,
-       CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END AS notice,
+       nullif(concat_ws('; ', CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END,
+                        CASE WHEN c.pending > 0 THEN 'clean-up pending' END), '') AS notice,
        n.last_error ->> 'sqlstate' AS sqlstate,
        n.last_error ->> 'message' AS last_error,
        n.last_error ->> 'detail' AS detail,

@@ -155,15 +155,19 @@ fn check_nodes(node: &str, source: &str) -> Result<Node> {
     if from.is_local {
         return Err(Error::SourceIsLocal { node: source.to_owned() });
     }
-    if let Some(operation) = operations::newest_of(node)?.filter(|operation| operation.is_unfinished()) {
+    if let Some(operation) =
+        operations::newest_of(node)?.filter(|operation| operation.is_unfinished() && operation.is_ours())
+    {
         return Err(Error::OperationUnfinished {
             operation: operation.id,
             node: node.to_owned(),
             status: operation.status,
         });
     }
-    if let Some(operation) = cleanup::pending_here(node)? {
-        return Err(Error::CleanupPending { operation, node: node.to_owned() });
+    for operation in cleanup::pending_here(node)? {
+        if operations::get(operation)?.is_some_and(|operation| operation.is_ours()) {
+            return Err(Error::CleanupPending { operation, node: node.to_owned() });
+        }
     }
     if local.state()? != NodeState::Uninitialized {
         return Err(Error::WrongState {

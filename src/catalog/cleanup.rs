@@ -37,7 +37,7 @@ pub fn operations_with_source_left(node: &str) -> Result<Vec<i64>> {
     )
 }
 
-/// The operation of a node, if any, that has still to empty tables or put back what was suspended here.
-pub fn pending_here(node: &str) -> Result<Option<i64>> {
-    Ok(rows(include_str!("../../sql/queries/cleanup_here.sql"), &[Arg::Text(node)])?.into_iter().next())
+/// Operations of a node that have still to empty tables or put back what was suspended here.
+pub fn pending_here(node: &str) -> Result<Vec<i64>> {
+    rows(include_str!("../../sql/queries/cleanup_here.sql"), &[Arg::Text(node)])
 }

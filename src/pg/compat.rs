@@ -90,6 +90,12 @@ extern "C-unwind" {
         slot: *mut pg_sys::TupleTableSlot,
         estate: *mut pg_sys::EState,
     );
+    pub(super) fn ExecComputeStoredGenerated(
+        result: *mut pg_sys::ResultRelInfo,
+        estate: *mut pg_sys::EState,
+        slot: *mut pg_sys::TupleTableSlot,
+        command: pg_sys::CmdType::Type,
+    );
     pub(super) fn ExecPartitionCheck(
         result: *mut pg_sys::ResultRelInfo,
         slot: *mut pg_sys::TupleTableSlot,
@@ -261,15 +267,13 @@ pub(super) unsafe fn blocks_left(bulk: pg_sys::BulkInsertState) -> Range<u32> {
     (*bulk).next_free..(*bulk).last_free + 1
 }
 
-/// Whether a table has generated columns of whatever kind.
+/// Whether a table has columns that are computed and stored.
 ///
 /// # Safety
-/// A live descriptor's constraints.
-pub(super) unsafe fn has_generated_columns(constraints: *mut pg_sys::TupleConstr) -> bool {
-    #[cfg(feature = "pg18")]
-    return (*constraints).has_generated_stored || (*constraints).has_generated_virtual;
-    #[cfg(feature = "pg17")]
-    return (*constraints).has_generated_stored;
+/// A live descriptor.
+pub(super) unsafe fn has_stored_columns(descriptor: pg_sys::TupleDesc) -> bool {
+    let constraints = (*descriptor).constr;
+    !constraints.is_null() && (*constraints).has_generated_stored
 }
 
 unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: c_int) -> *const pg_sys::FormData_pg_attribute {
@@ -279,18 +283,19 @@ unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: c_int) -> *const pg_sy
     return (*descriptor).attrs.as_ptr().add(place as usize);
 }
 
-/// Whether a column is dropped.
+/// Whether a column takes values: it is neither dropped nor generated.
 ///
 /// # Safety
 /// A live descriptor, and a place in it from 0.
-pub(super) unsafe fn is_dropped(descriptor: pg_sys::TupleDesc, place: c_int) -> bool {
-    (*attribute(descriptor, place)).attisdropped
+pub(super) unsafe fn takes_values(descriptor: pg_sys::TupleDesc, place: c_int) -> bool {
+    let attribute = attribute(descriptor, place);
+    !(*attribute).attisdropped && (*attribute).attgenerated == 0
 }
 
 /// A column's type and modifier.
 ///
 /// # Safety
-/// As for [`is_dropped`].
+/// As for [`takes_values`].
 pub(super) unsafe fn type_of(descriptor: pg_sys::TupleDesc, place: c_int) -> (pg_sys::Oid, i32) {
     let attribute = attribute(descriptor, place);
     ((*attribute).atttypid, (*attribute).atttypmod)

@@ -7,8 +7,8 @@
 //! frozen in storage that other transactions load into as well, and pages may stay in shared buffers, where the index builds
 //! that follow find them.
 //!
-//! What is not so plain goes through `CopyFrom` ([`super::copy_in`]): triggers that fire, generated columns, columns that the
-//! stream does not have, indexes that are maintained. [`Plain::of`] knows which is which.
+//! What is not so plain goes through `CopyFrom` ([`super::copy_in`]): triggers that fire, columns that the stream does not have,
+//! indexes that are maintained. [`Plain::of`] knows which is which.
 
 use super::compat::{self, guarded};
 use super::stream::{Next, Stream};
@@ -101,10 +101,7 @@ impl Plain {
             return Ok(None);
         }
         let constraints = (*descriptor).constr;
-        if !constraints.is_null() && compat::has_generated_columns(constraints) {
-            return Ok(None);
-        }
-        let live = (0..(*descriptor).natts).filter(|place| !compat::is_dropped(descriptor, *place)).count();
+        let live = (0..(*descriptor).natts).filter(|place| compat::takes_values(descriptor, *place)).count();
         if live != names.len() || names.is_empty() {
             return Ok(None);
         }
@@ -224,18 +221,25 @@ pub(super) unsafe fn load(
     loader.rows
 }
 
-/// What the executor needs to check rows.
+/// What the executor needs to check and to complete rows.
 #[derive(Clone, Copy)]
 struct Checks {
     estate: *mut pg_sys::EState,
     result: *mut pg_sys::ResultRelInfo,
+    computed: bool,
     constraints: bool,
     partition: bool,
 }
 
 impl Checks {
     fn none() -> Self {
-        Checks { estate: ptr::null_mut(), result: ptr::null_mut(), constraints: false, partition: false }
+        Checks {
+            estate: ptr::null_mut(),
+            result: ptr::null_mut(),
+            computed: false,
+            constraints: false,
+            partition: false,
+        }
     }
 
     unsafe fn begin(rel: pg_sys::Relation, pstate: *mut pg_sys::ParseState) -> Self {
@@ -247,6 +251,7 @@ impl Checks {
         Checks {
             estate,
             result,
+            computed: compat::has_stored_columns((*rel).rd_att),
             constraints: !(*(*rel).rd_att).constr.is_null(),
             partition: (*(*rel).rd_rel).relispartition,
         }
@@ -260,10 +265,13 @@ impl Checks {
         }
     }
 
-    /// Raises the server's own error when the row may not go in.
+    /// Fills in what is computed from other columns, and raises the server's own error when the row may not go in.
     unsafe fn check(&self, row: *mut pg_sys::TupleTableSlot) {
         if self.estate.is_null() {
             return;
+        }
+        if self.computed {
+            compat::ExecComputeStoredGenerated(self.result, self.estate, row, pg_sys::CmdType::CMD_INSERT);
         }
         if self.constraints {
             compat::ExecConstraints(self.result, row, self.estate);

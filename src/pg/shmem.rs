@@ -124,6 +124,8 @@ pub fn want(database: u32, role: u32, operation: i64) -> bool {
         *entry = Entry { database, role, operation, ..Entry::default() };
     }
     entry.slot = Slot::Wanted;
+    // The next coordinator works for whoever the operation belongs to now.
+    entry.role = role;
     entry.not_before = 0;
     true
 }
