@@ -42,6 +42,7 @@ SELECT pg_catalog.jsonb_build_object(
     'columns', coalesce((
         SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
             'name', a.attname,
+            'number', a.attnum,
             'type_name', pg_catalog.format_type(a.atttypid, a.atttypmod),
             'type_oid', a.atttypid::bigint,
             'collation', CASE WHEN a.attcollation <> t.typcollation THEN (

@@ -20,6 +20,7 @@ CREATE TABLE steep_repl.operations (
     publications      text[] NOT NULL,
     own_publications  boolean NOT NULL,
     publication_plan  jsonb NOT NULL,
+    publication_mark  jsonb,
     identities        jsonb,
     subscription      text NOT NULL,
     subscription_oid  oid,
@@ -53,8 +54,9 @@ CREATE TABLE steep_repl.operations (
     error             jsonb
 );
 
--- One unfinished operation per node: a failed one must be resumed or cancelled first.
-CREATE UNIQUE INDEX operations_one_unfinished ON steep_repl.operations (node)
+-- One unfinished operation per node: a failed one must be resumed or cancelled first. What a copy of the database has brought along
+-- is not the copy's.
+CREATE UNIQUE INDEX operations_one_unfinished ON steep_repl.operations (node, system_identifier, database)
     WHERE status IN ('pending', 'running', 'cancelling', 'failed');
 
 COMMENT ON TABLE steep_repl.operations IS 'Operations on nodes, one row each, kept when finished';
@@ -74,6 +76,7 @@ COMMENT ON COLUMN steep_repl.operations.slot_name IS 'Replication slot on the so
 COMMENT ON COLUMN steep_repl.operations.publications IS 'Publications on the source that the subscription uses';
 COMMENT ON COLUMN steep_repl.operations.own_publications IS 'True when the operation makes the publications itself';
 COMMENT ON COLUMN steep_repl.operations.publication_plan IS 'Tables that the publications are to hold, and those that get REPLICA IDENTITY FULL';
+COMMENT ON COLUMN steep_repl.operations.publication_mark IS 'What the publications were when the slot was made; they must stay so until the node is synchronized';
 COMMENT ON COLUMN steep_repl.operations.identities IS 'Replica identities on the source before they were changed: schema, name, relreplident, index';
 COMMENT ON COLUMN steep_repl.operations.subscription IS 'Subscription on this node';
 COMMENT ON COLUMN steep_repl.operations.subscription_oid IS 'OID of the subscription, once made';
@@ -113,6 +116,7 @@ CREATE TABLE steep_repl.operation_tables (
     table_name      text NOT NULL,
     source_relid    oid NOT NULL,
     columns         text[] NOT NULL,
+    column_numbers  smallint[] NOT NULL,
     format          text NOT NULL CHECK (format IN ('binary', 'text')),
     small           boolean NOT NULL,
     heap            boolean NOT NULL,
@@ -146,6 +150,7 @@ COMMENT ON COLUMN steep_repl.operation_tables.table_schema IS 'Schema of the tab
 COMMENT ON COLUMN steep_repl.operation_tables.table_name IS 'Name of the table';
 COMMENT ON COLUMN steep_repl.operation_tables.source_relid IS 'OID of the table on the source';
 COMMENT ON COLUMN steep_repl.operation_tables.columns IS 'Columns that are copied';
+COMMENT ON COLUMN steep_repl.operation_tables.column_numbers IS 'Their attnum on the source: a column that is dropped and added again is another one';
 COMMENT ON COLUMN steep_repl.operation_tables.format IS 'COPY format: binary where every type travels safely, text otherwise';
 COMMENT ON COLUMN steep_repl.operation_tables.small IS 'True when the table keeps its indexes during the load and is copied in a batch with others';
 COMMENT ON COLUMN steep_repl.operation_tables.heap IS 'True when the table is of access method heap on the source, so that it can be cut in ctid ranges';

@@ -115,12 +115,14 @@ SELECT n.node,
        o.id AS operation_id,
        o.status AS operation_status,
        o.phase,
-       nullif(concat_ws('; ', CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END,
+       nullif(concat_ws('; ', CASE WHEN f.is_foreign THEN 'the operation is another database''s, this one is a copy' END,
+                        CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END,
                         CASE WHEN c.pending > 0 THEN 'clean-up pending' END), '') AS notice,
        n.last_error ->> 'sqlstate' AS sqlstate,
        n.last_error ->> 'message' AS last_error,
        n.last_error ->> 'detail' AS detail,
-       n.last_error ->> 'hint' AS hint,
+       CASE WHEN f.is_foreign THEN 'Use steep_repl.unregister_node(node) here, and register the node anew.'
+            ELSE n.last_error ->> 'hint' END AS hint,
        steep_repl.redact_conninfo(n.conninfo) AS conninfo,
        n.owner,
        n.updated_at
@@ -128,6 +130,8 @@ FROM steep_repl.nodes n
 LEFT JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node ORDER BY p.id DESC LIMIT 1) o ON true
 LEFT JOIN LATERAL (SELECT count(*) AS suspended FROM steep_repl.suspended_indexes s
                    WHERE s.operation_id = o.id AND s.restored_at IS NULL AND o.status <> 'completed') i ON true
+LEFT JOIN LATERAL (SELECT o.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                       OR o.system_identifier <> (SELECT s.system_identifier::text FROM pg_control_system() s) AS is_foreign) f ON true
 LEFT JOIN LATERAL (SELECT count(*) AS pending FROM steep_repl.cleanup k JOIN steep_repl.operations p ON p.id = k.operation_id
                    WHERE p.node = n.node) c ON true
 ORDER BY n.node;

@@ -61,7 +61,7 @@ impl Judge for Listing {
 
 /// What `init_node` would say, without starting anything.
 #[pg_extern]
-#[allow(clippy::type_complexity)]
+#[allow(clippy::type_complexity, clippy::too_many_arguments)]
 fn preflight(
     node: Option<&str>,
     source: Option<&str>,

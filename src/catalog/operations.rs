@@ -190,6 +190,8 @@ pub struct PlannedTable {
     pub source_relid: u32,
     /// Columns that are copied.
     pub columns: Vec<String>,
+    /// Their numbers on the source.
+    pub column_numbers: Vec<i16>,
     /// binary or text.
     pub format: String,
     /// Copied in a batch, with its indexes on.
@@ -388,6 +390,23 @@ pub fn clear_snapshot(operation: i64) -> Result<()> {
 /// Notes that no more tables may be begun under the snapshot.
 pub fn expire_snapshot(operation: i64) -> Result<()> {
     execute("UPDATE steep_repl.operations SET snapshot_expired = true WHERE id = $1", &[Arg::Int(operation)])
+}
+
+/// What publications and their members are, each as something that every change of it changes.
+pub type Mark = std::collections::BTreeMap<String, String>;
+
+/// Stores what the publications are.
+pub fn set_publication_mark(operation: i64, mark: &Mark) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET publication_mark = $2::jsonb WHERE id = $1",
+        &[Arg::Int(operation), Arg::Text(&json(mark)?)],
+    )
+}
+
+/// What the publications were when the slot was made.
+pub fn publication_mark(operation: i64) -> Result<Mark> {
+    Ok(maybe("SELECT publication_mark::text FROM steep_repl.operations WHERE id = $1", &[Arg::Int(operation)])?
+        .unwrap_or_default())
 }
 
 /// Stores the subscription's OID.

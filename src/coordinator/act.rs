@@ -27,7 +27,10 @@ impl Coordinator {
         match step {
             Step::DoPhase => {
                 match phase {
-                    Phase::Publication => self.make_publications()?,
+                    Phase::Publication => {
+                        self.make_publications()?;
+                        self.mark_publications()?;
+                    }
                     Phase::Subscription => self.make_subscription()?,
                     Phase::Tables => return self.prepare_tables(),
                     Phase::Sequences => {
@@ -88,6 +91,33 @@ impl Coordinator {
             }
             Ok(())
         })
+    }
+
+    /// Writes down what the publications are: from now on they are ours to change, and nobody else's.
+    pub(super) fn mark_publications(&mut self) -> Result<()> {
+        let (id, names) = (self.operation.id, self.operation.publications.clone());
+        let connection = self.source()?;
+        let mark = transaction::run(|| publication::mark(connection, &names))?;
+        transaction::run(|| operations::set_publication_mark(id, &mark))
+    }
+
+    /// Refuses publications that somebody has changed since: what they did not publish meanwhile will never come.
+    pub(super) fn check_publications(&mut self) -> Result<()> {
+        let (id, names, node) = (self.operation.id, self.operation.publications.clone(), self.operation.source.clone());
+        if !self.operation.own_publications {
+            // The user's may be changed, as long as it holds the plan.
+            let planned = transaction::run(|| operations::tables(id))?;
+            let leaves: Vec<(String, String)> =
+                planned.into_iter().map(|table| (table.table_schema, table.table_name)).collect();
+            let connection = self.source_patiently()?;
+            return transaction::run(|| publication::check(connection, &node, &names.join(","), &leaves));
+        }
+        let before = transaction::run(|| operations::publication_mark(id))?;
+        let connection = self.source()?;
+        if transaction::run(|| publication::is_unchanged(connection, &names, &before))? {
+            return Ok(());
+        }
+        Err(Error::PublicationChanged { publications: names, node })
     }
 
     fn start_keeper(&mut self) -> Result<()> {
@@ -312,6 +342,7 @@ impl Coordinator {
         if !differences.is_empty() {
             return Err(Error::SourceChanged { differences });
         }
+        self.check_publications()?;
         if self.put_replaced_aside(&planned)? {
             return Ok(());
         }

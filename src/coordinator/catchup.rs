@@ -163,6 +163,7 @@ impl Coordinator {
 
     /// The node is synchronized: sequences once more, then the end.
     fn finish(&mut self) -> Result<()> {
+        self.check_publications()?;
         self.set_sequences()?;
         let (id, node, source) = (self.operation.id, self.operation.node.clone(), self.operation.source.clone());
         let retention = self.operation.options.event_retention;

@@ -4,7 +4,7 @@ use super::decide::{decide, Phase, Step};
 use super::observe::Samples;
 use super::silence::Silence;
 use crate::catalog::operations::{self, Operation};
-use crate::catalog::{cleanup, events, nodes, tasks};
+use crate::catalog::{cleanup, events, indexes, nodes, tasks};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment, Handle, Status};
@@ -364,7 +364,9 @@ impl Coordinator {
         }
         self.try_source_at = now + retry::backoff_ms(self.failures) as f64 / 1000.0;
         let problem = error.problem();
-        let mut event = self.event("init.retry").sqlstate(&problem.sqlstate).message(problem.message.clone());
+        let reason = problem.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let mut event =
+            self.event("init.retry").sqlstate(&problem.sqlstate).message(format!("{}{reason}", problem.message));
         event.severity = Severity::Warning;
         self.say_once(&format!("retry {}", problem.message), event)?;
         // The pause is waited for on the latch, since what is tried next may be anything.
@@ -389,6 +391,14 @@ impl Coordinator {
             event = event.hint(hint);
         }
         let change = self.event(event::INIT_STATE_CHANGE).message("FAILED");
+        let suspended = transaction::run(|| indexes::suspended(id))?.len();
+        let mut warning = self
+            .event("init.indexes_suspended")
+            .message(format!(
+                "{suspended} indexes are suspended: queries do not use them and a pg_dump lacks their keys"
+            ))
+            .hint("steep_repl.restore_indexes(node) brings them back until the operation is resumed or cancelled.");
+        warning.severity = Severity::Warning;
         transaction::run(|| {
             operations::clear_snapshot(id)?;
             if !operations::set_status(id, "failed", Some(&problem))? {
@@ -396,7 +406,11 @@ impl Coordinator {
                 return Ok(());
             }
             nodes::set_state(&node, NodeState::Failed, None, Some(&problem))?;
-            events::write(&[event, change])
+            events::write(&[event, change])?;
+            if suspended > 0 {
+                events::write(&[warning])?;
+            }
+            Ok(())
         })?;
         self.refresh()?;
         self.notify_now();

@@ -133,7 +133,9 @@ impl Coordinator {
         }
         let deferred: Vec<u32> = unfinished.iter().filter(|table| table.deferred).map(|table| table.relid).collect();
         if !deferred.is_empty() {
+            self.check_publications()?;
             self.follow_source(&deferred)?;
+            self.mark_publications()?;
         }
         let planned = transaction::run(|| operations::tables(id))?;
         let touched: Vec<&PlannedTable> = planned

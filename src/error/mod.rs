@@ -317,6 +317,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// Somebody has changed the publications.
+    #[error("publication {} on node \"{node}\" was changed or dropped during the operation", publications.join(", "))]
+    PublicationChanged {
+        /// Their names.
+        publications: Vec<String>,
+        /// The source.
+        node: String,
+    },
     /// The table is not what the snapshot knows any more.
     #[error("table {table} was rewritten or replaced on the source after the snapshot was taken")]
     Rewritten {

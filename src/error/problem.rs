@@ -162,6 +162,11 @@ impl Error {
                 ),
             ),
             Publication { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
+            PublicationChanged { .. } => (
+                "55000",
+                Some("Changes that it did not publish meanwhile are lost for this node.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) and initialize the node again.".to_owned()),
+            ),
             Rewritten { .. } => (
                 "55000",
                 Some("Rows written before the rewrite cannot be read under the snapshot any more.".to_owned()),

@@ -136,7 +136,8 @@ pub fn start(kind: Kind, assignment: &Assignment) -> Option<Handle> {
         pg_sys::MemoryContextSwitchTo(before);
         registered
     };
-    registered.then_some(Handle(handle))
+    // Not then_some: a handle that is made is freed, and without a worker there is none.
+    registered.then(|| Handle(handle))
 }
 
 impl Handle {

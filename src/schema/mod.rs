@@ -35,7 +35,8 @@ pub fn changed_since(connection: &Connection, planned: &[PlannedTable]) -> Resul
                     .iter()
                     .filter(|difference| difference.is_blocking())
                     .map(ToString::to_string)
-                    .chain(appeared(there, table)),
+                    .chain(appeared(there, table))
+                    .chain(replaced(there, table)),
             ),
         }
     }
@@ -48,6 +49,15 @@ fn appeared<'a>(there: &'a Table, planned: &'a PlannedTable) -> impl Iterator<It
         .copied_columns()
         .filter(|column| !planned.columns.contains(&column.name))
         .map(|column| format!("column {} of table {} was added on the source", column.name, there.qualified_display()))
+}
+
+/// Columns that were dropped and added again under their name: rows copied before have the old one's values.
+fn replaced<'a>(there: &'a Table, planned: &'a PlannedTable) -> impl Iterator<Item = String> + 'a {
+    planned.columns.iter().zip(&planned.column_numbers).filter_map(|(name, number)| {
+        there.column(name).filter(|column| column.number != *number).map(|column| {
+            format!("column {} of table {} was replaced on the source", column.name, there.qualified_display())
+        })
+    })
 }
 
 fn index(tables: Vec<Table>) -> std::collections::HashMap<(String, String), Table> {

@@ -220,6 +220,7 @@ fn planned(source: &Table, target: &Table, small_below: i64, insert_only: bool) 
         table_schema: source.schema.clone(),
         table_name: source.name.clone(),
         source_relid: source.oid,
+        column_numbers: copied.iter().map(|column| column.number).collect(),
         columns,
         format: if binary { "binary" } else { "text" }.to_owned(),
         small: source.bytes < small_below,

@@ -3,7 +3,7 @@
 //! A publication must be committed before the slot exists: a slot reads the catalogs as of each change, and for changes before
 //! the publication there is none; PostgreSQL 18 skips them in silence.
 
-use crate::catalog::operations::{Identity, Published};
+use crate::catalog::operations::{Identity, Mark, Published};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use serde::Deserialize;
@@ -115,6 +115,31 @@ pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String,
         format!("It does not hold {}.", missing.join(", ")),
         format!("On the source: ALTER PUBLICATION {} ADD TABLE ...; or name fewer tables.", quote_ident(name)),
     )
+}
+
+/// The mark of publications as they are now.
+pub fn mark(connection: &Connection, names: &[String]) -> Result<Mark> {
+    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
+    let query = include_str!("../../sql/queries/source_publication_mark.sql").replace(":names", &list);
+    Ok(connection.json(&query, "could not look at the publications")?.into_iter().next().unwrap_or_default())
+}
+
+/// Whether publications are what they were. A table that was dropped has left them by that; who joined them does no harm.
+pub fn is_unchanged(connection: &Connection, names: &[String], before: &Mark) -> Result<bool> {
+    let now = mark(connection, names)?;
+    let mut gone = Vec::new();
+    for (what, mark) in before {
+        match (now.get(what), what.strip_prefix('r').and_then(|member| member.split(' ').next())) {
+            (Some(same), _) if same == mark => {}
+            (None, Some(relid)) => gone.push(relid.to_owned()),
+            _ => return Ok(false),
+        }
+    }
+    let query = format!(
+        "SELECT (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = ANY ('{{{}}}'::oid[])))::text",
+        gone.join(",")
+    );
+    Ok(connection.value(&query, "could not look at the tables of the publications")?.as_deref() == Some("true"))
 }
 
 /// Gives tables without replica identity REPLICA IDENTITY FULL, so that their updates can be replicated.

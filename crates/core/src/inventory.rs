@@ -61,6 +61,9 @@ pub struct Table {
 pub struct Column {
     /// Name, unquoted.
     pub name: String,
+    /// Its number in the table, which no later column of the same name has; 0 when unknown.
+    #[serde(default)]
+    pub number: i16,
     /// `format_type` with modifiers under an empty `search_path`.
     pub type_name: String,
     /// `pg_type.oid` on its own node; the same everywhere for built-in types only.
@@ -145,6 +148,7 @@ pub(crate) mod build {
 
     pub(crate) fn column(name: &str, type_name: &str) -> Column {
         Column {
+            number: 0,
             name: name.to_owned(),
             type_name: type_name.to_owned(),
             type_oid: 25,

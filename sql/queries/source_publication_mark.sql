@@ -1,0 +1,9 @@
+-- Publications ('p' and OID) and their members ('r' and the table's OID). A row of a catalog that is changed gets another xmin, and
+-- keeps it when it is frozen.
+SELECT coalesce(pg_catalog.jsonb_object_agg(m.what, m.mark), '{}'::jsonb)::text
+FROM (
+    SELECT 'p' || p.oid AS what, p.xmin::text AS mark FROM pg_catalog.pg_publication p WHERE p.pubname IN (:names)
+    UNION ALL
+    SELECT 'r' || r.prrelid || ' ' || r.prpubid, r.oid || ' ' || r.xmin
+    FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid WHERE p.pubname IN (:names)
+) AS m
