@@ -12,6 +12,7 @@ static RECEIVE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 static MAX_SNAPSHOT_AGE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static INIT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CATCHUP_LAG: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
+static SOURCE_CHECK_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(600);
 static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
 static SCHEMA_SYNC_MODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"strict"));
 
@@ -104,6 +105,16 @@ pub fn define() {
         i32::MAX / 60,
         GucFlags::UNIT_MIN,
     );
+    GucRegistry::define_int_guc(
+        c"steep_repl.source_check_interval",
+        c"How often the sources of nodes that replicate are looked at for tables that came after the initialization; 0 is never.",
+        c"What is found is shown in node_status.tables_not_subscribed and told by an event.",
+        &SOURCE_CHECK_INTERVAL,
+        0,
+        i32::MAX / 1000,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
     GucRegistry::define_string_guc(
         c"steep_repl.schema_sync_mode",
         c"What to do when the tables of source and target differ.",
@@ -152,6 +163,11 @@ pub fn init_timeout() -> f64 {
 /// Bytes.
 pub fn catchup_lag() -> i64 {
     i64::from(CATCHUP_LAG.get()) * 1024
+}
+
+/// Microseconds; 0 is never.
+pub fn source_check_interval() -> i64 {
+    i64::from(SOURCE_CHECK_INTERVAL.get()) * 1_000_000
 }
 
 /// Seconds.

@@ -26,6 +26,7 @@ mod idle;
 mod leaks;
 mod outcome;
 mod preflight;
+mod refresh;
 mod refusal;
 mod restore_indexes;
 mod rewrites;

@@ -1,10 +1,11 @@
 SELECT pg_catalog.jsonb_build_object(
-    'id', o.id, 'node', o.node, 'source', o.source, 'status', o.status, 'phase', o.phase, 'options', o.options,
+    'id', o.id, 'kind', o.kind, 'node', o.node, 'source', o.source, 'status', o.status, 'phase', o.phase, 'options', o.options,
     'requested_by', o.requested_by::oid::bigint, 'system_identifier', o.system_identifier, 'database', o.database::bigint,
     'token', o.token, 'slot_name', o.slot_name, 'publications', o.publications, 'own_publications', o.own_publications,
     'subscription', o.subscription, 'subscription_oid', o.subscription_oid::bigint, 'start_lsn', o.start_lsn,
     'snapshot', o.snapshot, 'awaits_snapshot', o.awaits_snapshot, 'snapshot_expired', o.snapshot_expired,
     'snapshot_age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - o.snapshot_at), 'enable_lsn', o.enable_lsn,
+    'apply_stopped', o.apply_stopped, 'applied_lsn', o.applied_lsn, 'replaced_slot', o.replaced_slot,
     'bytes_total', o.bytes_total, 'overall_percent', o.overall_percent, 'workers_planned', o.workers_planned, 'attempts', o.attempts,
     'age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(o.resumed_at, o.started_at)), 'error', o.error)::text
 FROM steep_repl.operations o WHERE o.status IN ('pending', 'running', 'cancelling', 'failed') ORDER BY o.id

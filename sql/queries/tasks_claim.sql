@@ -43,7 +43,7 @@ WITH gate AS MATERIALIZED (
 SELECT pg_catalog.jsonb_build_object(
     'id', k.id, 'relid', k.relid::bigint, 'index_oid', k.index_oid::bigint, 'from_block', k.from_block, 'to_block', k.to_block,
     'bytes', k.bytes, 'attempts', k.attempts, 'claims', k.claims, 'table_schema', o.table_schema, 'table_name', o.table_name,
-    'source_relid', o.source_relid::bigint, 'columns', o.columns, 'format', o.format, 'small', o.small, 'heap', o.heap, 'packed', o.packed,
+    'source_relid', o.source_relid::bigint, 'columns', o.columns, 'format', o.format, 'keeps_indexes', o.keeps_indexes, 'heap', o.heap, 'packed', o.packed,
     'single', k.from_block IS NULL, 'snapshot', p.snapshot,
     'snapshot_lsn', p.snapshot_lsn, 'snapshot_contents', p.snapshot_contents, 'frozen', o.frozen, 'rows_done', o.rows_done,
     'pages', o.pages, 'bytes_total', o.bytes_total)::text

@@ -29,3 +29,20 @@ COMMENT ON COLUMN steep_repl.nodes.source IS 'Node that this one was or is being
 COMMENT ON COLUMN steep_repl.nodes.health IS 'ok, warning or error';
 COMMENT ON COLUMN steep_repl.nodes.last_error IS 'The error that made the node FAILED: sqlstate, message, detail, hint';
 COMMENT ON COLUMN steep_repl.nodes.updated_at IS 'When this row last changed';
+
+-- What a look at the source found. A table that is in no subscription stays behind in silence otherwise.
+CREATE TABLE steep_repl.unsubscribed_tables (
+    node          text NOT NULL REFERENCES steep_repl.nodes ON DELETE CASCADE,
+    table_schema  text NOT NULL,
+    table_name    text NOT NULL,
+    is_here       boolean NOT NULL,
+    noticed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (node, table_schema, table_name)
+);
+
+COMMENT ON TABLE steep_repl.unsubscribed_tables IS 'Tables of a node''s source that are not in its subscription, as of the last look; see node_status';
+COMMENT ON COLUMN steep_repl.unsubscribed_tables.node IS 'The node that does not get them';
+COMMENT ON COLUMN steep_repl.unsubscribed_tables.table_schema IS 'Schema of the table';
+COMMENT ON COLUMN steep_repl.unsubscribed_tables.table_name IS 'Name of the table';
+COMMENT ON COLUMN steep_repl.unsubscribed_tables.is_here IS 'True when a table of that name is on the node';
+COMMENT ON COLUMN steep_repl.unsubscribed_tables.noticed_at IS 'When it was first noticed';

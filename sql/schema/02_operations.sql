@@ -4,7 +4,7 @@ CREATE TABLE steep_repl.operations (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     node              text NOT NULL,
     source            text NOT NULL,
-    kind              text NOT NULL CHECK (kind IN ('init')),
+    kind              text NOT NULL CHECK (kind IN ('init', 'refresh')),
     method            text NOT NULL,
     status            text NOT NULL DEFAULT 'pending'
                           CHECK (status IN ('pending', 'running', 'cancelling', 'failed', 'cancelled', 'completed')),
@@ -34,6 +34,10 @@ CREATE TABLE steep_repl.operations (
     keeper_number     integer NOT NULL DEFAULT 0,
     keeper_pid        integer,
     enable_lsn        pg_lsn,
+    -- Of a refresh: how the subscription was found.
+    apply_stopped     boolean NOT NULL DEFAULT false,
+    applied_lsn       pg_lsn,
+    replaced_slot     text,
     -- Progress, written by the coordinator about twice a second.
     rows_done         bigint NOT NULL DEFAULT 0,
     bytes_done        bigint NOT NULL DEFAULT 0,
@@ -63,7 +67,7 @@ COMMENT ON TABLE steep_repl.operations IS 'Operations on nodes, one row each, ke
 COMMENT ON COLUMN steep_repl.operations.id IS 'Number of the operation';
 COMMENT ON COLUMN steep_repl.operations.node IS 'Node that is being worked on';
 COMMENT ON COLUMN steep_repl.operations.source IS 'Node the data comes from';
-COMMENT ON COLUMN steep_repl.operations.kind IS 'What is done: init';
+COMMENT ON COLUMN steep_repl.operations.kind IS 'What is done: init, or refresh: tables that are new on the source join the subscription';
 COMMENT ON COLUMN steep_repl.operations.method IS 'How it is done: parallel';
 COMMENT ON COLUMN steep_repl.operations.status IS 'pending, running, cancelling, failed, cancelled or completed';
 COMMENT ON COLUMN steep_repl.operations.phase IS 'Step the operation is in: publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
@@ -90,6 +94,9 @@ COMMENT ON COLUMN steep_repl.operations.keeper_number IS 'Which of the keepers s
 COMMENT ON COLUMN steep_repl.operations.awaits_snapshot IS 'True when no table holds rows of an earlier snapshot, so that a new one may be taken';
 COMMENT ON COLUMN steep_repl.operations.keeper_pid IS 'Process that keeps the snapshot alive';
 COMMENT ON COLUMN steep_repl.operations.enable_lsn IS 'Source LSN when the subscription was enabled; the node is synchronized once it has passed it';
+COMMENT ON COLUMN steep_repl.operations.apply_stopped IS 'True while the refresh has the subscription disabled';
+COMMENT ON COLUMN steep_repl.operations.applied_lsn IS 'Up to where the subscription''s other tables were when the refresh stopped it';
+COMMENT ON COLUMN steep_repl.operations.replaced_slot IS 'Slot that the subscription used before the tables of the refresh joined it';
 COMMENT ON COLUMN steep_repl.operations.rows_done IS 'Rows copied so far';
 COMMENT ON COLUMN steep_repl.operations.bytes_done IS 'Bytes copied so far, as a share of bytes_total';
 COMMENT ON COLUMN steep_repl.operations.bytes_total IS 'Size of the tables on the source when the operation was planned, in bytes, TOAST included';
@@ -119,6 +126,7 @@ CREATE TABLE steep_repl.operation_tables (
     column_numbers  smallint[] NOT NULL,
     format          text NOT NULL CHECK (format IN ('binary', 'text')),
     small           boolean NOT NULL,
+    keeps_indexes   boolean NOT NULL,
     heap            boolean NOT NULL,
     packed          boolean NOT NULL,
     insert_only     boolean NOT NULL,
@@ -152,7 +160,8 @@ COMMENT ON COLUMN steep_repl.operation_tables.source_relid IS 'OID of the table 
 COMMENT ON COLUMN steep_repl.operation_tables.columns IS 'Columns that are copied';
 COMMENT ON COLUMN steep_repl.operation_tables.column_numbers IS 'Their attnum on the source: a column that is dropped and added again is another one';
 COMMENT ON COLUMN steep_repl.operation_tables.format IS 'COPY format: binary where every type travels safely, text otherwise';
-COMMENT ON COLUMN steep_repl.operation_tables.small IS 'True when the table keeps its indexes during the load and is copied in a batch with others';
+COMMENT ON COLUMN steep_repl.operation_tables.small IS 'True when the table is copied in a batch with others';
+COMMENT ON COLUMN steep_repl.operation_tables.keeps_indexes IS 'True when the table keeps its indexes during the load: a small one, or one that joins a subscription';
 COMMENT ON COLUMN steep_repl.operation_tables.heap IS 'True when the table is of access method heap on the source, so that it can be cut in ctid ranges';
 COMMENT ON COLUMN steep_repl.operation_tables.packed IS 'True when its pages on the source are about full by its statistics, so that a range of blocks there is a range of blocks here';
 COMMENT ON COLUMN steep_repl.operation_tables.insert_only IS 'True when updates and deletes are not replicated: the table has no replica identity';

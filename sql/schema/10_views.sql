@@ -40,7 +40,7 @@ COMMENT ON VIEW steep_repl.init_progress IS 'Newest operation of each node, one 
 COMMENT ON COLUMN steep_repl.init_progress.operation_id IS 'Number of the operation';
 COMMENT ON COLUMN steep_repl.init_progress.node IS 'Node that is being worked on';
 COMMENT ON COLUMN steep_repl.init_progress.source IS 'Node the data comes from';
-COMMENT ON COLUMN steep_repl.init_progress.kind IS 'What is done: init';
+COMMENT ON COLUMN steep_repl.init_progress.kind IS 'What is done: init, or refresh: new tables join the subscription';
 COMMENT ON COLUMN steep_repl.init_progress.method IS 'How it is done: parallel';
 COMMENT ON COLUMN steep_repl.init_progress.state IS 'State of the node';
 COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
@@ -123,6 +123,9 @@ SELECT n.node,
        n.last_error ->> 'detail' AS detail,
        CASE WHEN f.is_foreign THEN 'Use steep_repl.unregister_node(node) here, and register the node anew.'
             ELSE n.last_error ->> 'hint' END AS hint,
+       CASE WHEN n.is_local AND n.state IN ('SYNCHRONIZED', 'DIVERGED') THEN
+           ARRAY(SELECT format('%I.%I', u.table_schema, u.table_name) FROM steep_repl.unsubscribed_tables u
+                 WHERE u.node = n.node ORDER BY u.table_schema, u.table_name) END AS tables_not_subscribed,
        steep_repl.redact_conninfo(n.conninfo) AS conninfo,
        n.owner,
        n.updated_at
@@ -150,6 +153,7 @@ COMMENT ON COLUMN steep_repl.node_status.sqlstate IS 'SQLSTATE of the error that
 COMMENT ON COLUMN steep_repl.node_status.last_error IS 'Its message';
 COMMENT ON COLUMN steep_repl.node_status.detail IS 'Its detail';
 COMMENT ON COLUMN steep_repl.node_status.hint IS 'What to do about it';
+COMMENT ON COLUMN steep_repl.node_status.tables_not_subscribed IS 'Tables of the source that are not replicated, as of the last look (steep_repl.source_check_interval); refresh_tables(node) brings them in; null before the node is SYNCHRONIZED';
 COMMENT ON COLUMN steep_repl.node_status.conninfo IS 'Connection string without secrets';
 COMMENT ON COLUMN steep_repl.node_status.owner IS 'Role that registered the node';
 COMMENT ON COLUMN steep_repl.node_status.updated_at IS 'When the state last changed';

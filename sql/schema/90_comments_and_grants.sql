@@ -29,6 +29,10 @@ COMMENT ON FUNCTION steep_repl.resume_init(text) IS
     'Goes on with the failed operation of a node after its last finished table; returns the operation''s number';
 COMMENT ON FUNCTION steep_repl.restore_indexes(text) IS
     'Builds the indexes again that a failed operation has left suspended, locking their tables until the transaction ends; returns how many; warns of those that cannot be built';
+COMMENT ON FUNCTION steep_repl.refresh_tables(text, boolean, text) IS
+    'Brings in tables and partitions that came to the source after the node was initialized, while all others replicate; returns the operation''s number, null when there are none';
+COMMENT ON FUNCTION steep_repl.tables_not_subscribed(text) IS
+    'Tables of the source that are not replicated to the node, by a look at the source now; ordered by name; node_status shows the last look';
 COMMENT ON FUNCTION steep_repl.sync_sequences(text) IS
     'Sets the sequences of the local node to where the source''s are, forward only; returns how many were moved';
 COMMENT ON FUNCTION steep_repl.live_progress() IS

@@ -3,9 +3,10 @@
 //! [`init_node`](super::init) raises the first thing that does not hold; [`preflight`](super::preflight) lists all of them. Which of
 //! the two is the judge's matter ([`Judge`]); the checks and their order are the same.
 
+use crate::catalog::cleanup;
 use crate::catalog::nodes::{self, Node};
-use crate::catalog::operations::{self, Options};
-use crate::catalog::{cleanup, user};
+use crate::catalog::operations::{self, Operation, Options};
+use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{raise, role, shmem, system};
@@ -28,6 +29,8 @@ pub(super) struct Wanted<'a> {
     pub no_identity: NoIdentity,
     /// Everything else, resolved.
     pub options: &'a Options,
+    /// The initialization whose subscription the tables join; none when the node is to be initialized.
+    pub joins: Option<&'a Operation>,
 }
 
 /// What an operation is made of.
@@ -70,7 +73,7 @@ impl Judge for Strict {
 /// Looks at everything. None when a check failed without which the plan cannot be made.
 pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<Examined>> {
     judge.judge("launcher", shmem::require())?;
-    let Some(from) = judge.judge("nodes", check_nodes(wanted.node, wanted.source))? else { return Ok(None) };
+    let Some(from) = judge.judge("nodes", check_nodes(wanted))? else { return Ok(None) };
     let token = Token::new(system::random_u64());
     let Some(connection) = judge.judge("connection", connect(&from, token, wanted.options))? else { return Ok(None) };
     let said = preflight::ask(&connection)?;
@@ -94,7 +97,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
         judge.judge("publication", publication::check(&connection, wanted.source, name, &leaves))?;
     }
     drop(connection);
-    judge.judge("rights", check_rights_here(wanted.node, &plan))?;
+    judge.judge("rights", check_rights_here(wanted, &plan))?;
     if !wanted.options.force {
         judge.judge("empty", check_empty(wanted.node, &plan))?;
     }
@@ -122,6 +125,7 @@ fn check_tables(
     said: &preflight::Source,
 ) -> Result<Option<Plan>> {
     let (source, here) = (schema::source_inventory(connection, true)?, user::inventory()?);
+    let joins = wanted.joins.map(|base| schema::joining::joins(connection, base)).transpose()?;
     let request = Request {
         node: wanted.node,
         source: wanted.source,
@@ -129,6 +133,7 @@ fn check_tables(
         tables: wanted.options.tables.as_deref(),
         no_identity: wanted.no_identity,
         small_below: crate::coordinator::SMALL_BELOW,
+        joins: joins.as_ref(),
     };
     let Some(chosen) = judge.judge("tables", schema::choose(&request, &source, &here))? else { return Ok(None) };
     judge.judge("schema", chosen.check_columns())?;
@@ -141,7 +146,8 @@ fn check_tables(
 }
 
 /// The source node, when an operation may be started from it.
-fn check_nodes(node: &str, source: &str) -> Result<Node> {
+fn check_nodes(wanted: &Wanted) -> Result<Node> {
+    let Wanted { node, source, .. } = *wanted;
     let local = nodes::get(node)?;
     let me = role::current();
     if !local.is_local {
@@ -169,7 +175,18 @@ fn check_nodes(node: &str, source: &str) -> Result<Node> {
             return Err(Error::CleanupPending { operation, node: node.to_owned() });
         }
     }
-    if local.state()? != NodeState::Uninitialized {
+    let state = local.state()?;
+    if wanted.joins.is_some() {
+        return match state {
+            NodeState::Synchronized | NodeState::Diverged => Ok(from),
+            _ => Err(Error::WrongState {
+                node: node.to_owned(),
+                state: local.state,
+                hint: "Only a node that is SYNCHRONIZED can take in further tables.".to_owned(),
+            }),
+        };
+    }
+    if state != NodeState::Uninitialized {
         return Err(Error::WrongState {
             node: node.to_owned(),
             state: local.state,
@@ -180,15 +197,26 @@ fn check_nodes(node: &str, source: &str) -> Result<Node> {
 }
 
 /// What the role must have here before it may have anything done.
-fn check_rights_here(node: &str, plan: &Plan) -> Result<()> {
-    let name = role::name_of(role::current());
+fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
+    let node = wanted.node;
+    let me = role::current();
+    let name = role::name_of(me);
     let lacks =
         |lacks: String, hint: String| Err(Error::Rights { role: name.clone(), lacks, node: node.to_owned(), hint });
+    if let Some(base) = wanted.joins {
+        let found = schema::joining::subscription_of(base)?;
+        if !role::is_superuser(me) && !role::has_rights_of(me, found.owner) {
+            return lacks(
+                format!("does not own subscription \"{}\"", found.name),
+                format!("Use the role \"{}\".", role::name_of(found.owner)),
+            );
+        }
+    }
     let rights = user::subscription_rights()?;
-    if !rights.may_subscribe {
+    if !rights.may_subscribe && wanted.joins.is_none() {
         return lacks("may not create subscriptions".to_owned(), format!("GRANT pg_create_subscription TO {name};"));
     }
-    if !rights.may_create {
+    if !rights.may_create && wanted.joins.is_none() {
         return lacks(
             format!("may not create a subscription in database \"{}\"", rights.database),
             format!("GRANT CREATE ON DATABASE {} TO {name};", rights.database),
@@ -218,7 +246,7 @@ fn check_empty(node: &str, plan: &Plan) -> Result<()> {
         .tables
         .iter()
         .filter(|table| full.contains(&table.relid))
-        .map(|table| steep_repl_core::ident::qualified(&table.table_schema, &table.table_name))
+        .map(|table| steep_repl_core::ident::qualified_display(&table.table_schema, &table.table_name))
         .collect();
     Err(Error::NotEmpty { node: node.to_owned(), count: tables.len(), tables })
 }

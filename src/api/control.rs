@@ -119,6 +119,14 @@ fn resume(name: &str) -> Result<i64> {
             status: operation.status,
         });
     }
+    let event =
+        |what: &str| Event::info(what).operation_id(operation.id).node(&operation.node).source(&operation.source);
+    events::write(&[event("init.resumed")])?;
+    if operation.is_refresh() {
+        nodes::set_health(name, "ok", None)?;
+        shmem::wake_at_commit(operation.id, operation.requested_by)?;
+        return Ok(operation.id);
+    }
     let phase: Phase =
         operation.phase.parse().map_err(|()| Error::internal(format!("unknown phase {}", operation.phase)))?;
     let state = match phase {
@@ -127,9 +135,7 @@ fn resume(name: &str) -> Result<i64> {
         _ => NodeState::Copying,
     };
     nodes::set_state(name, state, None, None)?;
-    let event =
-        |what: &str| Event::info(what).operation_id(operation.id).node(&operation.node).source(&operation.source);
-    events::write(&[event("init.resumed"), event(event::INIT_STATE_CHANGE).message(state.as_str())])?;
+    events::write(&[event(event::INIT_STATE_CHANGE).message(state.as_str())])?;
     shmem::wake_at_commit(operation.id, operation.requested_by)?;
     Ok(operation.id)
 }

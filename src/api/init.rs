@@ -3,7 +3,7 @@
 
 use super::checks::{examine, Strict, Wanted};
 use super::{given, list, seconds, SqlResult};
-use crate::catalog::operations::{self, NewOperation, Options};
+use crate::catalog::operations::{self, Kind, NewOperation, Options};
 use crate::catalog::{events, nodes};
 use crate::error::{Error, Result};
 use crate::pg::{raise, role, shmem, system};
@@ -62,7 +62,7 @@ fn init_node(
         tables: list("tables", tables)?,
         ..resolved()
     };
-    Ok(start(&Wanted { node, source, publication, no_identity, options: &options })?)
+    Ok(start(&Wanted { node, source, publication, no_identity, options: &options, joins: None })?)
 }
 
 /// What the settings of this session say; arguments are put over it.
@@ -153,7 +153,8 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
     let Wanted { node, source, publication, options, .. } = *wanted;
     let publications = match publication {
         Some(name) => vec![name.to_owned()],
-        None if plan.has_insert_only() => {
+        // Tables of that kind may come later.
+        None if wanted.no_identity == NoIdentity::InsertOnly => {
             vec![names::publication_name(token), names::insert_only_publication_name(token)]
         }
         None => vec![names::publication_name(token)],
@@ -161,6 +162,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
     let id = operations::insert(&NewOperation {
         node,
         source,
+        kind: Kind::Init,
         method: "parallel",
         options,
         requested_by: role::current(),
@@ -172,13 +174,25 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         own_publications: publication.is_none(),
         publication_plan: &plan.publication,
         subscription: names::subscription_name(token),
+        subscription_oid: None,
         bytes_total: plan.bytes_total(),
         workers_planned: options.parallel_workers,
     })?;
     operations::insert_tables(id, &plan.tables)?;
     nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
-    let event = |name: &str| Event::info(name).operation_id(id).node(node).source(source);
-    let mut noted = vec![event(event::INIT_STATE_CHANGE).message("PREPARING")];
+    let change = Event::info(event::INIT_STATE_CHANGE).operation_id(id).node(node).source(source).message("PREPARING");
+    let mut noted = vec![change];
+    noted.extend(say_remarks(id, wanted, plan));
+    events::write(&noted)?;
+    shmem::want_at_commit(id)?;
+    super::wait::note_started(id);
+    Ok(id)
+}
+
+/// Tells the caller what one should know of a plan; returns the events about it.
+pub(super) fn say_remarks(id: i64, wanted: &Wanted, plan: &Plan) -> Vec<Event> {
+    let event = |name: &str| Event::info(name).operation_id(id).node(wanted.node).source(wanted.source);
+    let mut noted = Vec::new();
     for (check, text) in plan.remarks() {
         let mut remark = event(&format!("init.{check}"));
         if check == LEFT_OUT {
@@ -189,8 +203,5 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         }
         noted.push(remark.message(text));
     }
-    events::write(&noted)?;
-    shmem::want_at_commit(id)?;
-    super::wait::note_started(id);
-    Ok(id)
+    noted
 }

@@ -8,6 +8,7 @@ mod control;
 mod init;
 mod nodes;
 mod preflight;
+mod refresh;
 mod sequences;
 pub mod views;
 mod wait;

@@ -98,6 +98,7 @@ fn preflight(
         publication,
         no_identity: parse_no_identity(given("no_identity", no_identity)?)?,
         options: &options,
+        joins: None,
     };
     Ok(TableIterator::new(
         findings(&wanted)?.into_iter().map(|found| {

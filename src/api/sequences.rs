@@ -22,7 +22,7 @@ fn sync(name: &str) -> Result<i32> {
         let target = source::parse(name, &node.conninfo)?.describe();
         return Err(Error::NodeNotLocal { node: name.to_owned(), target });
     }
-    let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
+    let operation = operations::origin_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
     if !matches!(node.state()?, NodeState::Synchronized | NodeState::Diverged | NodeState::CatchingUp) {
         return Err(Error::WrongState {
             node: name.to_owned(),
@@ -33,7 +33,11 @@ fn sync(name: &str) -> Result<i32> {
     let target = source::target(&nodes::get(&operation.source)?, role::current())?;
     let mut connection = Connection::open(&target, &application_name(operation.token()?, Part::Check))?;
     connection.limit_answers(settings::receive_timeout());
-    let tables: Vec<u32> = operations::tables(operation.id)?.iter().map(|table| table.source_relid).collect();
+    // Those that came with it and those that joined it later.
+    let tables: Vec<u32> = match operation.subscription_oid {
+        Some(subscription) => operations::source_relids_of(subscription)?,
+        None => Vec::new(),
+    };
     let all = operation.options.schemas.is_none() && operation.options.tables.is_none();
     let values = source::sequences::read(&connection, &tables, operation.options.schemas.as_deref(), all)?;
     let (moved, missing) = user::set_sequences(&values)?;

@@ -2,7 +2,7 @@
 
 use super::{execute, json, maybe, rows, Arg};
 use crate::error::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use steep_repl_core::errors::Problem;
 use steep_repl_core::node_state::{self, NodeState};
 
@@ -78,4 +78,58 @@ pub fn set_state(name: &str, to: NodeState, source: Option<&str>, error: Option<
         &[Arg::Text(name), Arg::Text(to.as_str()), Arg::MaybeText(source), Arg::MaybeText(error.as_deref())],
     )?;
     Ok(before)
+}
+
+/// Says how a node is without changing its state.
+pub fn set_health(name: &str, health: &str, error: Option<&Problem>) -> Result<()> {
+    let error = error.map(json).transpose()?;
+    execute(
+        "UPDATE steep_repl.nodes SET health = $2, last_error = $3::jsonb, updated_at = pg_catalog.clock_timestamp() \
+         WHERE node = $1",
+        &[Arg::Text(name), Arg::Text(health), Arg::MaybeText(error.as_deref())],
+    )
+}
+
+/// A table of the source that is not replicated.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unsubscribed {
+    /// Schema.
+    pub table_schema: String,
+    /// Name.
+    pub table_name: String,
+    /// Whether a table of that name is here.
+    pub is_here: bool,
+}
+
+/// Stores which tables of its source are not in the node's subscription; writes only what has changed. Returns those that were not
+/// known before.
+pub fn set_unsubscribed(name: &str, tables: &[Unsubscribed]) -> Result<Vec<Unsubscribed>> {
+    let mut known: Vec<Unsubscribed> =
+        rows(include_str!("../../sql/queries/unsubscribed_get.sql"), &[Arg::Text(name)])?;
+    let mut now = tables.to_vec();
+    known.sort();
+    now.sort();
+    if known == now {
+        return Ok(Vec::new());
+    }
+    execute(include_str!("../../sql/queries/unsubscribed_set.sql"), &[Arg::Text(name), Arg::Text(&json(&now)?)])?;
+    now.retain(|table| !known.contains(table));
+    Ok(now)
+}
+
+/// Forgets that the tables of an operation were not in the subscription.
+pub fn forget_unsubscribed(name: &str, operation: i64) -> Result<()> {
+    execute(
+        "DELETE FROM steep_repl.unsubscribed_tables u USING steep_repl.operation_tables t \
+         WHERE u.node = $1 AND t.operation_id = $2 AND t.table_schema = u.table_schema AND t.table_name = u.table_name",
+        &[Arg::Text(name), Arg::Int(operation)],
+    )
+}
+
+/// The nodes of this database that replicate: one or none.
+pub fn replicating() -> Result<Vec<String>> {
+    rows(
+        "SELECT pg_catalog.to_jsonb(node)::text FROM steep_repl.nodes WHERE is_local AND state IN ('SYNCHRONIZED', 'DIVERGED')",
+        &[],
+    )
 }

@@ -40,11 +40,23 @@ pub struct Options {
     pub tables: Option<Vec<String>>,
 }
 
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A node is initialized.
+    Init,
+    /// Tables that are new on the source join the subscription of a node that is initialized.
+    Refresh,
+}
+
 /// An operation.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Operation {
     /// Its number.
     pub id: i64,
+    /// What is done.
+    pub kind: Kind,
     /// The node that is worked on.
     pub node: String,
     /// Where the data comes from.
@@ -85,6 +97,12 @@ pub struct Operation {
     pub snapshot_age_seconds: Option<f64>,
     /// Source LSN when the subscription was enabled.
     pub enable_lsn: Option<Lsn>,
+    /// A refresh has the subscription disabled.
+    pub apply_stopped: bool,
+    /// Up to where the subscription's other tables were then.
+    pub applied_lsn: Option<Lsn>,
+    /// Slot that the subscription used before the tables of a refresh joined it.
+    pub replaced_slot: Option<String>,
     /// Size of its tables when it was planned, in bytes.
     pub bytes_total: i64,
     /// Share done, 0 to 100.
@@ -108,6 +126,16 @@ impl Operation {
     /// Whether this database made it. A copy of the database carries the row too, and must not act on it.
     pub fn is_ours(&self) -> bool {
         self.system_identifier == system::system_identifier().to_string() && self.database == system::database_oid()
+    }
+
+    /// Whether its tables join a subscription that replicates others already.
+    pub fn is_refresh(&self) -> bool {
+        self.kind == Kind::Refresh
+    }
+
+    /// Whether the tables of a refresh have joined the subscription.
+    pub fn has_joined(&self) -> bool {
+        self.replaced_slot.is_some()
     }
 
     /// Whether it has not come to an end of whatever kind.
@@ -147,6 +175,8 @@ pub struct NewOperation<'a> {
     pub node: &'a str,
     /// Where the data comes from.
     pub source: &'a str,
+    /// What is done.
+    pub kind: Kind,
     /// How.
     pub method: &'a str,
     /// As resolved.
@@ -167,8 +197,10 @@ pub struct NewOperation<'a> {
     pub own_publications: bool,
     /// What they are to hold.
     pub publication_plan: &'a PublicationPlan,
-    /// Subscription it will make.
+    /// Subscription it will make, or that its tables join.
     pub subscription: String,
+    /// OID of the latter.
+    pub subscription_oid: Option<u32>,
     /// Sum of the sizes of its tables.
     pub bytes_total: i64,
     /// Copy workers.
@@ -194,8 +226,10 @@ pub struct PlannedTable {
     pub column_numbers: Vec<i16>,
     /// binary or text.
     pub format: String,
-    /// Copied in a batch, with its indexes on.
+    /// Copied in a batch.
     pub small: bool,
+    /// Loaded with its indexes on.
+    pub keeps_indexes: bool,
     /// Of access method heap on the source.
     pub heap: bool,
     /// Its pages on the source are about full.
@@ -243,6 +277,59 @@ pub fn get(operation: i64) -> Result<Option<Operation>> {
 /// The newest operation of a node.
 pub fn newest_of(node: &str) -> Result<Option<Operation>> {
     maybe(include_str!("../../sql/queries/operation_newest.sql"), &[Arg::Text(node)])
+}
+
+/// The operation that made a node what it is: its newest initialization that is complete.
+pub fn origin_of(node: &str) -> Result<Option<Operation>> {
+    maybe(include_str!("../../sql/queries/operation_of_subscription.sql"), &[Arg::Text(node)])
+}
+
+/// OIDs on the source of all tables that came to a node through a subscription.
+pub fn source_relids_of(subscription: u32) -> Result<Vec<u32>> {
+    rows(
+        "SELECT t.source_relid::bigint::text FROM steep_repl.operation_tables t JOIN steep_repl.operations o ON o.id = t.operation_id \
+         WHERE o.subscription_oid = $1::oid AND o.status = 'completed' ORDER BY t.operation_id, t.ordinal",
+        &[Arg::Int(i64::from(subscription))],
+    )
+}
+
+/// Notes that a refresh is about to disable the subscription, or has enabled it again.
+pub fn set_apply_stopped(operation: i64, stopped: bool) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET apply_stopped = $2 WHERE id = $1",
+        &[Arg::Int(operation), Arg::Bool(stopped)],
+    )
+}
+
+/// Notes up to where the other tables of a stopped subscription are; the first time counts, since the origin is moved after it.
+pub fn set_applied(operation: i64, applied: Lsn) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET applied_lsn = coalesce(applied_lsn, $2::pg_lsn) WHERE id = $1",
+        &[Arg::Int(operation), Arg::Text(&applied.to_string())],
+    )
+}
+
+/// Forgets that, once the origin is back there.
+pub fn clear_applied(operation: i64) -> Result<()> {
+    execute("UPDATE steep_repl.operations SET applied_lsn = NULL WHERE id = $1", &[Arg::Int(operation)])
+}
+
+/// Notes, in the transaction in which it happens, that the tables of a refresh have joined the subscription.
+pub fn set_joined(operation: i64, replaced_slot: &str) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET apply_stopped = false, replaced_slot = $2 WHERE id = $1",
+        &[Arg::Int(operation), Arg::Text(replaced_slot)],
+    )
+}
+
+/// The tables of an operation, each with the LSN of the snapshot that it was copied under.
+pub fn tables_with_lsn(operation: i64) -> Result<Vec<(u32, Lsn)>> {
+    rows(
+        "SELECT pg_catalog.jsonb_build_array(t.relid::bigint, coalesce(t.snapshot_lsn, o.start_lsn))::text \
+         FROM steep_repl.operation_tables t JOIN steep_repl.operations o ON o.id = t.operation_id \
+         WHERE o.id = $1 ORDER BY t.ordinal",
+        &[Arg::Int(operation)],
+    )
 }
 
 /// Unfinished operations that want a coordinator, whoever made them.

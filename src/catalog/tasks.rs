@@ -57,8 +57,8 @@ pub struct Task {
     pub columns: Vec<String>,
     /// binary or text.
     pub format: String,
-    /// Copied in a batch, with its indexes on.
-    pub small: bool,
+    /// Loaded with its indexes on.
+    pub keeps_indexes: bool,
     /// Of access method heap on the source.
     pub heap: bool,
     /// The pages of the table are about full on the source.

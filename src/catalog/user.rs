@@ -8,6 +8,7 @@ use crate::pg::role;
 use serde::{Deserialize, Serialize};
 use steep_repl_core::ident::{qualified, quote_ident};
 use steep_repl_core::inventory::Table;
+use steep_repl_core::lsn::Lsn;
 
 fn read<T: serde::de::DeserializeOwned>(sql: &str, args: &[Arg]) -> Result<Vec<T>> {
     parse(role::with_pinned_path(|| texts(Access::Read, sql, args))?)
@@ -170,6 +171,71 @@ pub fn applying(subscription: u32, name: &str) -> Result<Applying> {
         .into_iter()
         .next()
         .ok_or_else(|| Error::SubscriptionGone { subscription: name.to_owned() })
+}
+
+/// A subscription of this database, as it is now.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Subscription {
+    /// Its name.
+    pub name: String,
+    /// OID of its owner.
+    pub owner: u32,
+    /// Whether it is to be applied.
+    pub enabled: bool,
+    /// Slot on the source.
+    pub slot_name: Option<String>,
+    /// The slot is to be synchronized to standbys of the source.
+    pub failover: bool,
+    /// Prepared transactions are sent as such, or are to be.
+    pub two_phase: bool,
+    /// Pid of its apply worker, if one runs.
+    pub apply_pid: Option<i32>,
+    /// Its tables.
+    pub tables: Vec<SubscribedTable>,
+}
+
+/// A table of a subscription: a row of pg_subscription_rel.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SubscribedTable {
+    /// OID here.
+    pub relid: u32,
+    /// i, d, f, s or r.
+    pub state: String,
+    /// What it is about, depending on the state.
+    pub lsn: Option<Lsn>,
+}
+
+impl SubscribedTable {
+    /// Whether PostgreSQL itself is copying it or letting it catch up.
+    pub fn is_syncing(&self) -> bool {
+        !matches!(self.state.as_str(), "r" | "s")
+    }
+}
+
+/// A subscription of this database; none when it is gone.
+pub fn subscription(oid: u32) -> Result<Option<Subscription>> {
+    Ok(read(include_str!("../../sql/queries/subscription_get.sql"), &[Arg::Int(i64::from(oid))])?.into_iter().next())
+}
+
+/// Has a subscription use another slot from now on. It should be disabled.
+pub fn set_slot_name(subscription: &str, slot: &str) -> Result<()> {
+    let slot = steep_repl_core::ident::quote_literal(slot);
+    run(&format!("ALTER SUBSCRIPTION {} SET (slot_name = {slot})", quote_ident(subscription)))
+}
+
+/// Whether a process of that pid is a session or worker of this cluster.
+pub fn process_exists(pid: i32) -> Result<bool> {
+    Ok(read::<bool>(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity($1::integer))::text",
+        &[Arg::Int(i64::from(pid))],
+    )?
+    .into_iter()
+    .any(|exists| exists))
+}
+
+/// Ends a session or worker. Needs the rights of its role (42501).
+pub fn terminate(pid: i32) -> Result<()> {
+    read::<bool>("SELECT pg_catalog.pg_terminate_backend($1::integer)::text", &[Arg::Int(i64::from(pid))]).map(drop)
 }
 
 /// A sequence's position.

@@ -2,8 +2,9 @@
 
 use super::decide::{Phase, Step};
 use super::main::{Coordinator, Worker};
+use super::node;
 use crate::catalog::operations::{self, Published};
-use crate::catalog::{events, nodes, tasks, user};
+use crate::catalog::{events, tasks, user};
 use crate::error::{Error, Result};
 use crate::pg::subscription::{self, NewSubscription, TableState};
 use crate::pg::worker::{self, Assignment, Kind};
@@ -20,6 +21,9 @@ const BLOCKER_LOOK: f64 = 3.0;
 
 /// How long a keeper that is not needed any more may take to end by itself, in seconds.
 const KEEPER_LEAVES_WITHIN: f64 = 10.0;
+
+/// How often to look for an apply worker that does not run, in seconds.
+const APPLY_LOOK: f64 = 1.0;
 
 impl Coordinator {
     /// Does a step.
@@ -246,7 +250,12 @@ impl Coordinator {
     }
 
     fn start_workers(&mut self, count: u32) -> Result<()> {
-        self.hold_origin()?;
+        if !self.operation.is_refresh() {
+            self.hold_origin()?;
+        } else if !self.has_apply_worker()? {
+            self.try_source_at = system::now_secs() + APPLY_LOOK;
+            return Ok(());
+        }
         for _ in 0..count {
             let number = (1..).find(|number| self.workers.iter().all(|worker| worker.number != *number)).unwrap_or(1);
             match worker::start(Kind::Copy, &self.assignment(number)) {
@@ -348,20 +357,28 @@ impl Coordinator {
         }
         let connection = self.source()?;
         let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
-        let (node, name) = (self.operation.node.clone(), self.operation.subscription.clone());
+        if self.operation.is_refresh() {
+            self.join_subscription(now)?;
+        } else {
+            self.start_subscription(subscription, now)?;
+        }
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| state::nudge(connection))
+    }
+
+    fn start_subscription(&self, subscription: u32, now: Lsn) -> Result<()> {
+        let operation = &self.operation;
+        let id = operation.id;
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Catchup));
-        let change = self.event(event::INIT_STATE_CHANGE).message("CATCHING_UP");
         transaction::run(|| {
             for (relid, lsn) in tasks::later_tables(id)? {
                 subscription::set_table(subscription, relid, TableState::SyncDone, lsn);
             }
-            user::enable_subscription(&name, true)?;
+            user::enable_subscription(&operation.subscription, true)?;
             operations::set_enable_lsn(id, now)?;
             operations::set_phase(id, Phase::Catchup.as_str())?;
-            nodes::set_state(&node, NodeState::CatchingUp, None, None)?;
-            events::write(&[change, phase])
-        })?;
-        let connection = self.source()?;
-        transaction::run_without_snapshot(|| state::nudge(connection))
+            node::enter(operation, NodeState::CatchingUp)?;
+            events::write(&[phase])
+        })
     }
 }

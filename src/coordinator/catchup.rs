@@ -2,10 +2,11 @@
 
 use super::decide::Phase;
 use super::main::Coordinator;
+use super::node;
 use crate::catalog::progress::{self, Shown};
 use crate::catalog::{events, nodes, operations, user};
 use crate::error::{Error, Result};
-use crate::pg::{system, transaction};
+use crate::pg::{shmem, system, transaction};
 use crate::source::state;
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::node_state::NodeState;
@@ -165,20 +166,23 @@ impl Coordinator {
     fn finish(&mut self) -> Result<()> {
         self.check_publications()?;
         self.set_sequences()?;
-        let (id, node, source) = (self.operation.id, self.operation.node.clone(), self.operation.source.clone());
+        self.drop_replaced_slot()?;
+        let operation = self.operation.clone();
+        let id = operation.id;
         let retention = self.operation.options.event_retention;
         let seconds = self.operation.age_seconds.unwrap_or(0.0);
-        let change = self.event(event::INIT_STATE_CHANGE).message("SYNCHRONIZED");
         let complete = self.event(event::INIT_COMPLETED).percent(100.0).duration_ms((seconds * 1000.0) as i64);
         transaction::run(|| {
             if !operations::set_status(id, "completed", None)? {
                 // Cancelled at the last moment.
                 return Ok(());
             }
-            nodes::set_state(&node, NodeState::Synchronized, Some(&source), None)?;
-            events::write(&[change, complete])?;
+            node::enter(&operation, NodeState::Synchronized)?;
+            nodes::forget_unsubscribed(&operation.node, id)?;
+            events::write(&[complete])?;
             events::forget_older_than(retention)
         })?;
+        shmem::watch(system::database_oid());
         self.refresh().map(drop)
     }
 }

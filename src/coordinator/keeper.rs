@@ -9,6 +9,7 @@
 //! this is a later snapshot for unfinished tables, and its slot is a temporary one: only its start and its snapshot count.
 
 use crate::catalog::operations::{self, Operation};
+use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment};
@@ -77,10 +78,28 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
         }
         Ok(connection)
     })?;
-    let (start, snapshot, contents) = export(&connection, target, &name, &slot, !main)?;
+    // As the one that the subscription of a refresh uses now.
+    let failover = main && operation.is_refresh() && failover(operation)?;
+    let (start, snapshot, contents) =
+        export(&connection, target, &name, &slot, Lasting { temporary: !main, failover })?;
     let made = operations::Snapshot { start, name: &snapshot, contents: &contents };
     let wanted = transaction::run(|| operations::set_snapshot(operation.id, &made, number))?;
     Ok(wanted.then_some(Kept { connection, snapshot }))
+}
+
+/// How long a slot is to last.
+#[derive(Clone, Copy)]
+struct Lasting {
+    /// As long as its connection.
+    temporary: bool,
+    /// Beyond the source, on its standbys.
+    failover: bool,
+}
+
+/// Whether the subscription that an operation's tables join has its slot synchronized to standbys of the source.
+fn failover(operation: &Operation) -> Result<bool> {
+    let Some(subscription) = operation.subscription_oid else { return Ok(false) };
+    Ok(transaction::run(|| user::subscription(subscription))?.is_some_and(|found| found.failover))
 }
 
 /// Makes the slot over a walsender of its own, and carries its snapshot over to the plain connection.
@@ -89,11 +108,12 @@ fn export(
     target: &Target,
     name: &str,
     slot: &str,
-    temporary: bool,
+    lasting: Lasting,
 ) -> Result<(Lsn, String, String)> {
     // Outside of any transaction of ours: source and target may be one cluster, and the slot would wait for us.
     let walsender = transaction::run_without_snapshot(|| Connection::open_walsender(target, name))?;
-    let created = transaction::run_without_snapshot(|| walsender.create_slot(slot, temporary))?;
+    let created =
+        transaction::run_without_snapshot(|| walsender.create_slot(slot, lasting.temporary, lasting.failover))?;
     let snapshot = transaction::run_without_snapshot(|| {
         connection.execute(&state::begin_under(&created.snapshot), "could not import the slot's snapshot")?;
         let context = "could not export the snapshot";

@@ -1,6 +1,7 @@
 //! The coordinator's process: observe, decide, act, wait; and how it ends.
 
 use super::decide::{decide, Phase, Step};
+use super::node;
 use super::observe::Samples;
 use super::silence::Silence;
 use crate::catalog::operations::{self, Operation};
@@ -12,7 +13,6 @@ use crate::pg::{origin, raise, shmem, system, transaction};
 use crate::source;
 use steep_repl_core::event::{self, Event, Severity};
 use steep_repl_core::names::{application_name, Part};
-use steep_repl_core::node_state::NodeState;
 use steep_repl_core::retry::{self, Verdict};
 
 /// How often progress is looked at and shown, in milliseconds. Work that ends wakes the coordinator earlier.
@@ -145,12 +145,6 @@ fn fail_early(operation: i64, error: &Error) -> Result<()> {
             // It is being cancelled; that it cannot be taken up does not make it a failed one.
             return Ok(());
         }
-        nodes::set_state(&operation.node, NodeState::Failed, None, Some(&problem))?;
-        let change = Event::info(event::INIT_STATE_CHANGE)
-            .operation_id(operation.id)
-            .node(&operation.node)
-            .source(&operation.source)
-            .message("FAILED");
         let mut event = Event::info(event::INIT_FAILED)
             .operation_id(operation.id)
             .node(&operation.node)
@@ -159,7 +153,8 @@ fn fail_early(operation: i64, error: &Error) -> Result<()> {
             .message(problem.message.clone());
         event.severity = Severity::Error;
         event.hint.clone_from(&problem.hint);
-        events::write(&[event, change])
+        events::write(&[event])?;
+        node::fail(&operation, &problem)
     })
 }
 
@@ -377,7 +372,9 @@ impl Coordinator {
     /// Stops the operation with an error that says cause and cure. What is done is kept.
     pub(super) fn fail(&mut self, error: &Error) -> Result<()> {
         self.end_workers();
-        let (id, node) = (self.operation.id, self.operation.node.clone());
+        let operation = self.operation.clone();
+        let id = operation.id;
+        let stopped = self.restart_apply();
         let mut problem = error.problem();
         let way_out = "use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it.";
         problem.hint = Some(match problem.hint.take() {
@@ -390,7 +387,6 @@ impl Coordinator {
         if let Some(hint) = &problem.hint {
             event = event.hint(hint);
         }
-        let change = self.event(event::INIT_STATE_CHANGE).message("FAILED");
         let suspended = transaction::run(|| indexes::suspended(id))?.len();
         let mut warning = self
             .event("init.indexes_suspended")
@@ -399,14 +395,23 @@ impl Coordinator {
             ))
             .hint("steep_repl.restore_indexes(node) brings them back until the operation is resumed or cancelled.");
         warning.severity = Severity::Warning;
+        let mut still_disabled = self.event("init.apply_stopped").hint("Resume or cancel the operation.");
+        still_disabled.severity = Severity::Warning;
         transaction::run(|| {
             operations::clear_snapshot(id)?;
             if !operations::set_status(id, "failed", Some(&problem))? {
                 // Cancelled meanwhile: that is what counts.
                 return Ok(());
             }
-            nodes::set_state(&node, NodeState::Failed, None, Some(&problem))?;
-            events::write(&[event, change])?;
+            events::write(&[event])?;
+            node::fail(&operation, &problem)?;
+            if let Err(error) = &stopped {
+                events::write(&[still_disabled.message(format!(
+                    "subscription {} is still disabled: {}",
+                    operation.subscription,
+                    error.problem().message
+                ))])?;
+            }
             if suspended > 0 {
                 events::write(&[warning])?;
             }

@@ -14,8 +14,10 @@
 mod act;
 mod catchup;
 pub mod decide;
+mod handover;
 pub mod keeper;
 pub mod main;
+pub mod node;
 mod observe;
 mod silence;
 mod tables;

@@ -2,9 +2,10 @@
 
 use super::decide::Phase;
 use super::main::Coordinator;
+use super::node;
 use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::tasks::{self, NewTask};
-use crate::catalog::{events, indexes, nodes, user};
+use crate::catalog::{events, indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::{index, role, storage, transaction};
 use crate::schema;
@@ -39,16 +40,17 @@ impl Coordinator {
             self.prepare_batch(batch)?;
         }
         let tasks = plan_tasks(&planned, &self.operation.options);
-        let (node, change) = (self.operation.node.clone(), self.event(event::INIT_STATE_CHANGE).message("COPYING"));
+        let operation = self.operation.clone();
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
         transaction::run(|| {
             tasks::insert(id, &tasks)?;
             // After the tasks: a table's count of builds is added to its row.
-            let large: Vec<u32> = planned.iter().filter(|table| !table.small).map(|table| table.relid).collect();
+            let large: Vec<u32> =
+                planned.iter().filter(|table| !table.keeps_indexes).map(|table| table.relid).collect();
             tasks::insert_index_tasks(id, &large)?;
             operations::set_phase(id, Phase::Copy.as_str())?;
-            nodes::set_state(&node, NodeState::Copying, None, None)?;
-            events::write(&[change, phase])
+            node::enter(&operation, NodeState::Copying)?;
+            events::write(&[phase])
         })
     }
 
@@ -63,7 +65,7 @@ impl Coordinator {
                 let tables: Vec<String> = batch
                     .iter()
                     .filter(|table| full.contains(&table.relid))
-                    .map(|table| steep_repl_core::ident::qualified(&table.table_schema, &table.table_name))
+                    .map(|table| steep_repl_core::ident::qualified_display(&table.table_schema, &table.table_name))
                     .collect();
                 return Err(Error::NotEmpty { node, count: tables.len(), tables });
             }
@@ -78,7 +80,7 @@ impl Coordinator {
                     _ => user::drop_constraint(constraint.relid, &constraint.constraint_name)?,
                 }
             }
-            suspend_indexes(id, batch.iter().copied().filter(|table| !table.small))
+            suspend_indexes(id, batch.iter().copied().filter(|table| !table.keeps_indexes))
         })
     }
 
@@ -147,10 +149,11 @@ impl Coordinator {
             user::lock_exclusively(&names(&touched))?;
             // Others, finished ones, may refer to them and must keep their rows.
             empty(&touched, &touched)?;
-            suspend_indexes(id, touched.iter().copied().filter(|table| !table.small))?;
+            suspend_indexes(id, touched.iter().copied().filter(|table| !table.keeps_indexes))?;
             tasks::restart_tables(id, &relids)?;
             // An index that was made meanwhile was suspended now and must be built too.
-            let large: Vec<u32> = touched.iter().filter(|table| !table.small).map(|table| table.relid).collect();
+            let large: Vec<u32> =
+                touched.iter().filter(|table| !table.keeps_indexes).map(|table| table.relid).collect();
             tasks::insert_index_tasks(id, &large)?;
             operations::await_snapshot(id)
         })?;
@@ -198,7 +201,8 @@ impl Coordinator {
                         if now.contains(&table.source_relid) {
                             return Ok(());
                         }
-                        publication::remove_replaced(connection, name, table.source_relid)
+                        // Published on, its changes would arrive under a name that is not known here.
+                        publication::remove(connection, name, table.source_relid)
                     })?;
                 }
             }

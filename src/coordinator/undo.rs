@@ -5,8 +5,9 @@
 //! initialization meanwhile, unless the work concerns its own tables.
 
 use super::main::Coordinator;
+use super::node;
 use crate::catalog::operations::{self, PlannedTable};
-use crate::catalog::{cleanup, events, indexes, nodes, user};
+use crate::catalog::{cleanup, events, indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::{index, subscription, system, transaction};
 use crate::source::{publication, state};
@@ -34,15 +35,12 @@ impl Coordinator {
         let id = self.operation.id;
         transaction::run(|| operations::clear_snapshot(id))?;
         self.undo(&KINDS)?;
-        let node = self.operation.node.clone();
+        let operation = self.operation.clone();
         let cancelled = self.event(event::INIT_CANCELLED);
-        let change = self.event(event::INIT_STATE_CHANGE).message("UNINITIALIZED");
         transaction::run(|| {
             operations::set_status(id, "cancelled", None)?;
-            if nodes::get(&node)?.state()? != NodeState::Uninitialized {
-                nodes::set_state(&node, NodeState::Uninitialized, None, None)?;
-            }
-            events::write(&[cancelled, change])
+            events::write(&[cancelled])?;
+            node::enter(&operation, NodeState::Uninitialized)
         })?;
         self.operation.status = "cancelled".to_owned();
         Ok(())
@@ -81,6 +79,7 @@ impl Coordinator {
 
     fn undo_one(&mut self, kind: &str) -> Result<()> {
         match kind {
+            "subscription" if self.operation.is_refresh() => self.leave_subscription(),
             "subscription" => self.undo_subscription(),
             "tables" => self.undo_tables(),
             "constraints" => self.restore_constraints(),
@@ -190,12 +189,20 @@ impl Coordinator {
     fn undo_source(&mut self) -> Result<()> {
         let operation = self.operation.clone();
         let identities = transaction::run(|| operations::identities(operation.id))?;
+        let plan = transaction::run(|| operations::publication_plan(operation.id))?;
         let connection = self.source()?;
         let mut kept = Vec::new();
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
-            state::drop_slot(connection, &operation.slot_name)?;
-            if operation.own_publications {
+            // Once its tables have joined, the subscription goes on with the operation's slot.
+            state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
+            if operation.own_publications && operation.is_refresh() {
+                for (name, entry) in
+                    operation.publications.iter().flat_map(|name| plan.entries.iter().map(move |entry| (name, entry)))
+                {
+                    publication::remove(connection, name, entry.oid)?;
+                }
+            } else if operation.own_publications {
                 for name in &operation.publications {
                     publication::drop(connection, name)?;
                 }

@@ -68,7 +68,7 @@ fn load_one(connection: &Connection, task: &Task, frozen: Frozen, cached: bool) 
             columns: &task.columns,
             binary,
             frozen,
-            bare: !task.small,
+            bare: !task.keeps_indexes,
             inline,
             cached,
             blocks: blocks(task),
@@ -88,7 +88,7 @@ fn load_one(connection: &Connection, task: &Task, frozen: Frozen, cached: bool) 
 /// How the rows of a task are loaded; docs/decisions/0003 says why ranges may be loaded frozen. None when the table must be
 /// emptied first.
 fn way(task: &Task) -> Result<Option<Frozen>> {
-    if task.small || !task.heap {
+    if task.keeps_indexes || !task.heap {
         return Ok(Some(Frozen::No));
     }
     if task.single {
@@ -116,7 +116,7 @@ fn blocks(task: &Task) -> Option<(u32, u32)> {
 /// whose indexes are all suspended. Readers wait for it until the load commits, so large tables, which go in chunks, are
 /// never locked like this.
 fn prepare_frozen(task: &Task) -> Result<bool> {
-    if task.small || !task.single || !task.heap {
+    if task.keeps_indexes || !task.single || !task.heap {
         return Ok(false);
     }
     let name = (task.table_schema.clone(), task.table_name.clone());

@@ -8,7 +8,7 @@
 use super::load;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::tasks::{self, Task};
-use crate::catalog::{events, progress};
+use crate::catalog::{events, progress, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment};
@@ -65,12 +65,21 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
     let Some(coordinator) = shmem::coordinator_of(system::database_oid(), operation.id) else {
         return Ok(None);
     };
-    let node = crate::catalog::nodes::get(&operation.source)?;
-    let target = source::target(&node, operation.requested_by)?;
     let Some(subscription) = operation.subscription_oid else {
         return Ok(None);
     };
-    origin::tag_session(&origin_name(subscription), Some(coordinator))?;
+    // Into a subscription that replicates already, rows come with its apply worker's origin.
+    let holder = if operation.is_refresh() {
+        user::subscription(subscription)?.and_then(|found| found.apply_pid)
+    } else {
+        Some(coordinator)
+    };
+    let Some(holder) = holder else {
+        return Ok(None);
+    };
+    let node = crate::catalog::nodes::get(&operation.source)?;
+    let target = source::target(&node, operation.requested_by)?;
+    origin::tag_session(&origin_name(subscription), Some(holder))?;
     let small = progress::small_tasks(operation.id)?;
     // Batches small enough that every worker gets several.
     let batch = (small / (4 * i64::from(operation.workers_planned.max(1)))).clamp(1, BATCH);

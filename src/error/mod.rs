@@ -343,8 +343,32 @@ pub enum Error {
         /// Its name.
         subscription: String,
     },
-    /// A worker of an earlier coordinator that does not end.
-    #[error("worker process {pid} of an earlier coordinator does not end")]
+    /// The subscription that tables are to join is not applied.
+    #[error("subscription \"{subscription}\" is disabled")]
+    SubscriptionDisabled {
+        /// Its name.
+        subscription: String,
+    },
+    /// Somebody has put tables into the subscription that are being copied into it.
+    #[error("subscription \"{subscription}\" has {} already", tables.join(", "))]
+    AlreadySubscribed {
+        /// Its name.
+        subscription: String,
+        /// The tables.
+        tables: Vec<String>,
+    },
+    /// The subscription is one that tables cannot join.
+    #[error("subscription \"{subscription}\" cannot take in further tables")]
+    CannotJoin {
+        /// Its name.
+        subscription: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A process that was told to end and does not.
+    #[error("worker process {pid} does not end")]
     WorkerStays {
         /// Its process id.
         pid: i32,

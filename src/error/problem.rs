@@ -179,9 +179,20 @@ impl Error {
             ),
             SubscriptionGone { .. } => (
                 "55000",
-                Some("Somebody has dropped it while the node was catching up.".to_owned()),
+                Some("Somebody has dropped it.".to_owned()),
                 Some("Use steep_repl.cancel_init(node) to take away what is left, and initialize the node again.".to_owned()),
             ),
+            SubscriptionDisabled { .. } => (
+                "55000",
+                Some("Tables join a subscription while it is applied.".to_owned()),
+                Some("Enable it: ALTER SUBSCRIPTION ... ENABLE;".to_owned()),
+            ),
+            AlreadySubscribed { .. } => (
+                "55000",
+                Some("Somebody has added them meanwhile, with ALTER SUBSCRIPTION ... REFRESH PUBLICATION for one.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) to take away what was copied; then make them equal with steep_repl.init_node or by hand.".to_owned()),
+            ),
+            CannotJoin { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
             WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
             TaskTaken => ("40001", None, None),
             SourceChanged { differences } => (

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::pg::shmem::{self, Slot};
 use crate::pg::worker::{self, report_activity, Assignment, Kind};
 use crate::pg::{raise, system};
+use crate::settings;
 use steep_repl_core::retry;
 
 /// How long between two looks through the databases, in microseconds.
@@ -29,6 +30,7 @@ fn is_there(database: u32, known: &mut Option<Vec<u32>>) -> Result<bool> {
 pub fn run(_assignment: Assignment) -> Result<()> {
     shmem::announce_launcher();
     let mut scanned_at = None;
+    let mut looked_at = system::now_micros();
     loop {
         system::reload_configuration_if_asked();
         let now = system::now_micros();
@@ -46,6 +48,15 @@ pub fn run(_assignment: Assignment) -> Result<()> {
                 continue;
             }
             start_coordinator(entry);
+        }
+        let (watched, every) = (shmem::watched(), settings::source_check_interval());
+        if every > 0 && !watched.is_empty() {
+            let now = system::now_micros();
+            if now - looked_at >= every {
+                looked_at = now;
+                start_monitors(&watched);
+            }
+            sleep = sleep.min(looked_at + every - now);
         }
         if let Some(at) = scanned_at {
             sleep = sleep.min((at + SCAN_EVERY - system::now_micros()).max(0));
@@ -94,6 +105,18 @@ fn start_coordinator(entry: &Wanted) {
     }
 }
 
+/// Has the sources of databases that replicate looked at. Nobody waits for it: a source may be slow to answer.
+fn start_monitors(databases: &[u32]) {
+    for database in databases {
+        let assignment = Assignment { operation: 0, database: *database, role: 0, number: 0 };
+        if worker::start(Kind::Monitor, &assignment).is_none() {
+            raise::log_line(&format!(
+                "steep_repl: the source of database {database} was not looked at: max_worker_processes is used up"
+            ));
+        }
+    }
+}
+
 /// Has each database looked through for unfinished operations. False when one could not be.
 fn scan() -> Result<bool> {
     report_activity(Some("looking for unfinished operations"));
@@ -101,6 +124,9 @@ fn scan() -> Result<bool> {
     // What a dropped database wanted, nobody wants any more.
     for entry in shmem::entries().iter().filter(|entry| !databases.contains(&entry.database)) {
         shmem::forget(entry.database, entry.operation);
+    }
+    for database in shmem::watched().iter().filter(|database| !databases.contains(database)) {
+        shmem::unwatch(*database);
     }
     let mut all = true;
     for database in databases {

@@ -6,4 +6,5 @@
 
 pub mod decide;
 pub mod main;
+pub mod monitor;
 pub mod scanner;

@@ -1,12 +1,18 @@
 //! The scanner: reads the unfinished operations of one database into shared memory, and ends.
 
-use crate::catalog::operations;
+use crate::catalog::{nodes, operations};
 use crate::error::Result;
 use crate::pg::worker::Assignment;
 use crate::pg::{raise, role, shmem, transaction};
 
 /// Runs once.
 pub fn run(assignment: Assignment) -> Result<()> {
+    let replicates = transaction::run(|| Ok(role::extension_exists() && !nodes::replicating()?.is_empty()))?;
+    if replicates {
+        shmem::watch(assignment.database);
+    } else {
+        shmem::unwatch(assignment.database);
+    }
     let unfinished =
         transaction::run(
             || {

@@ -27,6 +27,13 @@ pub fn advance(name: &str, to: Lsn) -> Result<()> {
     Ok(())
 }
 
+/// Up to where an origin has been replayed, durably. Nobody may have acquired it, or it moves on.
+pub fn progress(name: &str) -> Result<Lsn> {
+    let origin = find(name)?;
+    // SAFETY: inside a transaction.
+    Ok(Lsn(unsafe { pg_sys::replorigin_get_progress(origin, true) }))
+}
+
 /// Acquires an origin for this process, or joins the process that has it (`joined`), and tags every row this process writes
 /// from now on. The position of the origin is not moved by these commits.
 pub fn tag_session(name: &str, joined: Option<i32>) -> Result<()> {

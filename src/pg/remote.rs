@@ -275,7 +275,7 @@ impl Connection {
 
     /// Creates a logical slot for pgoutput with an exported snapshot. Waits for every transaction that is running on the
     /// source, so it may take as long as the longest of them. Only on a walsender connection.
-    pub fn create_slot(&self, name: &str, temporary: bool) -> Result<CreatedSlot> {
+    pub fn create_slot(&self, name: &str, temporary: bool, failover: bool) -> Result<CreatedSlot> {
         let Some(create) = functions()?.walrcv_create_slot else {
             return Err(Error::internal("libpqwalreceiver lacks functions"));
         };
@@ -283,7 +283,7 @@ impl Connection {
         let mut lsn: pg_sys::XLogRecPtr = 0;
         let (raw, slot_ptr, export) = (self.raw, slot.as_ptr(), pg_sys::CRSSnapshotAction::CRS_EXPORT_SNAPSHOT);
         // SAFETY: a live walsender connection; the name outlives the call.
-        let snapshot = unsafe { guarded(|| create(raw, slot_ptr, temporary, false, false, export, &mut lsn)) };
+        let snapshot = unsafe { guarded(|| create(raw, slot_ptr, temporary, false, failover, export, &mut lsn)) };
         Ok(CreatedSlot { lsn: Lsn(lsn), snapshot: owned(snapshot) })
     }
 

@@ -12,6 +12,9 @@ use std::cell::Cell;
 /// Operations of one cluster that may run at once.
 pub const MOST_OPERATIONS: usize = 64;
 
+/// Databases of one cluster whose sources are looked at.
+pub const MOST_WATCHED: usize = 256;
+
 /// Where an entry stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Slot {
@@ -51,12 +54,14 @@ pub struct Entry {
 #[derive(Clone, Copy)]
 pub struct Registry {
     launcher: i32,
+    /// Databases that replicate; 0 where there is none.
+    watched: [u32; MOST_WATCHED],
     entries: [Entry; MOST_OPERATIONS],
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { launcher: 0, entries: [Entry::default(); MOST_OPERATIONS] }
+        Registry { launcher: 0, watched: [0; MOST_WATCHED], entries: [Entry::default(); MOST_OPERATIONS] }
     }
 }
 
@@ -179,6 +184,30 @@ pub fn forget(database: u32, operation: i64) {
 pub fn wake_coordinator(database: u32, operation: i64) {
     let pid = change(operation, database, |entry| entry.coordinator);
     system::wake(pid.unwrap_or(0));
+}
+
+/// Has the launcher let the source of a database be looked at from time to time. A database for which there is no room is not
+/// looked at.
+pub fn watch(database: u32) {
+    let mut registry = REGISTRY.exclusive();
+    if !registry.watched.contains(&database) {
+        if let Some(place) = registry.watched.iter_mut().find(|place| **place == 0) {
+            *place = database;
+        }
+    }
+}
+
+/// Ends that.
+pub fn unwatch(database: u32) {
+    let mut registry = REGISTRY.exclusive();
+    for place in registry.watched.iter_mut().filter(|place| **place == database) {
+        *place = 0;
+    }
+}
+
+/// Databases that are to be looked at.
+pub fn watched() -> Vec<u32> {
+    REGISTRY.share().watched.iter().copied().filter(|database| *database != 0).collect()
 }
 
 /// An operation of a database that runs or is about to.

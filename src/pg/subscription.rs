@@ -104,6 +104,13 @@ pub fn set_table(subscription: u32, relid: u32, state: TableState, lsn: Lsn) {
     }
 }
 
+/// Takes a table out of a subscription; nothing happens when it is not in it.
+pub fn remove_table(subscription: u32, relid: u32) {
+    let (subscription, relid) = (pg_sys::Oid::from(subscription), pg_sys::Oid::from(relid));
+    // SAFETY: inside a transaction.
+    unsafe { guarded(|| compat::RemoveSubscriptionRel(subscription, relid)) };
+}
+
 /// Takes all tables out of a subscription.
 pub fn remove_tables(subscription: u32) {
     let subscription = pg_sys::Oid::from(subscription);

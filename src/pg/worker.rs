@@ -19,6 +19,8 @@ pub enum Kind {
     Launcher,
     /// Reads the unfinished operations of one database at server start.
     Scanner,
+    /// Looks at the source of a database that replicates.
+    Monitor,
     /// Owns one operation.
     Coordinator,
     /// Creates the slot and keeps the snapshot alive.
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Kind::Launcher => "steep_repl launcher",
             Kind::Scanner => "steep_repl scanner",
+            Kind::Monitor => "steep_repl monitor",
             Kind::Coordinator => "steep_repl coordinator",
             Kind::Keeper => "steep_repl snapshot keeper",
             Kind::Copy => "steep_repl copy worker",
@@ -43,6 +46,7 @@ impl Kind {
         match self {
             Kind::Launcher => "steep_repl_launcher_main",
             Kind::Scanner => "steep_repl_scanner_main",
+            Kind::Monitor => "steep_repl_monitor_main",
             Kind::Coordinator => "steep_repl_coordinator_main",
             Kind::Keeper => "steep_repl_keeper_main",
             Kind::Copy => "steep_repl_copy_main",
@@ -53,7 +57,7 @@ impl Kind {
 /// What a worker was started with.
 #[derive(Clone, Copy, Debug)]
 pub struct Assignment {
-    /// The operation; 0 for launcher and scanner.
+    /// The operation; 0 for launcher, scanner and monitor.
     pub operation: i64,
     /// Database to connect to.
     pub database: u32,
@@ -80,7 +84,7 @@ fn description(
     let mut worker: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
     let name = match kind {
         Kind::Launcher => kind.backend_type().to_owned(),
-        Kind::Scanner => format!("{} of database {}", kind.backend_type(), assignment.database),
+        Kind::Scanner | Kind::Monitor => format!("{} of database {}", kind.backend_type(), assignment.database),
         Kind::Copy => format!("{} {} of operation {}", kind.backend_type(), assignment.number, assignment.operation),
         _ => format!("{} of operation {}", kind.backend_type(), assignment.operation),
     };
@@ -283,6 +287,7 @@ macro_rules! entry {
 
 entry!(steep_repl_launcher_main, Kind::Launcher, crate::launcher::main::run);
 entry!(steep_repl_scanner_main, Kind::Scanner, crate::launcher::scanner::run);
+entry!(steep_repl_monitor_main, Kind::Monitor, crate::launcher::monitor::run);
 entry!(steep_repl_coordinator_main, Kind::Coordinator, crate::coordinator::main::run);
 entry!(steep_repl_keeper_main, Kind::Keeper, crate::coordinator::keeper::run);
 entry!(steep_repl_copy_main, Kind::Copy, crate::copy::main::run);

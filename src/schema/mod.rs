@@ -2,9 +2,10 @@
 //!
 //! The comparing is pure and lives in `steep_repl_core`; here it is fed with what one catalog query says on either node.
 
+pub mod joining;
 mod plan;
 
-pub use plan::{choose, Plan, Request, LEFT_OUT};
+pub use plan::{choose, Joins, Plan, Request, LEFT_OUT};
 
 use crate::catalog::operations::PlannedTable;
 use crate::catalog::user;

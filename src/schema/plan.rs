@@ -26,6 +26,17 @@ pub struct Request<'a> {
     pub no_identity: NoIdentity,
     /// Tables below this size keep their indexes, in bytes.
     pub small_below: i64,
+    /// The subscription that the tables join, if there is one already.
+    pub joins: Option<&'a Joins>,
+}
+
+/// A subscription that replicates tables already.
+#[derive(Debug, Default)]
+pub struct Joins {
+    /// OIDs here of its tables.
+    pub subscribed: Vec<u32>,
+    /// OIDs on the source of what its publications hold.
+    pub published: Vec<u32>,
 }
 
 /// What is to be done.
@@ -62,11 +73,6 @@ impl Plan {
         }
         remarks
     }
-
-    /// Whether a second publication is needed.
-    pub fn has_insert_only(&self) -> bool {
-        self.publication.entries.iter().any(|entry| entry.insert_only)
-    }
 }
 
 fn parse_tables(names: &[String]) -> Result<Vec<(Option<String>, String)>> {
@@ -88,12 +94,14 @@ pub struct Chosen<'a> {
     source: &'a [Table],
     here: HashMap<(&'a str, &'a str), &'a Table>,
     selected: selection::Selected,
+    /// Those that are replicated already among them.
+    all: selection::Selected,
     lacking: Vec<&'a Table>,
 }
 
 /// Chooses the tables. Errors: [`Error::Ambiguous`], [`Error::NotFound`].
 pub fn choose<'a>(request: &'a Request, source: &'a [Table], target: &'a [Table]) -> Result<Chosen<'a>> {
-    let selected = selection::select(
+    let mut selected = selection::select(
         source,
         &Selection {
             schemas: request.schemas.map(<[String]>::to_vec),
@@ -103,13 +111,23 @@ pub fn choose<'a>(request: &'a Request, source: &'a [Table], target: &'a [Table]
     if !selected.ambiguous.is_empty() {
         return Err(Error::Ambiguous { names: selected.ambiguous });
     }
-    if !selected.not_found.is_empty() {
+    // What was named when the node was initialized may be gone since.
+    if !selected.not_found.is_empty() && request.joins.is_none() {
         return Err(Error::NotFound { node: request.source.to_owned(), names: selected.not_found });
     }
-    let here = target.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect();
+    let here: HashMap<(&str, &str), &Table> =
+        target.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect();
+    let all = selected.clone();
+    if let Some(joins) = request.joins {
+        selected.left_out.clear();
+        selected.tables.retain(|place| {
+            let here = source.get(*place).and_then(|table| here.get(&(table.schema.as_str(), table.name.as_str())));
+            here.is_none_or(|table| !joins.subscribed.contains(&table.oid))
+        });
+    }
     let lacking =
         selection::without_identity(source, &selected).into_iter().filter_map(|place| source.get(place)).collect();
-    Ok(Chosen { request, source, here, selected, lacking })
+    Ok(Chosen { request, source, here, selected, all, lacking })
 }
 
 impl Chosen<'_> {
@@ -119,6 +137,11 @@ impl Chosen<'_> {
 
     fn here(&self, table: &Table) -> Option<&Table> {
         self.here.get(&(table.schema.as_str(), table.name.as_str())).copied()
+    }
+
+    /// The tables by name, each with whether one of that name is here.
+    pub fn names(&self) -> Vec<(String, String, bool)> {
+        self.tables().map(|table| (table.schema.clone(), table.name.clone(), self.here(table).is_some())).collect()
     }
 
     /// [`Error::SchemaMismatch`] with every difference that stands against the copy.
@@ -162,7 +185,10 @@ impl Chosen<'_> {
             .tables()
             .filter_map(|table| {
                 let target = self.here(table)?;
-                Some(planned(table, target, self.request.small_below, insert_only.contains(&table.oid)))
+                let mut planned = planned(table, target, self.request.small_below, insert_only.contains(&table.oid));
+                // The apply worker opens what it is sent changes of, and must not find it locked for the time of a load.
+                planned.keeps_indexes |= self.request.joins.is_some();
+                Some(planned)
             })
             .collect();
         tables.sort_by(|a, b| b.bytes_total.cmp(&a.bytes_total).then_with(|| a.relid.cmp(&b.relid)));
@@ -179,8 +205,9 @@ impl Chosen<'_> {
 
     fn publication(&self) -> PublicationPlan {
         PublicationPlan {
-            entries: selection::publication_tables(self.source, &self.selected, self.request.no_identity)
+            entries: selection::publication_tables(self.source, &self.all, self.request.no_identity)
                 .into_iter()
+                .filter(|entry| self.is_to_be_published(entry.oid))
                 .map(|entry| Published {
                     oid: entry.oid,
                     schema: entry.schema,
@@ -196,6 +223,16 @@ impl Chosen<'_> {
                 _ => Vec::new(),
             },
         }
+    }
+
+    /// Whether a table or root publishes something that is chosen, and is not published yet.
+    fn is_to_be_published(&self, oid: u32) -> bool {
+        let Some(joins) = self.request.joins else { return true };
+        let is_published = |oid: u32| joins.published.contains(&oid);
+        let above =
+            self.source.iter().find(|table| table.oid == oid).map_or(&[][..], |table| table.ancestors.as_slice());
+        let is_wanted = self.tables().any(|table| table.oid == oid || table.ancestors.contains(&oid));
+        is_wanted && !is_published(oid) && !above.iter().copied().any(is_published)
     }
 
     fn left_out(&self) -> Vec<String> {
@@ -224,6 +261,7 @@ fn planned(source: &Table, target: &Table, small_below: i64, insert_only: bool) 
         columns,
         format: if binary { "binary" } else { "text" }.to_owned(),
         small: source.bytes < small_below,
+        keeps_indexes: source.bytes < small_below,
         heap: source.is_heap() && target.is_heap(),
         packed: source.is_packed(),
         insert_only,

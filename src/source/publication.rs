@@ -7,7 +7,7 @@ use crate::catalog::operations::{Identity, Mark, Published};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use serde::Deserialize;
-use steep_repl_core::ident::{qualified, quote_ident, quote_literal};
+use steep_repl_core::ident::{qualified, qualified_display, quote_ident, quote_literal};
 
 /// Tables that are added with one command: each is locked until its commit.
 const BATCH: usize = 100;
@@ -65,6 +65,16 @@ pub fn make(connection: &Connection, name: &str, entries: &[&Published], insert_
     connection.execute("SET lock_timeout = 0", &context)
 }
 
+/// OIDs of the tables and roots that publications hold.
+pub fn members(connection: &Connection, names: &[String]) -> Result<Vec<u32>> {
+    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
+    let query = format!(
+        "SELECT DISTINCT pg_catalog.to_jsonb(r.prrelid::bigint)::text FROM pg_catalog.pg_publication_rel r \
+         JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname IN ({list})"
+    );
+    connection.json(&query, "could not read the publications")
+}
+
 /// Refuses a publication of the user's that does not hold the plan, or that holds less of a table than all.
 pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String, String)]) -> Result<()> {
     let refuse = |reason: String, hint: String| {
@@ -106,7 +116,7 @@ pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String,
     let missing: Vec<String> = leaves
         .iter()
         .filter(|leaf| !published.contains(leaf))
-        .map(|(schema, table)| qualified(schema, table))
+        .map(|(schema, table)| qualified_display(schema, table))
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -152,9 +162,8 @@ pub fn set_identity_full(connection: &Connection, tables: &[(String, String)]) -
     connection.execute("SET lock_timeout = 0", context)
 }
 
-/// Takes a table out of a publication of ours that another one has replaced under its name: published on, its changes would
-/// arrive under a name that is not known here.
-pub fn remove_replaced(connection: &Connection, name: &str, oid: u32) -> Result<()> {
+/// Takes a table out of a publication of ours, whatever it is called now; nothing happens when it is not in it.
+pub fn remove(connection: &Connection, name: &str, oid: u32) -> Result<()> {
     let context = format!("could not change publication \"{name}\"");
     let query = format!(
         "SELECT pg_catalog.jsonb_build_array(n.nspname, c.relname)::text FROM pg_catalog.pg_publication_rel r \

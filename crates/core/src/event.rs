@@ -33,6 +33,9 @@ pub const SCHEMA_MISMATCH_DETECTED: &str = "schema.mismatch_detected";
 /// The target's schema was changed to match the source's.
 pub const SCHEMA_SYNC_APPLIED: &str = "schema.sync_applied";
 
+/// Tables of the source are in no subscription of the node.
+pub const TABLES_NOT_SUBSCRIBED: &str = "schema.tables_not_subscribed";
+
 /// How serious an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -67,6 +67,11 @@ pub fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quote_ident(schema), quote_ident(name))
 }
 
+/// `schema.name`, quoted only where needed, for people.
+pub fn qualified_display(schema: &str, name: &str) -> String {
+    format!("{}.{}", display_ident(schema), display_ident(name))
+}
+
 /// The longest beginning of `name` that PostgreSQL keeps: at most 63 bytes, cut between characters.
 pub fn truncate_identifier(name: &str) -> &str {
     let mut end = name.len().min(MAX_IDENTIFIER_BYTES);

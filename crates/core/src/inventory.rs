@@ -93,7 +93,7 @@ impl Table {
 
     /// `schema.name`, quoted only where needed, for people.
     pub fn qualified_display(&self) -> String {
-        format!("{}.{}", ident::display_ident(&self.schema), ident::display_ident(&self.name))
+        ident::qualified_display(&self.schema, &self.name)
     }
 
     /// Whether rows can be addressed by block, that is, whether `ctid` ranges mean anything: storage of access method
