@@ -326,6 +326,48 @@ fn a_refresh_outlives_its_servers() {
     }
 }
 
+/// The coordinator is killed as soon as it has disabled the subscription, again and again.
+#[test]
+fn a_refresh_that_is_killed_while_tables_join_loses_nothing() {
+    let target = ClusterOptions::new("refresh_kill").preload().start();
+    let pair = grown(Pair::options("refresh_kill").target(target).proxied(), "");
+    let load = load().start(&pair.source);
+    copying(&pair);
+    let mut session = pair.target.connect();
+    // Whatever the apply worker waits for, it can be stopped at.
+    hold_up(&pair, &mut session);
+    pair.proxy().throttle(0);
+    // 0 once the tables have joined.
+    let sql = "select case when o.apply_stopped then a.pid else 0 end from steep_repl.operations o
+        left join pg_stat_activity a on a.backend_type = 'steep_repl coordinator' and a.datname = current_database()
+        where o.kind = 'refresh' and (o.apply_stopped and a.pid is not null or o.replaced_slot is not null)";
+    let mut killed = 0;
+    for signal in ["KILL", "TERM", "KILL"] {
+        let pid: i32 =
+            wait_until("the subscription is stopped, or the tables have joined", Duration::from_secs(90), || {
+                // The server restarts meanwhile.
+                let mut client = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls).ok()?;
+                client.query_opt(sql, &[]).ok()?.map(|row| row.get(0))
+            });
+        if pid == 0 {
+            break;
+        }
+        killed += 1;
+        pair.target.cluster().signal(pid, signal);
+    }
+    drop(session);
+    assert!(killed > 0, "it was never seen to stop the subscription");
+    wait_until("it has ended", Duration::from_secs(120), || {
+        let mut client = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls).ok()?;
+        let sql = "select status from steep_repl.operations order by id desc limit 1";
+        let status: String = client.query_one(sql, &[]).ok()?.get(0);
+        assert_ne!(status, "failed");
+        (status == "completed").then_some(())
+    });
+    load.stop();
+    expect_joined(&pair);
+}
+
 #[test]
 fn tables_join_through_a_publication_of_the_users() {
     let pair = Pair::new("refresh_own");

@@ -81,6 +81,21 @@ fn an_operator_who_is_not_superuser() {
     }
     assert_eq!(pair.state(), "SYNCHRONIZED");
     pair.expect_equal();
+    // Neither for tables that come later.
+    for db in [&pair.target, &pair.source] {
+        db.exec("create table late (id int primary key, v text)");
+    }
+    pair.source.exec("insert into late values (1, 'a')");
+    let mine = format!("alter table late owner to {operator}");
+    let refresh = "select steep_repl.refresh_tables('node_b')";
+    let error = call(refresh).unwrap_err();
+    assert!(steep_repl_testkit::describe(&error).contains("does not own public.late"), "{error:?}");
+    pair.target.exec(&mine);
+    for statement in [refresh, "select steep_repl.wait_for_init('node_b', timeout => '2 minutes')"] {
+        call(statement).unwrap_or_else(|error| panic!("{statement}: {}", steep_repl_testkit::describe(&error)));
+    }
+    pair.expect_equal();
+    assert_eq!(pair.target.scalar::<i64>("select count(*) from late"), 1);
     pair.target.exec(&format!("reassign owned by {operator} to postgres; drop owned by {operator}"));
 }
 
