@@ -410,10 +410,10 @@ pub fn resume(operation: i64) -> Result<bool> {
 /// A table's replica identity, as it was: schema, name, relreplident, and the index where it is one.
 pub type Identity = (String, String, String, Option<String>);
 
-/// Writes down what replica identities were before they are changed; the first time counts.
+/// Writes down what replica identities were before they are changed; of each table the first time counts.
 pub fn record_identities(operation: i64, identities: &[Identity]) -> Result<()> {
     execute(
-        "UPDATE steep_repl.operations SET identities = coalesce(identities, $2::jsonb) WHERE id = $1",
+        include_str!("../../sql/queries/operation_record_identities.sql"),
         &[Arg::Int(operation), Arg::Text(&json(&identities)?)],
     )
 }

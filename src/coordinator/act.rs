@@ -12,9 +12,11 @@ use crate::pg::{origin, role, system, transaction};
 use crate::schema;
 use crate::source::{publication, sequences, state};
 use steep_repl_core::event::{self, Severity};
+use steep_repl_core::ident::qualified_display;
 use steep_repl_core::lsn::Lsn;
 use steep_repl_core::names::origin_name;
 use steep_repl_core::node_state::NodeState;
+use steep_repl_core::selection::NoIdentity;
 
 /// How often what a slot's creation waits for is looked at, in seconds.
 const BLOCKER_LOOK: f64 = 3.0;
@@ -78,15 +80,9 @@ impl Coordinator {
         let id = self.operation.id;
         let plan = transaction::run(|| operations::publication_plan(id))?;
         let names = self.operation.publications.clone();
-        let connection = self.source()?;
-        if !plan.identity_full.is_empty() {
-            // What they were is written down before it is changed, once.
-            let before = transaction::run(|| publication::identities(connection, &plan.identity_full))?;
-            transaction::run(|| operations::record_identities(id, &before))?;
-        }
+        self.give_identities(&plan.identity_full)?;
         let connection = self.source()?;
         transaction::run_without_snapshot(|| {
-            publication::set_identity_full(connection, &plan.identity_full)?;
             for (number, name) in names.iter().enumerate() {
                 // The second publication, where there is one, is that of inserts only.
                 let entries: Vec<&Published> =
@@ -94,7 +90,35 @@ impl Coordinator {
                 publication::make(connection, name, &entries, number == 1)?;
             }
             Ok(())
-        })
+        })?;
+        // Whoever undoes another operation may have taken an identity away that the plan has counted on. From now on it sees that the
+        // table is published.
+        let connection = self.source()?;
+        let lacking = transaction::run(|| publication::lacking_identity(connection, &names))?;
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        if self.operation.options.no_identity != NoIdentity::Full.as_str() {
+            return Err(Error::NoIdentity {
+                node: self.operation.source.clone(),
+                count: lacking.len(),
+                tables: lacking.iter().map(|(schema, name)| qualified_display(schema, name)).collect(),
+            });
+        }
+        self.give_identities(&lacking)
+    }
+
+    /// Gives tables of the source REPLICA IDENTITY FULL. What they had is written down first.
+    fn give_identities(&mut self, tables: &[(String, String)]) -> Result<()> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let id = self.operation.id;
+        let connection = self.source()?;
+        let before = transaction::run(|| publication::identities(connection, tables))?;
+        transaction::run(|| operations::record_identities(id, &before))?;
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| publication::set_identity_full(connection, tables))
     }
 
     /// Writes down what the publications are: from now on they are ours to change, and nobody else's.

@@ -152,6 +152,13 @@ pub fn is_unchanged(connection: &Connection, names: &[String], before: &Mark) ->
     Ok(connection.value(&query, "could not look at the tables of the publications")?.as_deref() == Some("true"))
 }
 
+/// Tables whose updates or deletes publications publish, and that have no replica identity.
+pub fn lacking_identity(connection: &Connection, names: &[String]) -> Result<Vec<(String, String)>> {
+    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
+    let query = include_str!("../../sql/queries/source_lacking_identity.sql").replace(":names", &list);
+    connection.json(&query, "could not read replica identities")
+}
+
 /// Gives tables without replica identity REPLICA IDENTITY FULL, so that their updates can be replicated.
 pub fn set_identity_full(connection: &Connection, tables: &[(String, String)]) -> Result<()> {
     let context = "could not set REPLICA IDENTITY FULL";
@@ -205,20 +212,27 @@ pub fn restore_identities(connection: &Connection, identities: &[Identity]) -> R
     for (schema, name, identity, index) in identities {
         let table = qualified(schema, name);
         let query = include_str!("../../sql/queries/source_published_by.sql").replace(":name", &quote_literal(&table));
-        let Some(there) = connection.json::<PublishedBy>(&query, context)?.into_iter().next() else {
-            continue;
-        };
+        let published_by = || Ok(connection.json::<PublishedBy>(&query, context)?.into_iter().next());
+        let Some(there) = published_by()? else { continue };
         if let Some(publication) = there.publication {
             kept.push((table, publication));
             continue;
         }
-        let identity = match (identity.as_str(), index) {
+        let restored = match (identity.as_str(), index) {
             ("n", _) => "NOTHING".to_owned(),
             ("f", _) => "FULL".to_owned(),
             ("i", Some(index)) => format!("USING INDEX {}", quote_ident(index)),
             _ => "DEFAULT".to_owned(),
         };
-        connection.execute(&format!("ALTER TABLE ONLY {table} REPLICA IDENTITY {identity}"), context)?;
+        let give = |identity: &str| {
+            connection.execute(&format!("ALTER TABLE ONLY {table} REPLICA IDENTITY {identity}"), context)
+        };
+        give(&restored)?;
+        // Whoever publishes it looks at its identity afterwards, and so the other way round: one of the two sees the other.
+        if let Some(publication) = published_by()?.and_then(|there| there.publication) {
+            give("FULL")?;
+            kept.push((table, publication));
+        }
     }
     connection.execute("SET lock_timeout = 0", context)?;
     Ok(kept)
