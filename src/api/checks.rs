@@ -170,6 +170,8 @@ fn check_nodes(node: &str, source: &str) -> Result<Node> {
         }
     }
     if local.state()? != NodeState::Uninitialized {
+        // A state that came along with another's operation is left in another way.
+        operations::newest_of(node)?.map_or(Ok(()), |operation| operations::require_ours(&operation))?;
         return Err(Error::WrongState {
             node: node.to_owned(),
             state: local.state,

@@ -135,6 +135,14 @@ pub enum Error {
     ForeignOperation {
         /// Its number.
         operation: i64,
+        /// It is the operation of the server that this one is a copy of, and can be adopted when that one is gone.
+        of_original: bool,
+    },
+    /// Nothing to adopt.
+    #[error("operation {operation} is this database's own")]
+    OwnOperation {
+        /// Its number.
+        operation: i64,
     },
     /// What a cancelled operation has left in this node's tables is not cleaned up yet.
     #[error("operation {operation} of node \"{node}\" is cancelled but not yet cleaned up")]

@@ -90,6 +90,20 @@ impl Error {
                 Some("Use steep_repl.cancel_init(node) first.".to_owned()),
             ),
             Null { .. } => ("22004", None, Some("Give it a value.".to_owned())),
+            ForeignOperation { of_original: true, .. } => (
+                "55000",
+                Some("This server is a copy; the slot, publication and subscription belong to the original.".to_owned()),
+                Some(
+                    "Unregister the node here and register it anew; or, if the original is gone for good (its data directory was \
+                     moved here, or restored here from a backup), use steep_repl.adopt_init(node)."
+                        .to_owned(),
+                ),
+            ),
+            OwnOperation { .. } => (
+                "55000",
+                Some("There is nothing to adopt.".to_owned()),
+                Some("See steep_repl.node_status for how it is, and what to do about it.".to_owned()),
+            ),
             ForeignOperation { .. } => (
                 "55000",
                 Some("This database is a copy; its slot, publication and subscription belong to the original.".to_owned()),
