@@ -24,7 +24,8 @@ extension_sql_file!("../sql/schema/04_cleanup.sql", name = "cleanup", requires =
 extension_sql_file!(
     "../sql/schema/10_views.sql",
     name = "views",
-    requires = ["events", "cleanup", api::views::live_progress, api::views::redact_conninfo, api::views::operation_owner]
+    requires =
+        ["events", "cleanup", api::views::live_progress, api::views::redact_conninfo, api::views::operation_owner]
 );
 extension_sql_file!("../sql/schema/90_comments_and_grants.sql", name = "comments_and_grants", finalize);
 

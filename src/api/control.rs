@@ -103,6 +103,12 @@ fn adopt(name: &str) -> Result<i64> {
         Owner::Elsewhere => operations::require_ours(&operation)?,
         Owner::Original => {}
     }
+    if operation.enable_lsn.is_some() {
+        raise::warning(
+            "its subscription was enabled already: what the original has confirmed since this copy was made is not sent again; \
+             if it was made from an older backup, initialize the node anew",
+        );
+    }
     for id in operations::adopt(&operation)? {
         let Some(adopted) = operations::get(id)? else { continue };
         let event = Event::info("init.adopted")

@@ -304,9 +304,7 @@ pub fn replicating_here() -> Result<Vec<Replicating>> {
 pub fn require_ours(operation: &Operation) -> Result<()> {
     match operation.owner() {
         Owner::Ours => Ok(()),
-        owner => {
-            Err(Error::ForeignOperation { operation: operation.id, of_original: owner == Owner::Original })
-        }
+        owner => Err(Error::ForeignOperation { operation: operation.id, of_original: owner == Owner::Original }),
     }
 }
 
@@ -347,11 +345,7 @@ pub fn adopt(operation: &Operation) -> Result<Vec<i64>> {
     let timeline = here.timeline.unwrap_or(operation.maker.timeline);
     write(
         include_str!("../../sql/queries/operations_adopt.sql"),
-        &[
-            Arg::Int(operation.id),
-            Arg::Text(&here.instance.to_string()),
-            Arg::Int(i64::from(timeline)),
-        ],
+        &[Arg::Int(operation.id), Arg::Text(&here.instance.to_string()), Arg::Int(i64::from(timeline))],
     )
 }
 

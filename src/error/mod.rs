@@ -138,6 +138,17 @@ pub enum Error {
         /// It is the operation of the server that this one is a copy of, and can be adopted when that one is gone.
         of_original: bool,
     },
+    /// Somebody replicates with the slot of an operation that has not come to that.
+    #[error("replication slot \"{slot}\" on node \"{node}\" was used by another copy of this server")]
+    SlotAhead {
+        /// The slot.
+        slot: String,
+        /// Name of the source.
+        node: String,
+    },
+    /// Nothing can be written.
+    #[error("this server is a standby")]
+    Standby,
     /// Nothing to adopt.
     #[error("operation {operation} is this database's own")]
     OwnOperation {

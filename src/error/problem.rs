@@ -99,6 +99,11 @@ impl Error {
                         .to_owned(),
                 ),
             ),
+            Standby => (
+                "25006",
+                Some("What its primary does is shown here, and nothing can be written.".to_owned()),
+                Some("Call it on the primary, or promote this server first.".to_owned()),
+            ),
             OwnOperation { .. } => (
                 "55000",
                 Some("There is nothing to adopt.".to_owned()),
@@ -227,6 +232,11 @@ impl Error {
                      steep_repl.cancel_init(node) and initialize the node again."
                         .to_owned(),
                 ),
+            ),
+            SlotAhead { .. } => (
+                "55000",
+                Some("What that one has confirmed is not sent again: this node would lack it.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) and initialize the node again.".to_owned()),
             ),
             SnapshotLost { .. } => (
                 "55000",

@@ -8,17 +8,14 @@ use steep_repl_core::instance::Owner;
 
 /// Runs once.
 pub fn run(assignment: Assignment) -> Result<()> {
-    let unfinished =
-        transaction::run(
-            || {
-                if role::extension_exists() {
-                    operations::settle()?;
-                    operations::wanting_a_coordinator()
-                } else {
-                    Ok(Vec::new())
-                }
-            },
-        )?;
+    let unfinished = transaction::run(|| {
+        if role::extension_exists() {
+            operations::settle()?;
+            operations::wanting_a_coordinator()
+        } else {
+            Ok(Vec::new())
+        }
+    })?;
     for operation in unfinished {
         let maker = match operation.owner() {
             Owner::Ours => None,

@@ -35,7 +35,9 @@ fn look() -> std::io::Result<Instance> {
 pub fn this() -> Option<Instance> {
     static THIS: OnceLock<Option<Instance>> = OnceLock::new();
     *THIS.get_or_init(|| {
-        look().map_err(|error| raise::log_line(&format!("steep_repl: file PG_VERSION cannot be looked at: {error}"))).ok()
+        look()
+            .map_err(|error| raise::log_line(&format!("steep_repl: file PG_VERSION cannot be looked at: {error}")))
+            .ok()
     })
 }
 
@@ -65,10 +67,16 @@ fn noted() -> Option<Instance> {
     std::fs::read_to_string(data_directory().join(STANDBY_NOTE)).ok()?.parse().ok()
 }
 
+/// Whether this server is a standby, or not recovered yet.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// Timeline that is written to; none during recovery.
 fn timeline() -> Option<u32> {
-    // SAFETY: both read shared memory; the timeline may be asked for only when recovery is over.
-    unsafe { (!pg_sys::RecoveryInProgress()).then(|| pg_sys::GetWALInsertionTimeLine()) }
+    // SAFETY: reads shared memory; it may be asked for when recovery is over.
+    (!in_recovery()).then(|| unsafe { pg_sys::GetWALInsertionTimeLine() })
 }
 
 /// Where this process is. None when that cannot be told.
