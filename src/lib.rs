@@ -24,7 +24,8 @@ extension_sql_file!("../sql/schema/04_cleanup.sql", name = "cleanup", requires =
 extension_sql_file!(
     "../sql/schema/10_views.sql",
     name = "views",
-    requires = ["events", "cleanup", api::views::live_progress, api::views::redact_conninfo]
+    requires =
+        ["events", "cleanup", api::views::live_progress, api::views::redact_conninfo, api::views::operation_owner]
 );
 extension_sql_file!("../sql/schema/90_comments_and_grants.sql", name = "comments_and_grants", finalize);
 
@@ -37,6 +38,7 @@ pub extern "C-unwind" fn _PG_init() {
     }
     settings::define();
     if pg::system::is_preloading() {
+        pg::instance::note_standby();
         pg::shmem::request();
         pg::worker::register_launcher();
         pg::hooks::install();

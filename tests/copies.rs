@@ -327,34 +327,298 @@ fn a_promoted_standby_of_a_failed_one_can_be_resumed() {
     let mut pair = failed(Pair::options("stb_failed").target(Arc::clone(&primary)));
     let before = made(&pair);
     let standby = standby(&primary, "standby");
+    // It shows what its primary does, and does nothing.
+    let looking = Db::new(Arc::clone(&standby), pair.target.name());
+    let said = looking.rows("select state, coalesce(notice, '') like '%another database%' from steep_repl.node_status");
+    assert_eq!(said, ["UNINITIALIZED | f", "FAILED | f"]);
+    for function in CONTROLS {
+        let refusal = refused_quickly(|| looking.try_exec(&format!("select steep_repl.{function}('node_b')")));
+        assert_eq!(refusal.code, "25006", "{function}: {refusal:?}");
+    }
     fail_over(&mut pair, &primary, &standby);
+    // That it was a standby is known after this as well.
+    standby.crash();
+    assert_eq!((made(&pair), pair.state().as_str()), (before, "FAILED"));
+    pair.source.exec(WORK);
+    expect_original_resumes(&pair);
+    let owned = "select timeline, disowned from steep_repl.operations";
+    assert_eq!(pair.target.rows(owned), ["2 | f"]);
+}
+
+/// Every function that is of no use to a copy, once it has come along with an operation that is not complete.
+const USELESS: [&str; 6] =
+    ["cancel_init", "resume_init", "restore_indexes", "abandon_cleanup", "sync_sequences", "wait_for_init"];
+
+/// The launcher is idle for the first time when it has looked through every database.
+fn wait_until_looked_through(db: &Db) {
+    let idle = "select coalesce(bool_and(state = 'idle' and datname is null), false) from pg_stat_activity
+        where backend_type like 'steep\\_repl%'";
+    wait_until("the launcher has looked through the server", Duration::from_secs(60), || {
+        db.scalar::<bool>(idle).then_some(())
+    });
+}
+
+/// A base backup of the target's server that runs beside it, with the library.
+fn backup_of(pair: &Pair) -> Db {
+    let cluster = base_backup(pair.target.cluster(), ClusterOptions::new("backup").preload(), &[]);
+    cluster.start();
+    let backup = Db::new(cluster, pair.target.name());
+    wait_until_looked_through(&backup);
+    backup
+}
+
+/// Everything says whose the operation is, and names both ways out.
+fn expect_copy(copy: &Db, functions: &[&str]) {
+    for function in functions {
+        let refusal = refused_quickly(|| copy.try_exec(&format!("select steep_repl.{function}('node_b')")));
+        assert_eq!(refusal.code, "55000", "{function}: {refusal:?}");
+        refusal.names(&["another database", "Unregister the node", "steep_repl.adopt_init(node)"]);
+    }
+    let said = copy.rows("select notice, hint from steep_repl.node_status where node = 'node_b'").concat();
+    for words in ["another database", "unregister_node(node)", "adopt_init(node)"] {
+        assert!(said.contains(words), "{words:?} is missing in {said}");
+    }
+    let progress = copy.rows("select error from steep_repl.init_progress where node = 'node_b'").concat();
+    assert!(progress.contains("another database"), "init_progress says {progress:?}");
+    assert!(!copy.cluster().log_contains("init.taken_up"), "it was taken up");
+}
+
+/// The pair's target is this one from now on.
+fn adopt(pair: &mut Pair, copy: Db) {
+    copy.exec("select steep_repl.adopt_init('node_b')");
+    let refusal = refused_quickly(|| copy.try_exec("select steep_repl.adopt_init('node_b')"));
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    refusal.names(&["this database's own"]);
+    pair.target = copy;
+    assert_eq!(count(pair, "init.adopted"), 1);
+    let said = pair.target.rows("select notice from steep_repl.node_status where notice like '%another database%'");
+    assert!(said.is_empty(), "{said:?}");
+}
+
+/// Beside the original, a standby of the copy that is promoted included: that makes it no better.
+#[test]
+fn a_backup_of_a_failed_one_leaves_the_original_alone() {
+    let original = ClusterOptions::new("original").preload().start();
+    let pair = failed(Pair::options("bak_failed").target(original));
+    let before = made(&pair);
+    let backup = backup_of(&pair);
+    expect_copy(&backup, &USELESS);
+    let refusal =
+        refused_quickly(|| backup.try_exec(&format!("select steep_repl.init_node('node_b', 'node_a', {ARGS})")));
+    refusal.names(&["another database", "adopt_init"]);
+    let standby = standby(backup.cluster(), "standby");
+    standby.connect("postgres").batch_execute("select pg_promote()").unwrap();
+    let promoted = Db::new(standby, backup.name());
+    wait_until_looked_through(&promoted);
+    expect_copy(&promoted, &USELESS);
+    // What the copy does not own it does not need.
+    backup.exec("drop extension steep_repl");
     assert_eq!((made(&pair), pair.state().as_str()), (before, "FAILED"));
     pair.source.exec(WORK);
     expect_original_resumes(&pair);
 }
 
-/// By system identifier and OID it is the original itself, so what keeps it from the slot is that a failed operation
-/// waits for somebody.
 #[test]
-fn a_backup_of_a_failed_one_does_nothing_by_itself() {
+fn a_backup_of_a_failed_one_is_initialized_for_itself() {
     let original = ClusterOptions::new("original").preload().start();
-    let pair = failed(Pair::options("bak_failed").target(Arc::clone(&original)));
+    let pair = failed(Pair::options("bak_anew").target(original));
     let before = made(&pair);
-    let cluster = base_backup(&original, ClusterOptions::new("backup").preload(), &[]);
+    let backup = backup_of(&pair);
+    drop_subscription_that_came_along(&backup);
+    backup.exec("drop index big_once");
+    expect_own_life(&pair, &backup, "node_b");
+    let said = backup.rows("select health, notice from steep_repl.node_status where node = 'node_b'");
+    assert_eq!(said, ["ok | ~"], "what came along is still in the way");
+    let after = made(&pair);
+    assert!(before.iter().all(|line| after.contains(line)), "{before:#?} became {after:#?}");
+    assert_eq!(pair.state(), "FAILED");
+    expect_original_resumes(&pair);
+    check::remove_target(&backup);
+}
+
+#[test]
+fn a_backup_of_a_running_one_leaves_the_original_alone() {
+    let original = ClusterOptions::new("original").preload().start();
+    let mut pair = copying(Pair::options("bak_beside").target(Arc::clone(&original)));
+    pair.proxy().throttle(100_000);
+    let before = made(&pair);
+    let backup = backup_of(&pair);
+    expect_copy(&backup, &USELESS);
+    assert!(backup.cluster().log_contains("was made by the server that this one is a copy of; it is left alone"));
+    assert_eq!(backup.rows(SUSPENDED).len(), 1, "node_status does not say that indexes are suspended");
+    let brought = backup.rows("select status, phase, attempts from steep_repl.operations");
+    assert_eq!((made(&pair), pair.state().as_str()), (before, "COPYING"));
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    pair.source.exec(WORK);
+    pair.expect_equal();
+    assert_eq!(count(&pair, "init.snapshot_renewed"), 0, "the copy was disturbed");
+    assert_eq!(brought, backup.rows("select status, phase, attempts from steep_repl.operations"));
+    // The original has replicated since: what it has confirmed would be missing in what is left of it.
+    original.stop(StopMode::Immediate);
+    adopt(&mut pair, backup);
+    let refusal = Refusal::of(&pair.wait(Duration::from_secs(60)).unwrap_err());
+    assert_eq!((refusal.code.as_str(), pair.state().as_str()), ("55000", "FAILED"), "{refusal:?}");
+    refusal.names(&["was used by another copy", "cancel_init"]);
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("it is cancelled", Duration::from_secs(30), || (pair.state() == "UNINITIALIZED").then_some(()));
+    check::assert_clean(&pair.source, &pair.target);
+}
+
+/// The original is down, and only the copy could take anything away.
+#[test]
+fn a_backup_of_a_cancelled_one_cleans_nothing_up() {
+    let original = ClusterOptions::new("original").preload().start();
+    let pair = copying(Pair::options("bak_cancel").target(Arc::clone(&original)));
+    let made_there = "select 'slot ' || slot_name from pg_replication_slots where database = current_database()
+            and not temporary union all select 'publication ' || pubname from pg_publication order by 1";
+    let before = pair.source.rows(made_there);
+    pair.proxy().down();
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    let pending = "select kind from steep_repl.pending_cleanup where node = 'node_b'";
+    wait_until("only the source is left to be cleaned up", Duration::from_secs(60), || {
+        (pair.state() == "UNINITIALIZED" && pair.target.rows(pending) == ["source"]).then_some(())
+    });
+    let backup = backup_of(&pair);
+    original.stop(StopMode::Fast);
+    pair.proxy().throttle(0);
+    pair.proxy().restore();
+    expect_copy(&backup, &["cancel_init", "resume_init", "abandon_cleanup"]);
+    let said = backup.rows("select error from steep_repl.pending_cleanup where node = 'node_b'").concat();
+    assert!(said.contains("another database"), "pending_cleanup says {said:?}");
+    // As it would have been a moment before.
+    for status in ["cancelled", "cancelling"] {
+        backup.exec(&format!("update steep_repl.operations set status = '{status}'"));
+        backup.cluster().restart();
+        wait_until_looked_through(&backup);
+        expect_copy(&backup, &["cancel_init", "resume_init"]);
+        assert_eq!(pair.source.rows(made_there), before, "{status}");
+    }
+    backup.exec("update steep_repl.operations set status = 'cancelled'");
+    original.start();
+    wait_until("the original has cleaned up", Duration::from_secs(60), || {
+        pair.target.rows(pending).is_empty().then_some(())
+    });
+    check::assert_clean(&pair.source, &pair.target);
+    expect_own_life(&pair, &backup, "node_b");
+    assert_eq!(backup.rows("select health, notice from steep_repl.node_status where node = 'node_b'"), ["ok | ~"]);
+    check::remove_target(&backup);
+}
+
+/// The subscription that came along is PostgreSQL's: it is kept from the slot by a setting until it is dropped.
+#[test]
+fn a_backup_of_a_synchronized_one() {
+    let original = ClusterOptions::new("original").preload().start();
+    let pair = pair_of(Pair::options("bak_done").target(original));
+    pair.synchronize(ARGS);
+    let options = ClusterOptions::new("backup").preload().set("max_logical_replication_workers", "0");
+    let cluster = base_backup(pair.target.cluster(), options, &[]);
     cluster.start();
     let backup = Db::new(Arc::clone(&cluster), pair.target.name());
-    let state = "select state from steep_repl.node_status where node = 'node_b'";
-    assert_eq!(backup.rows(state), ["FAILED"]);
-    // It is idle for the first time when every database was looked through.
-    let idle = "select coalesce(bool_and(state = 'idle' and datname is null), false) from pg_stat_activity
-        where backend_type like 'steep\\_repl%'";
-    wait_until("the launcher has looked through the backup", Duration::from_secs(30), || {
-        backup.scalar::<bool>(idle).then_some(())
-    });
+    wait_until_looked_through(&backup);
+    expect_copy(&backup, &["cancel_init", "resume_init", "sync_sequences"]);
+    let said = backup.rows("select health, notice from steep_repl.node_status where node = 'node_b'").concat();
+    assert!(said.contains("warning") && said.contains("competes for the slot"), "{said}");
+    pair.source.exec(WORK);
+    pair.expect_equal();
+    let names = subscriptions(&backup);
+    backup.exec(&format!("alter subscription {} disable", names[0]));
+    drop_subscription_that_came_along(&backup);
+    cluster.restart_with(&[("max_logical_replication_workers", "4")]);
+    wait_until_looked_through(&backup);
+    expect_own_life(&pair, &backup, "node_b");
+    pair.expect_equal();
+    check::remove_target(&backup);
+}
+
+/// As after the loss of a machine: a backup takes its place, and somebody says so.
+#[test]
+fn a_backup_goes_on_when_it_is_told_that_the_original_is_gone() {
+    let original = ClusterOptions::new("original").preload().start();
+    let mut pair = copying(Pair::options("bak_adopt").target(Arc::clone(&original)));
+    pair.proxy().throttle(100_000);
+    let backup = backup_of(&pair);
+    expect_copy(&backup, &USELESS);
+    assert_eq!(pair.state(), "COPYING", "the copy was over before the backup was there");
+    original.stop(StopMode::Immediate);
+    adopt(&mut pair, backup);
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    pair.source.exec(WORK);
+    pair.expect_equal();
+    assert_eq!((count(&pair, "init.started"), count(&pair, "init.completed")), (1, 1), "{:#?}", pair.events());
+    // It is the original now, and stays so.
+    pair.target.cluster().restart();
+    pair.target.exec("select steep_repl.sync_sequences('node_b')");
+}
+
+/// What is restored from an archive is on a later timeline, as a promoted standby is, and may run beside the original.
+#[test]
+fn a_backup_restored_from_the_archive_is_a_copy() {
+    let original = ClusterOptions::new("original").preload().start();
+    let mut pair = failed(Pair::options("bak_archive").target(Arc::clone(&original)));
+    let before = made(&pair);
+    let options = ClusterOptions::new("restored").preload().set("restore_command", "false");
+    let cluster = base_backup(&original, options, &[]);
+    let signal = cluster.log_path().with_file_name("data").join("recovery.signal");
+    std::fs::write(&signal, "").unwrap();
+    root::hand_over(&signal);
+    cluster.start();
+    let restored = Db::new(cluster, pair.target.name());
+    wait_until_looked_through(&restored);
+    let timeline = "select left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+    assert_eq!(restored.rows(timeline), ["00000002"]);
+    expect_copy(&restored, &USELESS);
     assert_eq!((made(&pair), pair.state().as_str()), (before, "FAILED"));
+    original.stop(StopMode::Immediate);
+    adopt(&mut pair, restored);
     pair.source.exec(WORK);
     expect_original_resumes(&pair);
-    assert_eq!((backup.rows(state), rows(&backup)), (vec!["FAILED".to_string()], ROWS as i64));
+}
+
+/// Another file system, another disk: PostgreSQL cannot tell, and a file of another birth is all there is to see.
+#[test]
+fn a_data_directory_that_was_copied_elsewhere_asks_first() {
+    let cluster = ClusterOptions::new("moved").preload().start();
+    let mut pair = copying(Pair::options("moved").target(Arc::clone(&cluster)));
+    cluster.stop(StopMode::Fast);
+    let (data, copy) = (cluster.log_path().with_file_name("data"), cluster.log_path().with_file_name("copy"));
+    let copied = root::server_command("cp".as_ref()).arg("-a").arg(&data).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&copy, &data).unwrap();
+    cluster.start();
+    let moved = Db::new(Arc::clone(&cluster), pair.target.name());
+    wait_until_looked_through(&moved);
+    assert_eq!(moved.rows("select disowned from steep_repl.operations"), ["t"]);
+    for function in CONTROLS {
+        let refusal = refused_quickly(|| moved.try_exec(&format!("select steep_repl.{function}('node_b')")));
+        refusal.names(&["another database", "adopt_init(node)"]);
+    }
+    adopt(&mut pair, moved);
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    pair.source.exec(WORK);
+    pair.expect_equal();
+}
+
+/// Neither a restart nor a crash nor another place in the tree makes the original another one.
+#[test]
+fn the_original_stays_itself() {
+    let cluster = ClusterOptions::new("same").preload().start();
+    let pair = failed(Pair::options("same").target(Arc::clone(&cluster)));
+    cluster.restart();
+    cluster.crash();
+    cluster.stop(StopMode::Fast);
+    let (data, aside) = (cluster.log_path().with_file_name("data"), cluster.log_path().with_file_name("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &data).unwrap();
+    cluster.start();
+    wait_until_looked_through(&pair.target);
+    assert_eq!(pair.target.rows("select disowned from steep_repl.operations"), ["f"]);
+    let refusal = refused_quickly(|| pair.target.try_exec("select steep_repl.adopt_init('node_b')"));
+    refusal.names(&["this database's own"]);
+    expect_original_resumes(&pair);
 }
 
 /// The way to look into a backup of an operation that runs: without the library, and without apply workers, which would

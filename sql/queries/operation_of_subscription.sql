@@ -1,6 +1,7 @@
 SELECT pg_catalog.jsonb_build_object(
     'id', o.id, 'kind', o.kind, 'node', o.node, 'source', o.source, 'status', o.status, 'phase', o.phase, 'options', o.options,
     'requested_by', o.requested_by::oid::bigint, 'system_identifier', o.system_identifier, 'database', o.database::bigint,
+    'instance', o.instance, 'timeline', o.timeline, 'disowned', o.disowned,
     'token', o.token, 'slot_name', o.slot_name, 'publications', o.publications, 'own_publications', o.own_publications,
     'subscription', o.subscription, 'subscription_oid', o.subscription_oid::bigint, 'start_lsn', o.start_lsn,
     'snapshot', o.snapshot, 'awaits_snapshot', o.awaits_snapshot, 'snapshot_expired', o.snapshot_expired,

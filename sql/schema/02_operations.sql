@@ -14,6 +14,10 @@ CREATE TABLE steep_repl.operations (
     -- Identity: who made this row, so that a copy of the database does not believe the operation is its own.
     system_identifier text NOT NULL,
     database          oid NOT NULL,
+    -- Which of several servers with the same files: a base backup has the identity of its original in all else.
+    instance          text NOT NULL,
+    timeline          bigint NOT NULL,
+    disowned          boolean NOT NULL DEFAULT false,
     token             text NOT NULL,
     -- What exists, or is about to exist, outside this row. Written before it is made.
     slot_name         text NOT NULL,
@@ -60,7 +64,7 @@ CREATE TABLE steep_repl.operations (
 
 -- One unfinished operation per node: a failed one must be resumed or cancelled first. What a copy of the database has brought along
 -- is not the copy's.
-CREATE UNIQUE INDEX operations_one_unfinished ON steep_repl.operations (node, system_identifier, database)
+CREATE UNIQUE INDEX operations_one_unfinished ON steep_repl.operations (node, system_identifier, database, instance)
     WHERE status IN ('pending', 'running', 'cancelling', 'failed');
 
 COMMENT ON TABLE steep_repl.operations IS 'Operations on nodes, one row each, kept when finished';
@@ -75,6 +79,9 @@ COMMENT ON COLUMN steep_repl.operations.options IS 'Arguments and settings as th
 COMMENT ON COLUMN steep_repl.operations.requested_by IS 'Role that asked; all work on user tables is done with its rights';
 COMMENT ON COLUMN steep_repl.operations.system_identifier IS 'System identifier of the cluster that made this row';
 COMMENT ON COLUMN steep_repl.operations.database IS 'OID of the database that made this row';
+COMMENT ON COLUMN steep_repl.operations.instance IS 'Instance that has the operation: inode number and time of birth of the file PG_VERSION of its data directory';
+COMMENT ON COLUMN steep_repl.operations.timeline IS 'Timeline that this instance was on';
+COMMENT ON COLUMN steep_repl.operations.disowned IS 'True in a copy of the server: the operation is the original''s';
 COMMENT ON COLUMN steep_repl.operations.token IS 'Random identity; everything made for the operation carries it in its name';
 COMMENT ON COLUMN steep_repl.operations.slot_name IS 'Replication slot on the source';
 COMMENT ON COLUMN steep_repl.operations.publications IS 'Publications on the source that the subscription uses';

@@ -23,7 +23,8 @@ SELECT o.id AS operation_id,
        o.updated_at,
        o.eta,
        o.lag_bytes,
-       o.error ->> 'message' AS error
+       CASE WHEN steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) = 'ours'
+            THEN o.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error
 FROM steep_repl.nodes n
 JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node ORDER BY p.id DESC LIMIT 1) o ON true
 CROSS JOIN LATERAL (
@@ -59,7 +60,7 @@ COMMENT ON COLUMN steep_repl.init_progress.started_at IS 'When work began';
 COMMENT ON COLUMN steep_repl.init_progress.updated_at IS 'When the figures were taken';
 COMMENT ON COLUMN steep_repl.init_progress.eta IS 'Expected time of the end; null while unknown';
 COMMENT ON COLUMN steep_repl.init_progress.lag_bytes IS 'Bytes of WAL the node is behind the source, while catching up';
-COMMENT ON COLUMN steep_repl.init_progress.error IS 'What stopped the operation; cause and cure are in node_status';
+COMMENT ON COLUMN steep_repl.init_progress.error IS 'What stopped the operation, or that it is not this database''s; cause and cure are in node_status';
 
 CREATE VIEW steep_repl.table_progress AS
 SELECT t.operation_id,
@@ -110,19 +111,23 @@ SELECT n.node,
        n.is_local,
        n.state,
        n.source,
-       CASE WHEN n.health = 'ok' AND (i.suspended > 0 AND o.status IN ('failed', 'cancelling') OR c.pending > 0) THEN 'warning'
+       CASE WHEN n.health = 'ok' AND (i.suspended > 0 AND o.status IN ('failed', 'cancelling') OR c.pending > 0 OR f.subscribes)
+            THEN 'warning'
             ELSE n.health END AS health,
        o.id AS operation_id,
        o.status AS operation_status,
        o.phase,
-       nullif(concat_ws('; ', CASE WHEN f.is_foreign THEN 'the operation is another database''s, this one is a copy' END,
+       nullif(concat_ws('; ', CASE WHEN f.owner <> 'ours' THEN 'the operation is another database''s, this one is a copy' END,
+                        CASE WHEN f.subscribes THEN 'its subscription is enabled here and competes for the slot of the original' END,
                         CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END,
                         CASE WHEN c.pending > 0 THEN 'clean-up pending' END), '') AS notice,
        n.last_error ->> 'sqlstate' AS sqlstate,
        n.last_error ->> 'message' AS last_error,
        n.last_error ->> 'detail' AS detail,
-       CASE WHEN f.is_foreign THEN 'Use steep_repl.unregister_node(node) here, and register the node anew.'
-            ELSE n.last_error ->> 'hint' END AS hint,
+       CASE f.owner WHEN 'elsewhere' THEN 'Use steep_repl.unregister_node(node) here, and register the node anew.'
+                    WHEN 'original' THEN 'Use steep_repl.unregister_node(node) here, and register the node anew; or, if the original is '
+                        'gone for good, steep_repl.adopt_init(node).'
+                    ELSE n.last_error ->> 'hint' END AS hint,
        CASE WHEN n.is_local AND n.state IN ('SYNCHRONIZED', 'DIVERGED') THEN
            ARRAY(SELECT format('%I.%I', u.table_schema, u.table_name) FROM steep_repl.unsubscribed_tables u
                  WHERE u.node = n.node ORDER BY u.table_schema, u.table_name) END AS tables_not_subscribed,
@@ -133,10 +138,12 @@ FROM steep_repl.nodes n
 LEFT JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node ORDER BY p.id DESC LIMIT 1) o ON true
 LEFT JOIN LATERAL (SELECT count(*) AS suspended FROM steep_repl.suspended_indexes s
                    WHERE s.operation_id = o.id AND s.restored_at IS NULL AND o.status <> 'completed') i ON true
-LEFT JOIN LATERAL (SELECT o.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                       OR o.system_identifier <> (SELECT s.system_identifier::text FROM pg_control_system() s) AS is_foreign) f ON true
+LEFT JOIN LATERAL (SELECT w.owner, w.owner = 'original' AND EXISTS (
+                       SELECT FROM pg_subscription s WHERE s.oid = o.subscription_oid AND s.subname = o.subscription AND s.subenabled) AS subscribes
+                   FROM (SELECT steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) AS owner) w) f ON true
 LEFT JOIN LATERAL (SELECT count(*) AS pending FROM steep_repl.cleanup k JOIN steep_repl.operations p ON p.id = k.operation_id
-                   WHERE p.node = n.node) c ON true
+                   WHERE p.node = n.node
+                     AND steep_repl.operation_owner(p.system_identifier, p.database::bigint, p.instance, p.timeline, p.disowned) = 'ours') c ON true
 ORDER BY n.node;
 
 COMMENT ON VIEW steep_repl.node_status IS 'Registered nodes, one row each, ordered by node: state, and what is wrong and what to do about it';
@@ -165,11 +172,12 @@ SELECT c.operation_id,
        c.kind,
        c.attempts,
        c.next_try,
-       c.error ->> 'message' AS error,
-       c.error ->> 'hint' AS hint,
+       CASE WHEN w.owner = 'ours' THEN c.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error,
+       CASE WHEN w.owner = 'ours' THEN c.error ->> 'hint' ELSE 'Nothing is done about it here; see steep_repl.node_status.' END AS hint,
        o.slot_name,
        o.publications
 FROM steep_repl.cleanup c JOIN steep_repl.operations o ON o.id = c.operation_id
+CROSS JOIN LATERAL (SELECT steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) AS owner) w
 ORDER BY c.operation_id, c.kind;
 
 COMMENT ON VIEW steep_repl.pending_cleanup IS 'What cancelled operations have still to take away, ordered by operation; retried until it is gone';

@@ -6,7 +6,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA steep_repl FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA steep_repl TO pg_create_subscription, pg_monitor;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA steep_repl TO pg_create_subscription;
-GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.redact_conninfo, steep_repl.wait_for_init TO pg_monitor;
+GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.redact_conninfo, steep_repl.operation_owner,
+    steep_repl.wait_for_init TO pg_monitor;
 GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events,
     steep_repl.pending_cleanup
     TO pg_create_subscription, pg_monitor;
@@ -27,6 +28,8 @@ COMMENT ON FUNCTION steep_repl.abandon_cleanup(text) IS
     'Gives up what cancelled initializations of a node have still to take away on a source that is gone for good; warns of what stays there';
 COMMENT ON FUNCTION steep_repl.resume_init(text) IS
     'Goes on with the failed operation of a node after its last finished table; returns the operation''s number';
+COMMENT ON FUNCTION steep_repl.adopt_init(text) IS
+    'Makes this server the owner of the operations of a node that it has as a copy of another server, which is gone for good; returns the newest one''s number';
 COMMENT ON FUNCTION steep_repl.restore_indexes(text) IS
     'Builds the indexes again that a failed operation has left suspended, locking their tables until the transaction ends; returns how many; warns of those that cannot be built';
 COMMENT ON FUNCTION steep_repl.refresh_tables(text, boolean, text) IS
@@ -37,5 +40,7 @@ COMMENT ON FUNCTION steep_repl.sync_sequences(text) IS
     'Sets the sequences of the local node to where the source''s are, forward only; returns how many were moved';
 COMMENT ON FUNCTION steep_repl.live_progress() IS
     'Progress of the tasks that run now, by table; the views are built on it';
+COMMENT ON FUNCTION steep_repl.operation_owner(text, bigint, text, bigint, boolean) IS
+    'Whose an operation is: ours, original (this server is a copy of the one that has it) or elsewhere; the views are built on it';
 COMMENT ON FUNCTION steep_repl.redact_conninfo(text) IS
     'A connection string without its secrets';

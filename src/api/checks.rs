@@ -187,6 +187,8 @@ fn check_nodes(wanted: &Wanted) -> Result<Node> {
         };
     }
     if state != NodeState::Uninitialized {
+        // A state that came along with another's operation is left in another way.
+        operations::newest_of(node)?.map_or(Ok(()), |operation| operations::require_ours(&operation))?;
         return Err(Error::WrongState {
             node: node.to_owned(),
             state: local.state,

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::pg::{index, raise, role, shmem, system, transaction};
 use pgrx::prelude::*;
 use steep_repl_core::event::{self, Event};
+use steep_repl_core::instance::Owner;
 use steep_repl_core::node_state::NodeState;
 
 #[pg_extern]
@@ -29,6 +30,11 @@ fn restore_indexes(node: Option<&str>) -> SqlResult<i64> {
 #[pg_extern]
 fn abandon_cleanup(node: Option<&str>) -> SqlResult<i64> {
     Ok(abandon(given("node", node)?)?)
+}
+
+#[pg_extern]
+fn adopt_init(node: Option<&str>) -> SqlResult<i64> {
+    Ok(adopt(given("node", node)?)?)
 }
 
 /// Gives up what cancelled operations of a node have still to take away on a source that is gone for good, and names it. Returns
@@ -61,8 +67,21 @@ fn abandon(name: &str) -> Result<i64> {
     Ok(abandoned)
 }
 
-/// The node, locked, and its newest operation, when the caller may do something about it.
+/// The node, locked, and its newest operation, when it is this database's and the caller may do something about it.
 fn controlled(name: &str) -> Result<(Node, Operation)> {
+    let (node, operation) = permitted(name)?;
+    operations::require_ours(&operation)?;
+    if !role::exists(operation.requested_by) {
+        // Whoever takes it up takes it over.
+        let me = role::current();
+        operations::take_over(operation.id, me)?;
+        return Ok((node, Operation { requested_by: me, ..operation }));
+    }
+    Ok((node, operation))
+}
+
+/// The node, locked, and its newest operation, whosever it is, when the caller may do something about it.
+fn permitted(name: &str) -> Result<(Node, Operation)> {
     shmem::require()?;
     let node = nodes::lock(name)?;
     let me = role::current();
@@ -73,15 +92,36 @@ fn controlled(name: &str) -> Result<(Node, Operation)> {
     if !may {
         return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
     }
-    if !operation.is_ours() {
-        return Err(Error::ForeignOperation { operation: operation.id });
-    }
-    if !role::exists(operation.requested_by) {
-        // Whoever takes it up takes it over.
-        operations::take_over(operation.id, me)?;
-        return Ok((node, Operation { requested_by: me, ..operation }));
-    }
     Ok((node, operation))
+}
+
+/// Makes this server the owner of what its original has begun, which is gone for good. It goes on from where it is.
+fn adopt(name: &str) -> Result<i64> {
+    let (_, operation) = permitted(name)?;
+    match operation.owner() {
+        Owner::Ours => return Err(Error::OwnOperation { operation: operation.id }),
+        Owner::Elsewhere => operations::require_ours(&operation)?,
+        Owner::Original => {}
+    }
+    if operation.enable_lsn.is_some() {
+        raise::warning(
+            "its subscription was enabled already: what the original has confirmed since this copy was made is not sent again; \
+             if it was made from an older backup, initialize the node anew",
+        );
+    }
+    for id in operations::adopt(&operation)? {
+        let Some(adopted) = operations::get(id)? else { continue };
+        let event = Event::info("init.adopted")
+            .operation_id(id)
+            .node(&adopted.node)
+            .source(&adopted.source)
+            .message("the operation is this server's from now on");
+        events::write(&[event])?;
+        if adopted.is_unfinished() || !cleanup::left(id)?.is_empty() {
+            shmem::wake_at_commit(id, adopted.requested_by)?;
+        }
+    }
+    Ok(operation.id)
 }
 
 fn cancel(name: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::catalog::{events, user};
 use crate::error::{Error, Result};
 use crate::pg::raise::ErrorReport;
 use crate::pg::remote::Connection;
-use crate::pg::{raise, role, shmem, system};
+use crate::pg::{instance, raise, role, shmem};
 use crate::schema::joining::{self, joins, subscription_of};
 use crate::schema::{self, Plan};
 use crate::settings;
@@ -56,9 +56,7 @@ fn initialized(name: &str) -> Result<(Node, Operation)> {
         state: node.state.clone(),
         hint: "Initialize the node first: steep_repl.init_node(node, source).".to_owned(),
     })?;
-    if !base.is_ours() {
-        return Err(Error::ForeignOperation { operation: base.id });
-    }
+    operations::require_ours(&base)?;
     Ok((node, base))
 }
 
@@ -131,6 +129,9 @@ fn check_subscription(base: &Operation) -> Result<()> {
 /// Writes the operation; it begins when the transaction commits.
 fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result<i64> {
     let Wanted { node, source, options, .. } = *wanted;
+    operations::settle()?;
+    let here = instance::here().ok_or_else(|| Error::internal("this instance cannot be told from others"))?;
+    let timeline = here.timeline.ok_or_else(|| Error::internal("a standby writes nothing"))?;
     let id = operations::insert(&NewOperation {
         node,
         source,
@@ -138,8 +139,10 @@ fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result
         method: "parallel",
         options,
         requested_by: role::current(),
-        system_identifier: system::system_identifier().to_string(),
-        database: system::database_oid(),
+        system_identifier: here.system_identifier,
+        database: here.database,
+        instance: here.instance,
+        timeline,
         token: token.to_string(),
         slot_name: names::slot_name(token),
         publications: &base.publications,

@@ -22,7 +22,8 @@ fn sync(name: &str) -> Result<i32> {
         let target = source::parse(name, &node.conninfo)?.describe();
         return Err(Error::NodeNotLocal { node: name.to_owned(), target });
     }
-    let operation = operations::origin_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
+    let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
+    operations::require_ours(&operation)?;
     if !matches!(node.state()?, NodeState::Synchronized | NodeState::Diverged | NodeState::CatchingUp) {
         return Err(Error::WrongState {
             node: name.to_owned(),

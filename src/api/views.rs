@@ -1,9 +1,11 @@
 //! Functions under the views: what the server shows to owners of the sessions only, shown to whoever may read the views.
 
+use crate::catalog::operations;
 use crate::catalog::progress::{self, Live};
 use crate::pg::raise;
 use crate::source;
 use pgrx::prelude::*;
+use steep_repl_core::instance::{Maker, Owner};
 
 /// Progress of the copy and index tasks that run now, read with the rights of the extension's owner.
 #[pg_extern]
@@ -35,6 +37,27 @@ pub fn live_progress() -> TableIterator<
             live.index_share,
         )
     }))
+}
+
+/// Whose an operation is, by what its row says of its maker.
+#[pg_extern(stable, strict, parallel_safe)]
+pub fn operation_owner(
+    system_identifier: &str,
+    database: i64,
+    instance: &str,
+    timeline: i64,
+    disowned: bool,
+) -> String {
+    let maker = (|| {
+        Some(Maker {
+            system_identifier: system_identifier.to_owned(),
+            database: u32::try_from(database).ok()?,
+            instance: instance.parse().ok()?,
+            timeline: u32::try_from(timeline).ok()?,
+            disowned,
+        })
+    })();
+    maker.map_or(Owner::Elsewhere, |maker| operations::owner(&maker)).as_str().to_owned()
 }
 
 /// A connection string without its secrets.

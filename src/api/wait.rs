@@ -34,6 +34,10 @@ fn wait_for_init(node: Option<&str>, timeout: default!(Option<Interval>, "NULL")
 fn wait(node: &str, timeout: Option<f64>) -> Result<String> {
     nodes::get(node)?;
     let operation = operations::newest_of(node)?.ok_or_else(|| Error::NoOperation { node: node.to_owned() })?;
+    if operation.is_unfinished() {
+        // Nobody works on it here.
+        operations::require_ours(&operation)?;
+    }
     if STARTED.with(Cell::get) == operation.id {
         return Err(Error::WaitInTransaction);
     }

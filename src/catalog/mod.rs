@@ -14,7 +14,7 @@ pub mod tasks;
 pub mod user;
 
 use crate::error::{Error, Result};
-use crate::pg::role;
+use crate::pg::{instance, role};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::PgBuiltInOids;
@@ -98,8 +98,19 @@ fn parse<T: DeserializeOwned>(rows: Vec<String>) -> Result<Vec<T>> {
 }
 
 fn as_owner(access: Access, sql: &str, args: &[Arg]) -> Result<Vec<String>> {
+    if access == Access::Write {
+        check_writable()?;
+    }
     role::as_extension_owner(|| texts(access, sql, args))
         .unwrap_or_else(|| Err(Error::internal("the extension steep_repl is not in this database")))
+}
+
+/// A standby answers a write with an internal error, since a transaction id is asked for before the statement is looked at.
+fn check_writable() -> Result<()> {
+    if instance::in_recovery() {
+        return Err(Error::Standby);
+    }
+    Ok(())
 }
 
 /// Rows of the extension's tables.
@@ -124,6 +135,7 @@ fn execute(sql: &str, args: &[Arg]) -> Result<()> {
 
 /// Writes the extension's tables, and gives the number of rows.
 fn as_owner_count(sql: &str, args: &[Arg]) -> Result<usize> {
+    check_writable()?;
     role::as_extension_owner(|| {
         let args: Vec<DatumWithOid> = args.iter().map(Arg::datum).collect();
         Spi::connect_mut(|client| {

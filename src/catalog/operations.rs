@@ -2,9 +2,10 @@
 
 use super::{execute, json, maybe, rows, write, Arg};
 use crate::error::{Error, Result};
-use crate::pg::system;
+use crate::pg::instance;
 use serde::{Deserialize, Serialize};
 use steep_repl_core::errors::Problem;
+use steep_repl_core::instance::{self as identity, Instance, Maker, Owner, Settlement};
 use steep_repl_core::lsn::Lsn;
 use steep_repl_core::names::Token;
 
@@ -69,10 +70,9 @@ pub struct Operation {
     pub options: Options,
     /// OID of the role that asked.
     pub requested_by: u32,
-    /// Cluster that made the row.
-    pub system_identifier: String,
-    /// Database that made the row.
-    pub database: u32,
+    /// Who made it.
+    #[serde(flatten)]
+    pub maker: Maker,
     /// Its identity.
     pub token: String,
     /// Slot on the source.
@@ -123,9 +123,14 @@ impl Operation {
         self.token.parse().map_err(|_| Error::internal(format!("operation {} has no token", self.id)))
     }
 
-    /// Whether this database made it. A copy of the database carries the row too, and must not act on it.
+    /// Whose it is. A copy of the database or of the server carries the row too, and must not act on it.
+    pub fn owner(&self) -> Owner {
+        owner(&self.maker)
+    }
+
+    /// Whether it is this database's.
     pub fn is_ours(&self) -> bool {
-        self.system_identifier == system::system_identifier().to_string() && self.database == system::database_oid()
+        self.owner() == Owner::Ours
     }
 
     /// Whether its tables join a subscription that replicates others already.
@@ -142,6 +147,11 @@ impl Operation {
     pub fn is_unfinished(&self) -> bool {
         matches!(self.status.as_str(), "pending" | "running" | "cancelling" | "failed")
     }
+}
+
+/// Whose an operation is that was made like this. Who cannot tell where he is owns nothing.
+pub fn owner(maker: &Maker) -> Owner {
+    instance::here().map_or(Owner::Original, |here| identity::owner(maker, &here))
 }
 
 /// What is to be published, as it is stored.
@@ -187,6 +197,10 @@ pub struct NewOperation<'a> {
     pub system_identifier: String,
     /// This database.
     pub database: u32,
+    /// This instance.
+    pub instance: Instance,
+    /// The timeline it is on.
+    pub timeline: u32,
     /// Random identity.
     pub token: String,
     /// Slot it will make.
@@ -288,7 +302,7 @@ pub fn origin_of(node: &str) -> Result<Option<Operation>> {
 pub fn source_relids_of(subscription: u32) -> Result<Vec<u32>> {
     rows(
         "SELECT t.source_relid::bigint::text FROM steep_repl.operation_tables t JOIN steep_repl.operations o ON o.id = t.operation_id \
-         WHERE o.subscription_oid = $1::oid AND o.status = 'completed' ORDER BY t.operation_id, t.ordinal",
+         WHERE o.subscription_oid = $1::oid AND o.status <> 'cancelled' ORDER BY t.operation_id, t.ordinal",
         &[Arg::Int(i64::from(subscription))],
     )
 }
@@ -350,9 +364,76 @@ pub fn failed_here() -> Result<Option<i64>> {
         .map(|found| found.id))
 }
 
-/// What replicates into this database because of an operation that is complete, in words.
-pub fn replicating_here() -> Result<Vec<String>> {
+/// A subscription of an operation.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Replicating {
+    /// It in words.
+    pub what: String,
+    /// Whether the operation is complete.
+    pub completed: bool,
+    #[serde(flatten)]
+    maker: Maker,
+}
+
+impl Replicating {
+    /// Whether its operation is this database's.
+    pub fn is_ours(&self) -> bool {
+        owner(&self.maker) == Owner::Ours
+    }
+}
+
+/// The subscriptions of this database that are an operation's.
+pub fn replicating_here() -> Result<Vec<Replicating>> {
     rows(include_str!("../../sql/queries/operations_replicating.sql"), &[])
+}
+
+/// 55000 when an operation is another's, with the ways out.
+pub fn require_ours(operation: &Operation) -> Result<()> {
+    match operation.owner() {
+        Owner::Ours => Ok(()),
+        owner => Err(Error::ForeignOperation { operation: operation.id, of_original: owner == Owner::Original }),
+    }
+}
+
+/// Writes down whose the operations here are, as far as it has changed: a promoted standby takes its primary's over; a copy
+/// gives those of its original up, for itself and for whatever is made from it. Writes nothing when nothing has changed.
+pub fn settle() -> Result<()> {
+    #[derive(Deserialize)]
+    struct Row {
+        id: i64,
+        #[serde(flatten)]
+        maker: Maker,
+    }
+    let Some(here) = instance::here() else { return Ok(()) };
+    let found: Vec<Row> = rows(include_str!("../../sql/queries/operations_makers.sql"), &[])?;
+    for row in found {
+        match identity::settle(&row.maker, &here) {
+            Some(Settlement::Own) => own(row.id, &here.instance, here.timeline.unwrap_or(row.maker.timeline))?,
+            Some(Settlement::Disown) => {
+                execute("UPDATE steep_repl.operations SET disowned = true WHERE id = $1", &[Arg::Int(row.id)])?;
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn own(operation: i64, instance: &Instance, timeline: u32) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET instance = $2, timeline = $3, disowned = false WHERE id = $1",
+        &[Arg::Int(operation), Arg::Text(&instance.to_string()), Arg::Int(i64::from(timeline))],
+    )
+}
+
+/// Makes this instance the owner of an operation of its original, and of those before it that the same instance had. Returns
+/// their numbers.
+pub fn adopt(operation: &Operation) -> Result<Vec<i64>> {
+    let here = instance::here().ok_or_else(|| Error::internal("this instance cannot be told from others"))?;
+    let timeline = here.timeline.unwrap_or(operation.maker.timeline);
+    write(
+        include_str!("../../sql/queries/operations_adopt.sql"),
+        &[Arg::Int(operation.id), Arg::Text(&here.instance.to_string()), Arg::Int(i64::from(timeline))],
+    )
 }
 
 /// Notes that a coordinator took the operation up.

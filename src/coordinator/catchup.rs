@@ -87,6 +87,10 @@ impl Coordinator {
             .and_then(|connection| transaction::run_without_snapshot(|| state::slot(connection, &slot_name)));
         match seen {
             Ok(slot) if slot.is_lost() => Err(Error::SlotLost { slot: slot_name, node: self.operation.source.clone() }),
+            // Nobody has used it yet but another instance of this one: this is a copy, older than what that one has replicated.
+            Ok(slot) if self.operation.start_lsn.is_some_and(|start| slot.confirmed > Some(start)) => {
+                Err(Error::SlotAhead { slot: slot_name, node: self.operation.source.clone() })
+            }
             Ok(_) => Ok(()),
             Err(_) => {
                 self.forget_source();

@@ -164,6 +164,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         if !crate::pg::role::extension_exists() {
             return Ok(None);
         }
+        operations::settle()?;
         let Some(operation) = operations::get(assignment.operation)? else {
             return Ok(None);
         };

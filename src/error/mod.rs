@@ -135,6 +135,25 @@ pub enum Error {
     ForeignOperation {
         /// Its number.
         operation: i64,
+        /// It is the operation of the server that this one is a copy of, and can be adopted when that one is gone.
+        of_original: bool,
+    },
+    /// Somebody replicates with the slot of an operation that has not come to that.
+    #[error("replication slot \"{slot}\" on node \"{node}\" was used by another copy of this server")]
+    SlotAhead {
+        /// The slot.
+        slot: String,
+        /// Name of the source.
+        node: String,
+    },
+    /// Nothing can be written.
+    #[error("this server is a standby")]
+    Standby,
+    /// Nothing to adopt.
+    #[error("operation {operation} is this database's own")]
+    OwnOperation {
+        /// Its number.
+        operation: i64,
     },
     /// What a cancelled operation has left in this node's tables is not cleaned up yet.
     #[error("operation {operation} of node \"{node}\" is cancelled but not yet cleaned up")]

@@ -90,6 +90,25 @@ impl Error {
                 Some("Use steep_repl.cancel_init(node) first.".to_owned()),
             ),
             Null { .. } => ("22004", None, Some("Give it a value.".to_owned())),
+            ForeignOperation { of_original: true, .. } => (
+                "55000",
+                Some("This server is a copy; the slot, publication and subscription belong to the original.".to_owned()),
+                Some(
+                    "Unregister the node here and register it anew; or, if the original is gone for good (its data directory was \
+                     moved here, or restored here from a backup), use steep_repl.adopt_init(node)."
+                        .to_owned(),
+                ),
+            ),
+            Standby => (
+                "25006",
+                Some("What its primary does is shown here, and nothing can be written.".to_owned()),
+                Some("Call it on the primary, or promote this server first.".to_owned()),
+            ),
+            OwnOperation { .. } => (
+                "55000",
+                Some("There is nothing to adopt.".to_owned()),
+                Some("See steep_repl.node_status for how it is, and what to do about it.".to_owned()),
+            ),
             ForeignOperation { .. } => (
                 "55000",
                 Some("This database is a copy; its slot, publication and subscription belong to the original.".to_owned()),
@@ -224,6 +243,11 @@ impl Error {
                      steep_repl.cancel_init(node) and initialize the node again."
                         .to_owned(),
                 ),
+            ),
+            SlotAhead { .. } => (
+                "55000",
+                Some("What that one has confirmed is not sent again: this node would lack it.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) and initialize the node again.".to_owned()),
             ),
             SnapshotLost { .. } => (
                 "55000",

@@ -4,6 +4,7 @@ use crate::catalog::{nodes, operations};
 use crate::error::Result;
 use crate::pg::worker::Assignment;
 use crate::pg::{raise, role, shmem, transaction};
+use steep_repl_core::instance::Owner;
 
 /// Runs once.
 pub fn run(assignment: Assignment) -> Result<()> {
@@ -13,20 +14,23 @@ pub fn run(assignment: Assignment) -> Result<()> {
     } else {
         shmem::unwatch(assignment.database);
     }
-    let unfinished =
-        transaction::run(
-            || {
-                if role::extension_exists() {
-                    operations::wanting_a_coordinator()
-                } else {
-                    Ok(Vec::new())
-                }
-            },
-        )?;
+    let unfinished = transaction::run(|| {
+        if role::extension_exists() {
+            operations::settle()?;
+            operations::wanting_a_coordinator()
+        } else {
+            Ok(Vec::new())
+        }
+    })?;
     for operation in unfinished {
-        if !operation.is_ours() {
+        let maker = match operation.owner() {
+            Owner::Ours => None,
+            Owner::Original => Some("the server that this one is a copy of"),
+            Owner::Elsewhere => Some("another cluster or database"),
+        };
+        if let Some(maker) = maker {
             raise::log_line(&format!(
-                "steep_repl: operation {} of database {} was made by another cluster or database; it is left alone",
+                "steep_repl: operation {} of database {} was made by {maker}; it is left alone",
                 operation.id, assignment.database
             ));
         } else if !shmem::want(assignment.database, operation.requested_by, operation.id) {

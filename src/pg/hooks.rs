@@ -1,6 +1,7 @@
 //! Hooks into the server: what must not happen while an operation runs.
 
 use super::{raise, shmem, system};
+use crate::catalog::operations::Replicating;
 use crate::error::Error;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -24,13 +25,24 @@ pub fn install() {
 
 /// Replication goes on without the extension; who drops it is told what that is.
 fn say_what_stays() {
-    match crate::catalog::operations::replicating_here() {
-        Ok(stays) if stays.is_empty() => {}
-        Ok(stays) => raise::notice_with_hint(
-            &format!("replication goes on without the extension: {}", stays.join("; ")),
-            "DROP SUBSCRIPTION ends it and takes its replication slot along; the publication stays on the source.",
-        ),
+    let stays = match crate::catalog::operations::replicating_here() {
+        Ok(stays) => stays,
         Err(error) => raise::throw(error),
+    };
+    let (ours, others): (Vec<_>, Vec<_>) = stays.into_iter().partition(|stays| stays.is_ours());
+    let named = |stays: Vec<Replicating>| stays.into_iter().map(|stays| stays.what).collect::<Vec<_>>().join("; ");
+    let ours: Vec<_> = ours.into_iter().filter(|stays| stays.completed).collect();
+    if !ours.is_empty() {
+        raise::notice_with_hint(
+            &format!("replication goes on without the extension: {}", named(ours)),
+            "DROP SUBSCRIPTION ends it and takes its replication slot along; the publication stays on the source.",
+        );
+    }
+    if !others.is_empty() {
+        raise::notice_with_hint(
+            &format!("what came along from the original of this copy stays: {}", named(others)),
+            "The slot is the original's: use ALTER SUBSCRIPTION ... DISABLE and SET (slot_name = NONE) before DROP SUBSCRIPTION.",
+        );
     }
 }
 

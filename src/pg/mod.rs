@@ -11,6 +11,7 @@ pub mod deadline;
 mod heap_load;
 pub mod hooks;
 pub mod index;
+pub mod instance;
 pub mod origin;
 pub mod raise;
 pub mod remote;

@@ -8,6 +8,7 @@
 //! | [`node_state`] | the eight states of a node and the transitions between them |
 //! | [`lsn`] | positions in the write-ahead log |
 //! | [`names`] | names of what an operation makes on either node |
+//! | [`instance`] | whose an operation is: this server's, its original's, or somebody else's |
 //! | [`ident`] | quoting and parsing of SQL identifiers |
 //! | [`conninfo`] | connection strings, and keeping their secrets secret |
 //! | [`inventory`] | what one catalog query tells about each table |
@@ -28,6 +29,7 @@ pub mod errors;
 pub mod event;
 pub mod formats;
 pub mod ident;
+pub mod instance;
 pub mod inventory;
 pub mod lsn;
 pub mod names;
