@@ -4,6 +4,7 @@
 //! databases on clusters that all share, so tests run side by side and each can be run alone. `STEEP_REPL_TEST_ALL=1` turns on
 //! the large variants; `STEEP_REPL_SEED` repeats a run's random choices.
 
+mod abandon;
 mod campaign;
 mod cancel;
 mod columns;
@@ -24,6 +25,7 @@ mod hostile;
 mod identity;
 mod idle;
 mod leaks;
+mod midway;
 mod outcome;
 mod preflight;
 mod refusal;

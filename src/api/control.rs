@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::pg::{index, raise, role, shmem, system, transaction};
 use pgrx::prelude::*;
 use steep_repl_core::event::{self, Event};
+use steep_repl_core::ident;
 use steep_repl_core::node_state::NodeState;
 
 #[pg_extern]
@@ -42,8 +43,11 @@ fn abandon(name: &str) -> Result<i64> {
         if operation.own_publications {
             left.extend(operation.publications.iter().map(|name| format!("publication {name}")));
         }
-        if !operations::identities(operation.id)?.is_empty() {
-            left.push("REPLICA IDENTITY FULL of the tables that had none".to_owned());
+        let changed = operations::identities(operation.id)?;
+        if !changed.is_empty() {
+            let tables: Vec<String> =
+                changed.iter().map(|(schema, table, ..)| ident::qualified(schema, table)).collect();
+            left.push(format!("REPLICA IDENTITY FULL of tables {}", tables.join(", ")));
         }
         let text = format!("left on node \"{}\": {}", operation.source, left.join(", "));
         raise::warning(&text);
