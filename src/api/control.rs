@@ -92,8 +92,11 @@ fn cancel(name: &str) -> Result<()> {
     let (node, operation) = controlled(name)?;
     if !operations::request_cancel(operation.id)? {
         return match operation.status.as_str() {
-            // Asked twice is asked once.
-            "cancelling" => Ok(()),
+            // Asked twice is asked once; but who asked first may be gone, and who asks now takes it over.
+            "cancelling" => shmem::wake_at_commit(operation.id, operation.requested_by),
+            "cancelled" if !cleanup::left(operation.id)?.is_empty() => {
+                shmem::wake_at_commit(operation.id, operation.requested_by)
+            }
             "cancelled" => Err(Error::NoOperation { node: name.to_owned() }),
             _ => Err(Error::WrongState {
                 node: name.to_owned(),

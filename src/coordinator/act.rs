@@ -7,7 +7,7 @@ use crate::catalog::{events, nodes, tasks, user};
 use crate::error::{Error, Result};
 use crate::pg::subscription::{self, NewSubscription, TableState};
 use crate::pg::worker::{self, Assignment, Kind};
-use crate::pg::{origin, role, system, transaction};
+use crate::pg::{origin, system, transaction};
 use crate::schema;
 use crate::source::{publication, sequences, state};
 use steep_repl_core::event::{self, Severity};
@@ -219,7 +219,6 @@ impl Coordinator {
                 conninfo: &conninfo,
                 publications: &operation.publications,
                 slot: &operation.slot_name,
-                password_required: !role::is_superuser(operation.requested_by),
             })?;
             for table in operations::tables(operation.id)? {
                 subscription::add_table(created, table.relid, TableState::Ready, Lsn::INVALID);

@@ -365,6 +365,18 @@ pub enum Error {
         node: String,
         /// How long.
         waited: String,
+    /// Nobody is left whose rights an operation could use.
+    #[error("the role that started operation {operation} was dropped")]
+    RoleGone {
+        /// Its number.
+        operation: i64,
+    },
+    /// Somebody has taken the operation over.
+    #[error("operation {operation} belongs to another role now")]
+    TakenOver {
+        /// Its number.
+        operation: i64,
+    },
         /// Where the operation stands.
         progress: String,
     },
@@ -475,7 +487,7 @@ impl Error {
                 Verdict::SnapshotLost => Verdict::Fail,
                 verdict => verdict,
             },
-            Error::TaskTaken | Error::WorkerStays { .. } => Verdict::RetryTask,
+            Error::TaskTaken | Error::TakenOver { .. } | Error::WorkerStays { .. } => Verdict::RetryTask,
             Error::Server(problem) => retry::verdict(retry::Origin::Target, &problem.sqlstate),
             _ => Verdict::Fail,
         }

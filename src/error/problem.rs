@@ -196,6 +196,16 @@ impl Error {
             WaitTimeout { progress, .. } => (
                 "57014",
                 Some(progress.clone()),
+            RoleGone { .. } => (
+                "42704",
+                Some("All its work is done with the rights of that role.".to_owned()),
+                Some(
+                    "A superuser or the owner of the node takes it over by steep_repl.resume_init(node) or \
+                     steep_repl.cancel_init(node)."
+                        .to_owned(),
+                ),
+            ),
+            TakenOver { .. } => ("55006", None, Some("It goes on as that role by itself.".to_owned())),
                 Some("The operation goes on; see steep_repl.init_progress.".to_owned()),
             ),
             WaitInTransaction => (
