@@ -148,6 +148,29 @@ pub fn subscription_oid(name: &str) -> Result<Option<u32>> {
 /// Drops a subscription here and leaves its slot on the source alone.
 pub fn drop_subscription(name: &str) -> Result<()> {
     let name = quote_ident(name);
+/// What a subscription follows.
+#[derive(Debug, Deserialize)]
+pub struct Follows {
+    /// Its OID.
+    pub oid: u32,
+    /// Its slot on the source.
+    pub slot: Option<String>,
+    /// Its publications there.
+    pub publications: Vec<String>,
+}
+
+/// What a subscription of this database follows; none when it is not there.
+pub fn subscription_follows(name: &str) -> Result<Option<Follows>> {
+    Ok(read(
+        "SELECT pg_catalog.jsonb_build_object('oid', s.oid::bigint, 'slot', s.subslotname, 'publications', s.subpublications)::text \
+         FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
+         WHERE d.datname = pg_catalog.current_database() AND s.subname = $1",
+        &[Arg::Text(name)],
+    )?
+    .into_iter()
+    .next())
+}
+
     run(&format!("ALTER SUBSCRIPTION {name} DISABLE"))?;
     run(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"))?;
     run(&format!("DROP SUBSCRIPTION {name}"))

@@ -337,7 +337,13 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// Somebody has dropped the subscription that was being caught up.
+    /// Somebody has made the subscription follow something else.
+    #[error("subscription \"{subscription}\" was changed during the operation")]
+    SubscriptionChanged {
+        /// Its name.
+        subscription: String,
+    },
+    /// Somebody has dropped the subscription.
     #[error("subscription \"{subscription}\" is gone")]
     SubscriptionGone {
         /// Its name.

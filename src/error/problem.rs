@@ -179,8 +179,16 @@ impl Error {
             ),
             SubscriptionGone { .. } => (
                 "55000",
-                Some("Somebody has dropped it while the node was catching up.".to_owned()),
+                Some("Somebody has dropped it.".to_owned()),
                 Some("Use steep_repl.cancel_init(node) to take away what is left, and initialize the node again.".to_owned()),
+            ),
+            SubscriptionChanged { .. } => (
+                "55000",
+                Some("Its slot or its publications are not those of the operation any more.".to_owned()),
+                Some(
+                    "Change it back and use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it."
+                        .to_owned(),
+                ),
             ),
             WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
             TaskTaken => ("40001", None, None),
