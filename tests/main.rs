@@ -26,6 +26,7 @@ mod identity;
 mod idle;
 mod launcher;
 mod leaks;
+mod left_overs;
 mod meddling;
 mod midway;
 mod outcome;
