@@ -7,6 +7,8 @@
 mod abandon;
 mod campaign;
 mod cancel;
+mod cancel_among_others;
+mod cancel_without_source;
 mod columns;
 mod concurrency;
 mod copies;
