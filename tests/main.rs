@@ -29,6 +29,7 @@ mod idle;
 mod launcher;
 mod leaks;
 mod left_overs;
+mod locks_here;
 mod meddling;
 mod midway;
 mod outcome;

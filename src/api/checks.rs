@@ -8,7 +8,7 @@ use crate::catalog::operations::{self, Options};
 use crate::catalog::{cleanup, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
-use crate::pg::{raise, role, shmem, system};
+use crate::pg::{raise, role, shmem, system, transaction};
 use crate::schema::{self, Plan, Request};
 use crate::source::{self, preflight, publication};
 use steep_repl_core::names::{application_name, Part, Token};
@@ -209,8 +209,14 @@ fn check_empty(node: &str, plan: &Plan) -> Result<()> {
     user::set_lock_timeout(2000)?;
     let located: Vec<(u32, String, String)> =
         plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
-    let full = user::not_empty(&located)?;
-    user::set_lock_timeout(0)?;
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let full = transaction::nested(|| {
+        user::set_lock_timeout(2000)?;
+        let full = user::not_empty(&located)?;
+        user::set_lock_timeout(0)?;
+        Ok(full)
+    })
+    .map_err(|error| user::with_lock_holders(error, &relids, "End that."))?;
     if full.is_empty() {
         return Ok(());
     }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use steep_repl_core::ident::{qualified, quote_ident};
 use steep_repl_core::inventory::Table;
 
+/// SQLSTATE of a lock that was waited for in vain.
+pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 fn read<T: serde::de::DeserializeOwned>(sql: &str, args: &[Arg]) -> Result<Vec<T>> {
     parse(role::with_pinned_path(|| texts(Access::Read, sql, args))?)
 }
@@ -304,3 +307,17 @@ pub fn subscription_rights() -> Result<SubscriptionRights> {
         .next()
         .ok_or_else(|| Error::internal("no answer about privileges"))
 }
+/// An error about a lock that was waited for in vain, with who holds locks on the given tables; others as they are. `then` is what
+/// to do about it.
+pub fn with_lock_holders(error: Error, relids: &[u32], then: &str) -> Error {
+    let Error::Server(mut problem) = error else { return error };
+    if problem.sqlstate == LOCK_NOT_AVAILABLE {
+        if let Ok(holders) = lock_holders(relids).as_deref() {
+            if !holders.is_empty() {
+                problem.hint = Some(format!("In use: {}. {then}", holders.join(", ")));
+            }
+        }
+    }
+    Error::Server(problem)
+}
+

@@ -368,6 +368,7 @@ impl Coordinator {
     fn handle(&mut self, error: &Error) -> Result<Step> {
         self.forget_source();
         self.failures += 1;
+        let error = &self.name_holders(error.clone(), "End that.");
         let verdict = error.verdict();
         let now = system::now_secs();
         let retry = match verdict {
@@ -388,6 +389,7 @@ impl Coordinator {
         let mut event =
             self.event("init.retry").sqlstate(&problem.sqlstate).message(format!("{}{reason}", problem.message));
         event.severity = Severity::Warning;
+        event.hint = problem.hint;
         self.say_once(&format!("retry {}", problem.message), event)?;
         // The pause is waited for on the latch, since what is tried next may be anything.
         system::wait_latch(retry::backoff_ms(self.failures) as i64);

@@ -8,7 +8,7 @@
 use super::load;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::tasks::{self, Task};
-use crate::catalog::{events, progress};
+use crate::catalog::{events, progress, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment};
@@ -220,6 +220,8 @@ impl Worker {
 
     /// Notes an error with its tasks; what happens to them next depends on its kind.
     fn give_back(&mut self, kind: &str, taken: &[Task], error: &Error) -> Result<()> {
+        let relids: Vec<u32> = taken.iter().map(|task| task.relid).collect();
+        let error = &transaction::run(|| Ok(user::with_lock_holders(error.clone(), &relids, "End that.")))?;
         let problem = error.problem();
         let verdict = error.verdict();
         let attempts = taken.iter().map(|task| task.attempts).max().unwrap_or(0) + 1;
