@@ -34,6 +34,7 @@ mod meddling;
 mod midway;
 mod outcome;
 mod preflight;
+mod readme;
 mod refusal;
 mod restore_indexes;
 mod rewrites;
