@@ -40,6 +40,7 @@ mod restore_indexes;
 mod rewrites;
 mod rights;
 mod scale;
+mod secrets;
 mod sequences;
 mod shop;
 mod silence;
