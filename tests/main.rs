@@ -26,6 +26,7 @@ mod headline;
 mod hostile;
 mod identity;
 mod idle;
+mod invalid_keys;
 mod launcher;
 mod leaks;
 mod left_overs;

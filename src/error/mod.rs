@@ -283,6 +283,16 @@ pub enum Error {
         /// Their names.
         tables: Vec<String>,
     },
+    /// Keys here that are not valid.
+    #[error("{count} of the keys of the tables to be copied are not valid on node \"{node}\"")]
+    InvalidKeys {
+        /// Name of the node.
+        node: String,
+        /// How many.
+        count: usize,
+        /// Their names.
+        keys: Vec<String>,
+    },
     /// The tables do not match.
     #[error("schema of node \"{node}\" does not match node \"{source_node}\": {count} differences")]
     SchemaMismatch {

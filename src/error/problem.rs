@@ -144,6 +144,11 @@ impl Error {
                 Some(listed(tables)),
                 Some("Empty them, or use force => true to have exactly these tables truncated.".to_owned()),
             ),
+            InvalidKeys { keys, .. } => (
+                "55000",
+                Some(listed(keys)),
+                Some("REINDEX them: nothing enforces a key that is not valid, and no change finds its row by it.".to_owned()),
+            ),
             SchemaMismatch { differences, .. } => (
                 "42P15",
                 Some(listed(differences)),
