@@ -13,6 +13,7 @@ mod columns;
 mod concurrency;
 mod copies;
 mod ddl;
+mod deferred_triggers;
 mod direct_load;
 mod drop_extension;
 mod errors;

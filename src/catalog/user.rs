@@ -289,6 +289,21 @@ pub struct SubscriptionRights {
 
 /// Who else holds locks on the given tables, as "table public.t by pid 123 (psql)".
 pub fn lock_holders(relids: &[u32]) -> Result<Vec<String>> {
+/// Deferred triggers that fire for copied rows, as "public.t (name)", of tables of other owners than the current role: the server
+/// refuses them where it has taken on an owner's rights.
+pub fn deferred_triggers(relids: &[u32]) -> Result<Vec<String>> {
+    read(
+        "SELECT pg_catalog.to_jsonb(pg_catalog.format('%I.%I (%s)', n.nspname, c.relname, t.tgname))::text \
+         FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE NOT t.tgisinternal AND t.tginitdeferred AND t.tgenabled IN ('A', 'R') \
+         AND pg_catalog.pg_get_userbyid(c.relowner) <> current_user \
+         AND c.oid IN (SELECT r.value::oid FROM pg_catalog.jsonb_array_elements_text($1::jsonb) AS r) \
+         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\", t.tgname COLLATE \"C\"",
+        &[Arg::Text(&json(&relids)?)],
+    )
+}
+
     read(include_str!("../../sql/queries/lock_holders.sql"), &[Arg::Text(&json(&relids)?)])
 }
 
