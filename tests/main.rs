@@ -5,6 +5,7 @@
 //! the large variants; `STEEP_REPL_SEED` repeats a run's random choices.
 
 mod abandon;
+mod apply_errors;
 mod campaign;
 mod cancel;
 mod cancel_among_others;

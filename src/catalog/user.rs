@@ -186,6 +186,8 @@ pub struct Applying {
     pub running: bool,
     /// Apply errors counted since the statistics were reset.
     pub errors: i64,
+    /// Conflicts counted, by kind.
+    pub conflicts: Vec<String>,
     /// Tables that are not in state ready.
     pub not_ready: i64,
 }

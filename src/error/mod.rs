@@ -426,6 +426,10 @@ pub enum Error {
         subscription: String,
         /// How often.
         errors: i64,
+        /// Conflicts that were counted, by kind.
+        conflicts: Vec<String>,
+        /// The origin that its lines in the log name.
+        origin: String,
     },
     /// An operation took longer than it may.
     #[error("operation {operation} took longer than {limit}")]

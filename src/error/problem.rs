@@ -242,7 +242,7 @@ impl Error {
                 Some("Its connection ended, or the source was restarted.".to_owned()),
                 Some("Finished tables are kept; the others are copied under a later snapshot.".to_owned()),
             ),
-            ApplyFails { errors, .. } => (
+            ApplyFails { errors, conflicts, origin, .. } => (
                 "55000",
                 Some(format!("pg_stat_subscription_stats counts {errors} apply errors.")),
                 Some("The cause is in the log of this server, in lines of the logical replication apply worker.".to_owned()),
