@@ -178,8 +178,16 @@ fn starved(label: &str, taken: u32) {
         let event = pair.events().iter().any(|event| event.json.contains("max_worker_processes"));
         let log = target.log().lines().any(|line| line.contains("steep_repl") && line.contains("max_worker_processes"));
         (event || log).then_some(())
+    // Without a coordinator nobody writes an event: whoever asks for the node's status is told.
+    let notice =
+        "select notice from steep_repl.node_status where node = 'node_b' and notice like '%max_worker_processes%'";
+    let coordinator = "select count(*) from pg_stat_activity where backend_type = 'steep_repl coordinator'";
+    if taken == 4 {
+        assert_eq!((pair.target.rows(notice).len(), pair.target.scalar::<i64>(coordinator)), (1, 0));
+    }
     });
     assert_ne!(pair.state(), "SYNCHRONIZED");
+    assert!(pair.target.rows(notice).is_empty(), "it is told though it is over");
     drop(hog);
     pair.wait(LONG).unwrap();
     replicates(&pair);

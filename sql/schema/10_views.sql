@@ -117,6 +117,8 @@ SELECT n.node,
        o.phase,
        nullif(concat_ws('; ', CASE WHEN f.is_foreign THEN 'the operation is another database''s, this one is a copy' END,
                         CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END,
+                        CASE WHEN o.id IN (SELECT steep_repl.operations_without_worker())
+                             THEN 'waits for a background worker: max_worker_processes is used up' END,
                         CASE WHEN c.pending > 0 THEN 'clean-up pending' END), '') AS notice,
        n.last_error ->> 'sqlstate' AS sqlstate,
        n.last_error ->> 'message' AS last_error,

@@ -6,7 +6,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA steep_repl FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA steep_repl TO pg_create_subscription, pg_monitor;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA steep_repl TO pg_create_subscription;
-GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.redact_conninfo, steep_repl.wait_for_init TO pg_monitor;
+GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.operations_without_worker, steep_repl.redact_conninfo,
+    steep_repl.wait_for_init TO pg_monitor;
 GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events,
     steep_repl.pending_cleanup
     TO pg_create_subscription, pg_monitor;
@@ -33,5 +34,7 @@ COMMENT ON FUNCTION steep_repl.sync_sequences(text) IS
     'Sets the sequences of the local node to where the source''s are, forward only; returns how many were moved';
 COMMENT ON FUNCTION steep_repl.live_progress() IS
     'Progress of the tasks that run now, by table; the views are built on it';
+COMMENT ON FUNCTION steep_repl.operations_without_worker() IS
+    'Operations of this database that wait because max_worker_processes is used up; node_status is built on it';
 COMMENT ON FUNCTION steep_repl.redact_conninfo(text) IS
     'A connection string without its secrets';

@@ -1,7 +1,7 @@
 //! Functions under the views: what the server shows to owners of the sessions only, shown to whoever may read the views.
 
 use crate::catalog::progress::{self, Live};
-use crate::pg::raise;
+use crate::pg::{raise, shmem, system};
 use crate::source;
 use pgrx::prelude::*;
 
@@ -35,6 +35,13 @@ pub fn live_progress() -> TableIterator<
             live.index_share,
         )
     }))
+}
+
+/// Operations of this database that wait because max_worker_processes is used up.
+#[pg_extern]
+pub fn operations_without_worker() -> SetOfIterator<'static, i64> {
+    let waiting = if shmem::require().is_ok() { shmem::starved_in(system::database_oid()) } else { Vec::new() };
+    SetOfIterator::new(waiting)
 }
 
 /// A connection string without its secrets.
