@@ -241,7 +241,6 @@ fn check_indexes(judge: &mut impl Judge, node: &str, plan: &Plan) -> Result<()> 
 }
 
 fn check_empty(node: &str, plan: &Plan) -> Result<()> {
-    user::set_lock_timeout(2000)?;
     let located: Vec<(u32, String, String)> =
         plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();

@@ -148,9 +148,6 @@ pub fn subscription_oid(name: &str) -> Result<Option<u32>> {
     .next())
 }
 
-/// Drops a subscription here and leaves its slot on the source alone.
-pub fn drop_subscription(name: &str) -> Result<()> {
-    let name = quote_ident(name);
 /// What a subscription follows.
 #[derive(Debug, Deserialize)]
 pub struct Follows {
@@ -174,6 +171,9 @@ pub fn subscription_follows(name: &str) -> Result<Option<Follows>> {
     .next())
 }
 
+/// Drops a subscription here and leaves its slot on the source alone.
+pub fn drop_subscription(name: &str) -> Result<()> {
+    let name = quote_ident(name);
     run(&format!("ALTER SUBSCRIPTION {name} DISABLE"))?;
     run(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"))?;
     run(&format!("DROP SUBSCRIPTION {name}"))
@@ -289,8 +289,6 @@ pub struct SubscriptionRights {
     pub database: String,
 }
 
-/// Who else holds locks on the given tables, as "table public.t by pid 123 (psql)".
-pub fn lock_holders(relids: &[u32]) -> Result<Vec<String>> {
 /// Deferred triggers that fire for copied rows, as "public.t (name)", of tables of other owners than the current role: the server
 /// refuses them where it has taken on an owner's rights.
 pub fn deferred_triggers(relids: &[u32]) -> Result<Vec<String>> {
@@ -306,7 +304,23 @@ pub fn deferred_triggers(relids: &[u32]) -> Result<Vec<String>> {
     )
 }
 
+/// Who else holds locks on the given tables, as "table public.t by pid 123 (psql)".
+pub fn lock_holders(relids: &[u32]) -> Result<Vec<String>> {
     read(include_str!("../../sql/queries/lock_holders.sql"), &[Arg::Text(&json(&relids)?)])
+}
+
+/// An error about a lock that was waited for in vain, with who holds locks on the given tables; others as they are. `then` is what
+/// to do about it.
+pub fn with_lock_holders(error: Error, relids: &[u32], then: &str) -> Error {
+    let Error::Server(mut problem) = error else { return error };
+    if problem.sqlstate == LOCK_NOT_AVAILABLE {
+        if let Ok(holders) = lock_holders(relids).as_deref() {
+            if !holders.is_empty() {
+                problem.hint = Some(format!("In use: {}. {then}", holders.join(", ")));
+            }
+        }
+    }
+    Error::Server(problem)
 }
 
 /// How many more background workers this cluster may have now.
@@ -324,17 +338,3 @@ pub fn subscription_rights() -> Result<SubscriptionRights> {
         .next()
         .ok_or_else(|| Error::internal("no answer about privileges"))
 }
-/// An error about a lock that was waited for in vain, with who holds locks on the given tables; others as they are. `then` is what
-/// to do about it.
-pub fn with_lock_holders(error: Error, relids: &[u32], then: &str) -> Error {
-    let Error::Server(mut problem) = error else { return error };
-    if problem.sqlstate == LOCK_NOT_AVAILABLE {
-        if let Ok(holders) = lock_holders(relids).as_deref() {
-            if !holders.is_empty() {
-                problem.hint = Some(format!("In use: {}. {then}", holders.join(", ")));
-            }
-        }
-    }
-    Error::Server(problem)
-}
-

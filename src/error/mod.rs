@@ -365,6 +365,18 @@ pub enum Error {
         /// Its process id.
         pid: i32,
     },
+    /// Nobody is left whose rights an operation could use.
+    #[error("the role that started operation {operation} was dropped")]
+    RoleGone {
+        /// Its number.
+        operation: i64,
+    },
+    /// Somebody has taken the operation over.
+    #[error("operation {operation} belongs to another role now")]
+    TakenOver {
+        /// Its number.
+        operation: i64,
+    },
     /// The task was given to another worker meanwhile.
     #[error("the task was taken over by another worker")]
     TaskTaken,
@@ -381,18 +393,6 @@ pub enum Error {
         node: String,
         /// How long.
         waited: String,
-    /// Nobody is left whose rights an operation could use.
-    #[error("the role that started operation {operation} was dropped")]
-    RoleGone {
-        /// Its number.
-        operation: i64,
-    },
-    /// Somebody has taken the operation over.
-    #[error("operation {operation} belongs to another role now")]
-    TakenOver {
-        /// Its number.
-        operation: i64,
-    },
         /// Where the operation stands.
         progress: String,
     },

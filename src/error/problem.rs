@@ -182,11 +182,6 @@ impl Error {
                 Some("The server does not know any more how their transactions ended.".to_owned()),
                 Some("The table is emptied and copied again under a later snapshot.".to_owned()),
             ),
-            SubscriptionGone { .. } => (
-                "55000",
-                Some("Somebody has dropped it.".to_owned()),
-                Some("Use steep_repl.cancel_init(node) to take away what is left, and initialize the node again.".to_owned()),
-            ),
             SubscriptionChanged { .. } => (
                 "55000",
                 Some("Its slot or its publications are not those of the operation any more.".to_owned()),
@@ -195,7 +190,22 @@ impl Error {
                         .to_owned(),
                 ),
             ),
+            SubscriptionGone { .. } => (
+                "55000",
+                Some("Somebody has dropped it.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) to take away what is left, and initialize the node again.".to_owned()),
+            ),
             WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
+            RoleGone { .. } => (
+                "42704",
+                Some("All its work is done with the rights of that role.".to_owned()),
+                Some(
+                    "A superuser or the owner of the node takes it over by steep_repl.resume_init(node) or \
+                     steep_repl.cancel_init(node)."
+                        .to_owned(),
+                ),
+            ),
+            TakenOver { .. } => ("55006", None, Some("It goes on as that role by itself.".to_owned())),
             TaskTaken => ("40001", None, None),
             SourceChanged { differences } => (
                 "42P15",
@@ -209,16 +219,6 @@ impl Error {
             WaitTimeout { progress, .. } => (
                 "57014",
                 Some(progress.clone()),
-            RoleGone { .. } => (
-                "42704",
-                Some("All its work is done with the rights of that role.".to_owned()),
-                Some(
-                    "A superuser or the owner of the node takes it over by steep_repl.resume_init(node) or \
-                     steep_repl.cancel_init(node)."
-                        .to_owned(),
-                ),
-            ),
-            TakenOver { .. } => ("55006", None, Some("It goes on as that role by itself.".to_owned())),
                 Some("The operation goes on; see steep_repl.init_progress.".to_owned()),
             ),
             WaitInTransaction => (
@@ -244,8 +244,14 @@ impl Error {
             ),
             ApplyFails { errors, conflicts, origin, .. } => (
                 "55000",
-                Some(format!("pg_stat_subscription_stats counts {errors} apply errors.")),
-                Some("The cause is in the log of this server, in lines of the logical replication apply worker.".to_owned()),
+                Some(match conflicts.as_slice() {
+                    [] => format!("{errors} apply errors since the catch-up began."),
+                    some => format!("{errors} apply errors since the catch-up began; conflicts: {}.", some.join(", ")),
+                }),
+                Some(format!(
+                    "The cause is in the log of this server, in lines of the logical replication apply worker, before \
+                     \"processing remote data for replication origin \"{origin}\"\"."
+                )),
             ),
             InitTimeout { .. } => (
                 "57014",
