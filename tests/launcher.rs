@@ -16,7 +16,7 @@ fn complaints(target: &Cluster, after: usize, databases: &[u32]) -> Vec<String> 
 }
 
 /// One operation waits for the slot, of another the source has still to be cleaned, and both databases are dropped under
-/// them. A launcher that knew them for ever would try again after 0.5, 1, 2, 4, 8, 16 ... seconds.
+/// them. A launcher that knew them for ever would try again every 15 seconds and later every 30.
 #[test]
 fn a_dropped_database_is_forgotten() {
     let target = ClusterOptions::new("dropdb_t").preload().start();
@@ -52,12 +52,12 @@ fn a_dropped_database_is_forgotten() {
         target.connect("postgres").batch_execute(&sql).unwrap();
     }
     let (mut seen, mut since) = (complaints(&target, before, &oids), Instant::now());
-    wait_until("nobody tries for 12 seconds to work in a dropped database", Duration::from_secs(26), || {
+    wait_until("nobody tries for 20 seconds to work in a dropped database", Duration::from_secs(60), || {
         let now = complaints(&target, before, &oids);
         if now.len() != seen.len() {
             (seen, since) = (now, Instant::now());
         }
-        (since.elapsed() > Duration::from_secs(12)).then_some(())
+        (since.elapsed() > Duration::from_secs(20)).then_some(())
     });
     assert!(seen.len() <= 12, "{seen:#?}");
     // The other operation has gone on, and the launcher is still at work.
