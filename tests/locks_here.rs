@@ -182,3 +182,32 @@ fn a_cancel_does_not_wait_for_a_copy_that_waits() {
     pair.synchronize(midway::ARGS);
     midway::expect_replicates(&pair);
 }
+
+/// A table that one worker loads whole gets new storage, for which readers must be gone.
+#[test]
+fn a_copy_names_who_keeps_it_from_its_table() {
+    let pair = midway::prepared(Pair::options("held_load"));
+    pair.source.exec(
+        "create table first (id int primary key, note text);
+         insert into first select i, repeat('f', 400) from generate_series(1, 12000) i",
+    );
+    pair.source.exec_each(&["vacuum analyze first"]);
+    pair.target.exec("create table first (id int primary key, note text)");
+    pair.proxy().throttle(midway::SLOW);
+    pair.init("method => 'parallel', no_identity => 'full', parallel_workers => 1").unwrap();
+    midway::until_rows(&pair);
+    let holder = Holder::session(&pair, READ);
+    pair.proxy().throttle(0);
+    let said = wait_until("who holds the table is told", Duration::from_secs(40), || {
+        pair.target
+            .rows(
+                "select table_name, details ->> 'sqlstate', details ->> 'hint' from steep_repl.events
+                 where event = 'init.table_failed'",
+            )
+            .into_iter()
+            .next()
+    });
+    assert!(said.starts_with("public.large | 55P03 | ") && said.contains(&holder.name), "{said}");
+    holder.release();
+    midway::expect_end(&pair);
+}

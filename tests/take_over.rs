@@ -151,8 +151,9 @@ fn a_running_one_fails_when_its_coordinator_ends_and_is_resumed_by_a_superuser()
 /// A cancel that is asked for once more goes on with the rights of who asks then.
 #[test]
 fn a_cancel_is_taken_over() {
-    let asker = asker(&shared::target(), "asker_undo");
-    let pair = midway::prepared(Pair::options("take_undo"));
+    let target = ClusterOptions::new("take_undo").preload().start();
+    let asker = asker(&target, "asker_undo");
+    let pair = midway::prepared(Pair::options("take_undo").target(Arc::clone(&target)));
     pair.proxy().throttle(midway::SLOW);
     init_as(&pair, &asker);
     midway::until_rows(&pair);
@@ -168,7 +169,12 @@ fn a_cancel_is_taken_over() {
         "select pg_terminate_backend(pid) from pg_stat_activity
          where datname = current_database() and backend_type = 'steep_repl coordinator'",
     );
+    // Nobody is left to go on, which is said once, and does not make it a failed one.
+    let said = || target.log().matches("was dropped (SQLSTATE 42704)").count();
+    wait_until("the log says why nobody goes on", Duration::from_secs(40), || (said() > 0).then_some(()));
     reader.batch_execute("commit").unwrap();
+    let status = "select status from steep_repl.operations";
+    assert_eq!((pair.state().as_str(), pair.target.rows(status)), ("UNINITIALIZED", vec!["cancelled".to_string()]));
     pair.target.exec("select steep_repl.cancel_init('node_b')");
     assert_eq!(requested_by(&pair), "postgres");
     midway::until_undone(&pair);

@@ -160,8 +160,9 @@ fn fail_early(operation: i64, error: &Error) -> Result<()> {
     let problem = error.problem();
     transaction::run(|| {
         let Some(operation) = operations::get(operation)? else { return Ok(()) };
-        if !operations::set_status(operation.id, "failed", Some(&problem))? {
-            // It is being cancelled; that it cannot be taken up does not make it a failed one.
+        let goes_on = matches!(operation.status.as_str(), "pending" | "running");
+        if !goes_on || !operations::set_status(operation.id, "failed", Some(&problem))? {
+            // It is cancelled; that it cannot be taken up does not make it a failed one.
             return Ok(());
         }
         nodes::set_state(&operation.node, NodeState::Failed, None, Some(&problem))?;
