@@ -7,8 +7,7 @@
 use std::time::{Duration, Instant};
 
 use steep_repl_testkit::{
-    check, constraints_snapshot, describe, indexes_snapshot, major, quote_literal, wait_until, ClusterOptions, Pair,
-    PairOptions, SchemaState, StopMode,
+    check, constraints_snapshot, indexes_snapshot, major, wait_until, ClusterOptions, Pair, PairOptions, SchemaState,
 };
 
 use crate::refusal::{refused_quickly, Refusal};
@@ -16,9 +15,9 @@ use crate::refusal::{refused_quickly, Refusal};
 /// A cancel is done within this, whatever happens.
 const PROMISED: Duration = Duration::from_secs(30);
 const CANCEL: &str = "select steep_repl.cancel_init('node_b')";
-const ARGS: &str = "method => 'parallel', no_identity => 'full', parallel_workers => 2";
+pub const ARGS: &str = "method => 'parallel', no_identity => 'full', parallel_workers => 2";
 /// Somebody's work on the source that needs the identity of the table that has none of its own.
-const WORK: &str =
+pub const WORK: &str =
     "update big set v = 1 where id < 9; delete from log where id > 11000; update log set v = 7 where id = 6";
 
 /// Tables too large to keep their indexes while they are loaded, one without identity, and constraints that old rows
@@ -41,19 +40,19 @@ const HELD: &str = "create function held() returns void immutable language plpgs
     'begin perform pg_catalog.pg_advisory_xact_lock_shared(7); end';";
 
 /// A pair that is not initialized, and what it looked like.
-struct Case {
-    pair: Pair,
+pub struct Case {
+    pub pair: Pair,
     source: SchemaState,
     target: SchemaState,
 }
 
 impl Case {
-    fn new(label: &str) -> Case {
+    pub fn new(label: &str) -> Case {
         Case::on(Pair::options(label).proxied(), "")
     }
 
     /// With something that only the target has.
-    fn on(options: PairOptions, own: &str) -> Case {
+    pub fn on(options: PairOptions, own: &str) -> Case {
         let pair = options.build();
         pair.source.exec(SCHEMA);
         if major() >= 18 {
@@ -66,12 +65,12 @@ impl Case {
         Case { pair, source, target }
     }
 
-    fn init(&self) -> Result<i64, postgres::Error> {
+    pub fn init(&self) -> Result<i64, postgres::Error> {
         self.pair.init_with(&[("chunk_size", "1MB")], ARGS)
     }
 
     /// Starts over a slow link and waits until rows are on the target.
-    fn copying(&self) {
+    pub fn copying(&self) {
         self.pair.proxy().throttle(600_000);
         self.init().unwrap();
         self.until("rows have arrived", || self.rows() > 0);
@@ -84,7 +83,7 @@ impl Case {
         assert_eq!(self.pair.state(), "COPYING", "there was too little to copy");
     }
 
-    fn until(&self, reason: &str, condition: impl Fn() -> bool) {
+    pub fn until(&self, reason: &str, condition: impl Fn() -> bool) {
         wait_until(reason, Duration::from_secs(60), || {
             assert_ne!(self.pair.state(), "FAILED", "{:?}", self.pair.progress());
             condition().then_some(())
@@ -107,7 +106,7 @@ impl Case {
         self.pair.target.scalar(&format!("select {}", tables.join(" + ")))
     }
 
-    fn slots(&self) -> i64 {
+    pub fn slots(&self) -> i64 {
         self.pair.source.scalar("select count(*) from pg_replication_slots where database = current_database()")
     }
 
@@ -117,7 +116,7 @@ impl Case {
     }
 
     /// Cancels and expects the node to be free in time.
-    fn cancel(&self) {
+    pub fn cancel(&self) {
         let asked = Instant::now();
         self.pair.target.exec(CANCEL);
         wait_until("the operation is cancelled", PROMISED, || {
@@ -127,19 +126,19 @@ impl Case {
     }
 
     /// What is not taken away yet, and whether a reason is given.
-    fn pending(&self) -> Vec<String> {
+    pub fn pending(&self) -> Vec<String> {
         self.pair.target.rows("select kind, error <> '' from steep_repl.pending_cleanup where node = 'node_b'")
     }
 
     /// Nothing shows that there was an operation.
-    fn expect_undone(&self) {
+    pub fn expect_undone(&self) {
         self.until("nothing is left to be cleaned up", || self.pending().is_empty());
         check::assert_clean(&self.pair.source, &self.pair.target);
         self.expect_target_as_before();
         self.source.assert_same(&self.pair.source);
     }
 
-    fn expect_target_as_before(&self) {
+    pub fn expect_target_as_before(&self) {
         assert_eq!(self.rows(), 0, "rows were left");
         self.target.assert_same(&self.pair.target);
         let suspended =
@@ -158,7 +157,7 @@ impl Case {
         self.target.assert_same(&self.pair.target);
     }
 
-    fn expect_undone_and_works(&self) {
+    pub fn expect_undone_and_works(&self) {
         self.expect_undone();
         self.expect_works();
     }
@@ -293,103 +292,4 @@ fn nothing_to_cancel_and_too_late() {
     assert_eq!(pair.state(), "SYNCHRONIZED");
     pair.source.exec("insert into t values (2)");
     pair.expect_equal();
-}
-
-/// The target is as before at once; the source when it is back, by itself.
-fn without_the_source(case: &Case, away: impl Fn(), meanwhile: impl Fn(), back: impl Fn()) {
-    case.copying();
-    away();
-    case.cancel();
-    assert_eq!(case.pending(), ["source | t"]);
-    case.expect_target_as_before();
-    meanwhile();
-    assert_eq!(case.pending(), ["source | t"]);
-    back();
-    case.expect_undone_and_works();
-}
-
-#[test]
-fn while_the_source_is_down() {
-    let source = ClusterOptions::new("cancel_down").start();
-    let case = Case::on(Pair::options("cancel_down").source(source.clone()).proxied(), "");
-    without_the_source(&case, || source.stop(StopMode::Fast), || (), || source.start());
-}
-
-#[test]
-fn while_the_source_is_down_and_the_target_restarts() {
-    let source = ClusterOptions::new("cancel_boot_s").start();
-    let target = ClusterOptions::new("cancel_boot_t").preload().start();
-    let options = Pair::options("cancel_boot").source(source.clone()).target(target.clone());
-    let case = Case::on(options.proxied(), "");
-    without_the_source(&case, || source.stop(StopMode::Fast), || target.restart(), || source.start());
-}
-
-#[test]
-fn while_the_network_is_frozen() {
-    let case = Case::new("cancel_frozen");
-    let proxy = case.pair.proxy();
-    without_the_source(&case, || proxy.freeze(), || assert_eq!(case.slots(), 1), || proxy.thaw());
-}
-
-/// It keeps its table until it is ready; the source does not wait for it.
-#[test]
-fn while_somebody_reads_a_table() {
-    let case = Case::new("cancel_reader");
-    case.copying();
-    let mut reader = case.pair.target.connect();
-    reader.batch_execute("begin; select count(*) from big").unwrap();
-    case.cancel();
-    let pending = case.pending();
-    assert!(pending.contains(&"tables | t".to_string()), "{pending:?}");
-    assert!(pending.iter().all(|row| row.ends_with(" | t") && !row.starts_with("source")), "{pending:?}");
-    let publications = case.pair.source.rows("select pubname from pg_publication");
-    assert!(case.slots() == 0 && publications.is_empty(), "{} slots, {publications:?}", case.slots());
-    let refusal = refused_quickly(|| case.init());
-    assert_eq!(refusal.code, "55006", "{refusal:?}");
-    reader.batch_execute("commit").unwrap();
-    case.expect_undone_and_works();
-}
-
-/// Who keeps a replica identity there from being put back. If the node may start anew meanwhile, it needs the identity.
-#[test]
-fn while_somebody_reads_on_the_source() {
-    let case = Case::new("cancel_there");
-    case.copying();
-    let mut reader = case.pair.source.connect();
-    reader.batch_execute("begin; select count(*) from log").unwrap();
-    case.cancel();
-    assert_eq!((case.pending(), case.slots()), (vec!["source | t".to_string()], 0));
-    case.expect_target_as_before();
-    case.pair.proxy().throttle(0);
-    let anew = case.init();
-    reader.batch_execute("commit").unwrap();
-    if let Err(error) = anew {
-        assert_eq!(Refusal::of(&error).code, "55006", "{}", describe(&error));
-        return case.expect_undone_and_works();
-    }
-    case.pair.expect_synchronized();
-    case.until("the first one is cleaned up", || case.pending().is_empty());
-    case.pair.source.exec(WORK);
-    case.pair.expect_equal();
-}
-
-/// Another node has been initialized from the same source meanwhile: what it goes by there is not taken away.
-#[test]
-fn another_node_is_not_disturbed() {
-    let case = Case::new("cancel_other");
-    let other = case.pair.target.cluster().create_database("cancel_other_c", "");
-    other.copy_schema_from(&case.pair.source);
-    case.copying();
-    let [source, own] = [&case.pair.source, &other].map(|db| quote_literal(&db.conninfo()));
-    other.exec_each(&[
-        "create extension steep_repl",
-        &format!("select steep_repl.register_node('node_a', {source})"),
-        &format!("select steep_repl.register_node('node_c', {own}, is_local => true)"),
-        &format!("select steep_repl.init_node('node_c', 'node_a', {ARGS})"),
-        "select steep_repl.wait_for_init('node_c', timeout => '1 minute')",
-    ]);
-    case.cancel();
-    let disturbed = case.pair.source.try_exec(WORK).map_err(|error| describe(&error));
-    check::remove_target(&other);
-    disturbed.unwrap();
 }

@@ -4,12 +4,17 @@
 //! databases on clusters that all share, so tests run side by side and each can be run alone. `STEEP_REPL_TEST_ALL=1` turns on
 //! the large variants; `STEEP_REPL_SEED` repeats a run's random choices.
 
+mod abandon;
+mod apply_errors;
 mod campaign;
 mod cancel;
+mod cancel_among_others;
+mod cancel_without_source;
 mod columns;
 mod concurrency;
 mod copies;
 mod ddl;
+mod deferred_triggers;
 mod direct_load;
 mod drop_extension;
 mod errors;
@@ -23,19 +28,28 @@ mod headline;
 mod hostile;
 mod identity;
 mod idle;
+mod invalid_keys;
+mod launcher;
 mod leaks;
+mod left_overs;
+mod locks_here;
+mod meddling;
+mod midway;
 mod outcome;
 mod preflight;
+mod readme;
 mod refresh;
 mod refusal;
 mod restore_indexes;
 mod rewrites;
 mod rights;
 mod scale;
+mod secrets;
 mod sequences;
 mod shop;
 mod silence;
 mod snapshot_age;
+mod take_over;
 mod views;
 mod waiting;
 mod zoo_constraints;

@@ -1,6 +1,8 @@
 //! Sequences stand where the source's stand, and later calls only move them forward.
 
-use steep_repl_testkit::{compare_sequences, LoadOptions, Pair, Tables};
+use steep_repl_testkit::{compare_sequences, shared, LoadOptions, Pair, Role, Tables};
+
+use crate::refusal::refused_quickly;
 
 const SCHEMA: &str = "
     create table t (id serial primary key, big bigint generated always as identity, v int);
@@ -91,4 +93,22 @@ fn a_sequence_that_is_missing_on_the_target() {
             crate::refusal::Refusal::of(&error).names(&["lonely"]);
         }
     }
+}
+
+/// Whether there is anything to set is not for everybody to know.
+#[test]
+fn rights_come_before_the_state() {
+    let stranger = Role::create(&shared::target(), "seqstranger", "login in role pg_create_subscription");
+    let pair = Pair::new("seq_rights");
+    pair.source.exec(SCHEMA);
+    pair.prepare();
+    let call = "select steep_repl.sync_sequences('node_b')";
+    let refused = |role: &str| {
+        let mut client = pair.target.cluster().config(pair.target.name()).user(role).connect(postgres::NoTls).unwrap();
+        refused_quickly(|| client.batch_execute(call)).code
+    };
+    assert_eq!((refused(stranger.name()).as_str(), refused("postgres").as_str()), ("42501", "55000"));
+    pair.synchronize("");
+    assert_eq!(refused(stranger.name()), "42501");
+    pair.target.exec(call);
 }

@@ -112,3 +112,64 @@ fn a_frozen_network_is_not_waited_for_for_ever() {
     pair.expect_synchronized();
     pair.expect_equal();
 }
+
+/// It is told that the source is away, once, and that it is back, once, with how long it took.
+#[test]
+fn a_source_that_is_back_is_told() {
+    let pair = Pair::options("back_again").proxied().build();
+    pair.source.exec(
+        "create table t (id int primary key, v int, note text);
+         insert into t select i, i, repeat('x', 200) from generate_series(1, 20000) i",
+    );
+    pair.prepare();
+    pair.proxy().throttle(1_000_000);
+    pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 2").unwrap();
+    wait_until("it is being copied", Duration::from_secs(30), || (pair.progress()?.rows_done? > 500).then_some(()));
+    pair.proxy().down();
+    let (away, back) = ("init.retry", "init.source_back");
+    wait_until("it is told that the source is away", Duration::from_secs(30), || events(&pair, away).first().map(drop));
+    assert!(events(&pair, back).is_empty() && pair.state() == "COPYING");
+    pair.proxy().restore();
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    let said = events(&pair, back);
+    let [said] = said.as_slice() else { panic!("it is told once: {said:?}") };
+    let seconds = said.strip_prefix("the source was away for ").and_then(|rest| rest.strip_suffix(" s"));
+    assert!(seconds.is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|away| away < 120)), "{said}");
+    let order = pair.target.rows(
+        "select event from steep_repl.events where event in ('init.retry', 'init.source_back')
+        order by id",
+    );
+    assert_eq!(order.last().map(String::as_str), Some(back), "{order:?}");
+    pair.expect_equal();
+}
+
+/// A slow link is not a silent one: not with rows of a megabyte, and not while changes go over it too.
+#[test]
+fn a_slow_network_is_no_silence() {
+    let pair = Pair::options("slow_net").proxied().build();
+    pair.source.exec(
+        "create table small (id int primary key, v int, note text); create table wide (id int primary key, note text);
+         create table large (id int primary key, v int, note text); create index large_v on large (v);
+         insert into small select i, i, 's' from generate_series(1, 100) i;
+         insert into large select i, i, repeat('x', 180) from generate_series(1, 6000) i;
+         insert into wide select i, (select string_agg(md5((i * 100000 + j)::text), '') from generate_series(1, 32768) j)
+            from generate_series(1, 2) i",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.prepare();
+    let load = LoadOptions::default().keyed("large").keys(6_000).rate(30).writers(1).start(&pair.source);
+    let rate = 300_000;
+    pair.proxy().throttle(rate);
+    pair.proxy().latency(Duration::from_millis(20));
+    let (begun, before) = (std::time::Instant::now(), pair.proxy().passed());
+    let settings = [("receive_timeout", "2s"), ("chunk_size", "1MB")];
+    pair.synchronize_with(&settings, "method => 'parallel', parallel_workers => 3");
+    let (took, passed) = (begun.elapsed().as_secs_f64(), pair.proxy().passed() - before);
+    assert!(took > 6.0 && passed as f64 <= (took + 2.0) * rate as f64, "{passed} bytes in {took} s were not slow");
+    load.stop();
+    let troubles = "select event, details ->> 'message' from steep_repl.events where severity <> 'info'";
+    assert!(pair.target.rows(troubles).is_empty(), "{:?}", pair.target.rows(troubles));
+    pair.proxy().throttle(0);
+    pair.expect_equal();
+}

@@ -120,6 +120,8 @@ SELECT n.node,
        nullif(concat_ws('; ', CASE WHEN f.owner <> 'ours' THEN 'the operation is another database''s, this one is a copy' END,
                         CASE WHEN f.subscribes THEN 'its subscription is enabled here and competes for the slot of the original' END,
                         CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END,
+                        CASE WHEN o.id IN (SELECT steep_repl.operations_without_worker())
+                             THEN 'waits for a background worker: max_worker_processes is used up' END,
                         CASE WHEN c.pending > 0 THEN 'clean-up pending' END), '') AS notice,
        n.last_error ->> 'sqlstate' AS sqlstate,
        n.last_error ->> 'message' AS last_error,

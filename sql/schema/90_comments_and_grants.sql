@@ -6,7 +6,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA steep_repl FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA steep_repl TO pg_create_subscription, pg_monitor;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA steep_repl TO pg_create_subscription;
-GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.redact_conninfo, steep_repl.operation_owner,
+GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.operations_without_worker, steep_repl.redact_conninfo, steep_repl.operation_owner,
     steep_repl.wait_for_init TO pg_monitor;
 GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events,
     steep_repl.pending_cleanup
@@ -42,5 +42,7 @@ COMMENT ON FUNCTION steep_repl.live_progress() IS
     'Progress of the tasks that run now, by table; the views are built on it';
 COMMENT ON FUNCTION steep_repl.operation_owner(text, bigint, text, bigint, boolean) IS
     'Whose an operation is: ours, original (this server is a copy of the one that has it) or elsewhere; the views are built on it';
+COMMENT ON FUNCTION steep_repl.operations_without_worker() IS
+    'Operations of this database that wait because max_worker_processes is used up; node_status is built on it';
 COMMENT ON FUNCTION steep_repl.redact_conninfo(text) IS
     'A connection string without its secrets';

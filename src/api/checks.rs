@@ -6,10 +6,10 @@
 use crate::catalog::cleanup;
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation, Options};
-use crate::catalog::user;
+use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
-use crate::pg::{raise, role, shmem, system};
+use crate::pg::{raise, role, shmem, system, transaction};
 use crate::schema::{self, Plan, Request};
 use crate::source::{self, preflight, publication};
 use steep_repl_core::names::{application_name, Part, Token};
@@ -98,6 +98,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     }
     drop(connection);
     judge.judge("rights", check_rights_here(wanted, &plan))?;
+    check_indexes(judge, wanted.node, &plan)?;
     if !wanted.options.force {
         judge.judge("empty", check_empty(wanted.node, &plan))?;
     }
@@ -138,7 +139,13 @@ fn check_tables(
     let Some(chosen) = judge.judge("tables", schema::choose(&request, &source, &here))? else { return Ok(None) };
     judge.judge("schema", chosen.check_columns())?;
     judge.judge("replica_identity", chosen.check_identity())?;
-    let plan = chosen.plan();
+    let mut plan = chosen.plan();
+    let here: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let suspended = indexes::suspended_elsewhere(&here)?;
+    // However little they hold now: their indexes have to be built.
+    for table in plan.tables.iter_mut().filter(|table| suspended.contains(&table.relid)) {
+        table.small = false;
+    }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
     let readable = preflight::check_tables(connection, wanted.source, said, &relids, wanted.publication.is_none());
     judge.judge("source_tables", readable)?;
@@ -235,12 +242,45 @@ fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// A key that is not valid stays so, and is neither enforced nor found by whoever applies changes. One that no constraint stands on
+/// may be left over from a CREATE INDEX CONCURRENTLY that failed.
+fn check_indexes(judge: &mut impl Judge, node: &str, plan: &Plan) -> Result<()> {
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let (keys, others): (Vec<_>, Vec<_>) = indexes::invalid(&relids)?.into_iter().partition(|index| index.is_key);
+    let names = |indexes: Vec<indexes::Invalid>| indexes.into_iter().map(|index| index.name).collect::<Vec<_>>();
+    let keys = names(keys);
+    let valid = if keys.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::InvalidKeys { node: node.to_owned(), count: keys.len(), keys })
+    };
+    judge.judge("keys", valid)?;
+    let deferred = user::deferred_triggers(&relids)?;
+    if !deferred.is_empty() {
+        let message =
+            format!("the server will refuse deferred triggers of other owners' tables: {}", deferred.join(", "));
+        let hint = "DISABLE them for the time of the copy, or have it asked for by the tables' owner.".to_owned();
+        judge.remark("deferred_triggers", Remark { message, hint });
+    }
+    if !others.is_empty() {
+        let message = format!("unique indexes that are not valid stay so: {}", names(others).join(", "));
+        let hint = "REINDEX them or drop them, before or afterwards.".to_owned();
+        judge.remark("indexes", Remark { message, hint });
+    }
+    Ok(())
+}
+
 fn check_empty(node: &str, plan: &Plan) -> Result<()> {
-    user::set_lock_timeout(2000)?;
     let located: Vec<(u32, String, String)> =
         plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
-    let full = user::not_empty(&located)?;
-    user::set_lock_timeout(0)?;
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let full = transaction::nested(|| {
+        user::set_lock_timeout(2000)?;
+        let full = user::not_empty(&located)?;
+        user::set_lock_timeout(0)?;
+        Ok(full)
+    })
+    .map_err(|error| user::with_lock_holders(error, &relids, "End that."))?;
     if full.is_empty() {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::pg::{index, raise, role, shmem, system, transaction};
 use pgrx::prelude::*;
 use steep_repl_core::event::{self, Event};
+use steep_repl_core::ident;
 use steep_repl_core::instance::Owner;
 use steep_repl_core::node_state::NodeState;
 
@@ -48,8 +49,11 @@ fn abandon(name: &str) -> Result<i64> {
         if operation.own_publications {
             left.extend(operation.publications.iter().map(|name| format!("publication {name}")));
         }
-        if !operations::identities(operation.id)?.is_empty() {
-            left.push("REPLICA IDENTITY FULL of the tables that had none".to_owned());
+        let changed = operations::identities(operation.id)?;
+        if !changed.is_empty() {
+            let tables: Vec<String> =
+                changed.iter().map(|(schema, table, ..)| ident::qualified(schema, table)).collect();
+            left.push(format!("REPLICA IDENTITY FULL of tables {}", tables.join(", ")));
         }
         let text = format!("left on node \"{}\": {}", operation.source, left.join(", "));
         raise::warning(&text);
@@ -128,8 +132,11 @@ fn cancel(name: &str) -> Result<()> {
     let (node, operation) = controlled(name)?;
     if !operations::request_cancel(operation.id)? {
         return match operation.status.as_str() {
-            // Asked twice is asked once.
-            "cancelling" => Ok(()),
+            // Asked twice is asked once; but who asked first may be gone, and who asks now takes it over.
+            "cancelling" => shmem::wake_at_commit(operation.id, operation.requested_by),
+            "cancelled" if !cleanup::left(operation.id)?.is_empty() => {
+                shmem::wake_at_commit(operation.id, operation.requested_by)
+            }
             "cancelled" => Err(Error::NoOperation { node: name.to_owned() }),
             _ => Err(Error::WrongState {
                 node: name.to_owned(),

@@ -14,12 +14,12 @@ fn register_node(
     conninfo: Option<&str>,
     is_local: default!(Option<bool>, "false"),
 ) -> SqlResult<()> {
+    // The server logs the statement of an error, and with it the password in it. Nothing may fail before this.
+    role::hide_statement();
     Ok(register(given("node", node)?, given("conninfo", conninfo)?, given("is_local", is_local)?)?)
 }
 
 fn register(node: &str, conninfo: &str, is_local: bool) -> Result<()> {
-    // The server logs the statement of an error, and with it the password in it.
-    role::hide_statement();
     if node.is_empty() || node.len() > 63 {
         return Err(Error::NodeName { name: node.to_owned() });
     }

@@ -22,6 +22,10 @@ fn sync(name: &str) -> Result<i32> {
         let target = source::parse(name, &node.conninfo)?.describe();
         return Err(Error::NodeNotLocal { node: name.to_owned(), target });
     }
+    let me = role::current();
+    if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
+        return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
+    }
     let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
     operations::require_ours(&operation)?;
     if !matches!(node.state()?, NodeState::Synchronized | NodeState::Diverged | NodeState::CatchingUp) {

@@ -2,7 +2,7 @@
 
 use crate::catalog::operations;
 use crate::catalog::progress::{self, Live};
-use crate::pg::raise;
+use crate::pg::{raise, shmem, system};
 use crate::source;
 use pgrx::prelude::*;
 use steep_repl_core::instance::{Maker, Owner};
@@ -58,6 +58,13 @@ pub fn operation_owner(
         })
     })();
     maker.map_or(Owner::Elsewhere, |maker| operations::owner(&maker)).as_str().to_owned()
+}
+
+/// Operations of this database that wait because max_worker_processes is used up.
+#[pg_extern]
+pub fn operations_without_worker() -> SetOfIterator<'static, i64> {
+    let waiting = if shmem::require().is_ok() { shmem::starved_in(system::database_oid()) } else { Vec::new() };
+    SetOfIterator::new(waiting)
 }
 
 /// A connection string without its secrets.

@@ -35,6 +35,31 @@ pub fn restored(operation: i64, index: u32) -> Result<()> {
     )
 }
 
+/// A unique index that is not valid.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Invalid {
+    /// Its name and its table's.
+    pub name: String,
+    /// A constraint or the table's replica identity stands on it.
+    pub is_key: bool,
+}
+
+/// Unique indexes of the tables that are invalid before anything was done to them.
+pub fn invalid(relids: &[u32]) -> Result<Vec<Invalid>> {
+    rows(include_str!("../../sql/queries/indexes_invalid.sql"), &[Arg::Text(&json(&relids)?)])
+}
+
+/// Those of the tables whose indexes were suspended when this database was copied from another one.
+pub fn suspended_elsewhere(relids: &[u32]) -> Result<Vec<u32>> {
+    rows(
+        "SELECT DISTINCT s.relid::bigint::text FROM steep_repl.suspended_indexes s \
+         JOIN pg_catalog.pg_index i ON i.indexrelid = s.index_oid AND i.indrelid = s.relid \
+         WHERE s.restored_at IS NULL \
+         AND s.relid IN (SELECT r.value::oid FROM pg_catalog.jsonb_array_elements_text($1::jsonb) AS r)",
+        &[Arg::Text(&json(&relids)?)],
+    )
+}
+
 /// Whether an index of the table is maintained by writes.
 pub fn any_maintained(relid: u32) -> Result<bool> {
     let found: Vec<bool> = rows(

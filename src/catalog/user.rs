@@ -10,6 +10,9 @@ use steep_repl_core::ident::{qualified, quote_ident};
 use steep_repl_core::inventory::Table;
 use steep_repl_core::lsn::Lsn;
 
+/// SQLSTATE of a lock that was waited for in vain.
+pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 fn read<T: serde::de::DeserializeOwned>(sql: &str, args: &[Arg]) -> Result<Vec<T>> {
     parse(role::with_pinned_path(|| texts(Access::Read, sql, args))?)
 }
@@ -146,6 +149,29 @@ pub fn subscription_oid(name: &str) -> Result<Option<u32>> {
     .next())
 }
 
+/// What a subscription follows.
+#[derive(Debug, Deserialize)]
+pub struct Follows {
+    /// Its OID.
+    pub oid: u32,
+    /// Its slot on the source.
+    pub slot: Option<String>,
+    /// Its publications there.
+    pub publications: Vec<String>,
+}
+
+/// What a subscription of this database follows; none when it is not there.
+pub fn subscription_follows(name: &str) -> Result<Option<Follows>> {
+    Ok(read(
+        "SELECT pg_catalog.jsonb_build_object('oid', s.oid::bigint, 'slot', s.subslotname, 'publications', s.subpublications)::text \
+         FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
+         WHERE d.datname = pg_catalog.current_database() AND s.subname = $1",
+        &[Arg::Text(name)],
+    )?
+    .into_iter()
+    .next())
+}
+
 /// Drops a subscription here and leaves its slot on the source alone.
 pub fn drop_subscription(name: &str) -> Result<()> {
     let name = quote_ident(name);
@@ -161,6 +187,8 @@ pub struct Applying {
     pub running: bool,
     /// Apply errors counted since the statistics were reset.
     pub errors: i64,
+    /// Conflicts counted, by kind.
+    pub conflicts: Vec<String>,
     /// Tables that are not in state ready.
     pub not_ready: i64,
 }
@@ -327,9 +355,38 @@ pub struct SubscriptionRights {
     pub database: String,
 }
 
+/// Deferred triggers that fire for copied rows, as "public.t (name)", of tables of other owners than the current role: the server
+/// refuses them where it has taken on an owner's rights.
+pub fn deferred_triggers(relids: &[u32]) -> Result<Vec<String>> {
+    read(
+        "SELECT pg_catalog.to_jsonb(pg_catalog.format('%I.%I (%s)', n.nspname, c.relname, t.tgname))::text \
+         FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE NOT t.tgisinternal AND t.tginitdeferred AND t.tgenabled IN ('A', 'R') \
+         AND pg_catalog.pg_get_userbyid(c.relowner) <> current_user \
+         AND c.oid IN (SELECT r.value::oid FROM pg_catalog.jsonb_array_elements_text($1::jsonb) AS r) \
+         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\", t.tgname COLLATE \"C\"",
+        &[Arg::Text(&json(&relids)?)],
+    )
+}
+
 /// Who else holds locks on the given tables, as "table public.t by pid 123 (psql)".
 pub fn lock_holders(relids: &[u32]) -> Result<Vec<String>> {
     read(include_str!("../../sql/queries/lock_holders.sql"), &[Arg::Text(&json(&relids)?)])
+}
+
+/// An error about a lock that was waited for in vain, with who holds locks on the given tables; others as they are. `then` is what
+/// to do about it.
+pub fn with_lock_holders(error: Error, relids: &[u32], then: &str) -> Error {
+    let Error::Server(mut problem) = error else { return error };
+    if problem.sqlstate == LOCK_NOT_AVAILABLE {
+        if let Ok(holders) = lock_holders(relids).as_deref() {
+            if !holders.is_empty() {
+                problem.hint = Some(format!("In use: {}. {then}", holders.join(", ")));
+            }
+        }
+    }
+    Error::Server(problem)
 }
 
 /// How many more background workers this cluster may have now.

@@ -8,7 +8,7 @@ use crate::catalog::{events, tasks, user};
 use crate::error::{Error, Result};
 use crate::pg::subscription::{self, NewSubscription, TableState};
 use crate::pg::worker::{self, Assignment, Kind};
-use crate::pg::{origin, role, system, transaction};
+use crate::pg::{origin, system, transaction};
 use crate::schema;
 use crate::source::{publication, sequences, state};
 use steep_repl_core::event::{self, Severity};
@@ -247,7 +247,6 @@ impl Coordinator {
                 conninfo: &conninfo,
                 publications: &operation.publications,
                 slot: &operation.slot_name,
-                password_required: !role::is_superuser(operation.requested_by),
             })?;
             for table in operations::tables(operation.id)? {
                 subscription::add_table(created, table.relid, TableState::Ready, Lsn::INVALID);
@@ -360,6 +359,23 @@ impl Coordinator {
         Ok(true)
     }
 
+    /// Refuses a subscription that somebody has dropped, or made to follow something else: what it would not bring will never
+    /// come. Where the source is may be changed.
+    fn check_subscription(&self, made: u32) -> Result<()> {
+        let operation = &self.operation;
+        let subscription = operation.subscription.clone();
+        match transaction::run(|| user::subscription_follows(&subscription))?.filter(|found| found.oid == made) {
+            None => Err(Error::SubscriptionGone { subscription }),
+            Some(found)
+                if found.slot.as_ref() == Some(&operation.slot_name)
+                    && found.publications == operation.publications =>
+            {
+                Ok(())
+            }
+            Some(_) => Err(Error::SubscriptionChanged { subscription }),
+        }
+    }
+
     /// Tells the subscription where each table stands, and starts it.
     fn enable(&mut self) -> Result<()> {
         let (Some(subscription), Some(_)) = (self.operation.subscription_oid, self.operation.start_lsn) else {
@@ -376,6 +392,7 @@ impl Coordinator {
             return Err(Error::SourceChanged { differences });
         }
         self.check_publications()?;
+        self.check_subscription(subscription)?;
         if self.put_replaced_aside(&planned)? {
             return Ok(());
         }

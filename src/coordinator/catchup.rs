@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::pg::{shmem, system, transaction};
 use crate::source::state;
 use steep_repl_core::event::{self, Severity};
+use steep_repl_core::names::origin_name;
 use steep_repl_core::node_state::NodeState;
 use steep_repl_core::progress::RateMeter;
 
@@ -60,7 +61,7 @@ impl Coordinator {
         };
         let applying = transaction::run(|| user::applying(subscription, &name))?;
         let before = *self.catchup.errors_before.get_or_insert(applying.errors);
-        self.say_apply_errors(applying.errors - before)?;
+        self.say_apply_errors(applying.errors - before, &applying.conflicts)?;
         let lag = slot.now.bytes_since(confirmed);
         let now = system::now_secs();
         self.show_catchup(now, confirmed.0, slot.now.0, lag)?;
@@ -100,16 +101,23 @@ impl Coordinator {
         }
     }
 
-    fn say_apply_errors(&mut self, errors: i64) -> Result<()> {
+    fn say_apply_errors(&mut self, errors: i64, conflicts: &[String]) -> Result<()> {
         if errors <= 0 {
             return Ok(());
         }
-        let error = Error::ApplyFails { subscription: self.operation.subscription.clone(), errors };
+        let subscription = self.operation.subscription.clone();
+        let origin = origin_name(self.operation.subscription_oid.unwrap_or_default());
+        let error = Error::ApplyFails { subscription, errors, conflicts: conflicts.to_vec(), origin };
         if errors > i64::from(self.operation.options.max_retries) {
             return Err(error);
         }
         let problem = error.problem();
-        let mut event = self.event("init.apply_error").message(problem.message);
+        let detail = problem.detail.unwrap_or_default();
+        let mut event = self.event("init.apply_error").sqlstate(&problem.sqlstate).message(format!(
+            "{}: {}",
+            problem.message,
+            detail.trim_end_matches('.')
+        ));
         event.hint = problem.hint;
         event.severity = Severity::Warning;
         self.say_once(&format!("apply error {errors}"), event)

@@ -9,7 +9,7 @@ use crate::catalog::{cleanup, events, indexes, nodes, tasks};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment, Handle, Status};
-use crate::pg::{origin, raise, shmem, system, transaction};
+use crate::pg::{origin, raise, role, shmem, system, transaction};
 use crate::source;
 use steep_repl_core::event::{self, Event, Severity};
 use steep_repl_core::names::{application_name, Part};
@@ -101,6 +101,12 @@ pub fn run(assignment: Assignment) -> Result<()> {
         if !coordinator.refresh()? {
             break;
         }
+        if let Err(error) = transaction::run(|| check_role(&coordinator.operation)) {
+            // The next coordinator goes on with the rights of whoever took the operation over, or says that there is nobody.
+            coordinator.end_workers();
+            coordinator.release_origin();
+            return Err(error);
+        }
         match coordinator.operation.status.as_str() {
             "pending" | "running" => {}
             "cancelling" => {
@@ -136,13 +142,27 @@ pub fn run(assignment: Assignment) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to go on with the rights of a role that is not the operation's, or not there any more.
+fn check_role(operation: &Operation) -> Result<()> {
+    if !role::exists(operation.requested_by) {
+        return Err(Error::RoleGone { operation: operation.id });
+    }
+    if operation.requested_by != role::current() {
+        // The next one is started as that role.
+        shmem::want(system::database_oid(), operation.requested_by, operation.id);
+        return Err(Error::TakenOver { operation: operation.id });
+    }
+    Ok(())
+}
+
 /// Stops an operation that could not even be taken up.
 fn fail_early(operation: i64, error: &Error) -> Result<()> {
     let problem = error.problem();
     transaction::run(|| {
         let Some(operation) = operations::get(operation)? else { return Ok(()) };
-        if !operations::set_status(operation.id, "failed", Some(&problem))? {
-            // It is being cancelled; that it cannot be taken up does not make it a failed one.
+        let goes_on = matches!(operation.status.as_str(), "pending" | "running");
+        if !goes_on || !operations::set_status(operation.id, "failed", Some(&problem))? {
+            // It is cancelled; that it cannot be taken up does not make it a failed one.
             return Ok(());
         }
         let mut event = Event::info(event::INIT_FAILED)
@@ -161,7 +181,7 @@ fn fail_early(operation: i64, error: &Error) -> Result<()> {
 /// Reads the operation and makes it this process's own. None when it is finished, gone, or somebody else's.
 fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
     let operation = transaction::run(|| {
-        if !crate::pg::role::extension_exists() {
+        if !role::extension_exists() {
             return Ok(None);
         }
         operations::settle()?;
@@ -176,6 +196,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         if !has_work || !operation.is_ours() {
             return Ok(None);
         }
+        check_role(&operation)?;
         operations::take_up(operation.id)?;
         operations::clear_snapshot(operation.id)?;
         let about =
@@ -344,6 +365,7 @@ impl Coordinator {
     fn handle(&mut self, error: &Error) -> Result<Step> {
         self.forget_source();
         self.failures += 1;
+        let error = &self.name_holders(error.clone(), "End that.");
         let verdict = error.verdict();
         let now = system::now_secs();
         let retry = match verdict {
@@ -364,6 +386,7 @@ impl Coordinator {
         let mut event =
             self.event("init.retry").sqlstate(&problem.sqlstate).message(format!("{}{reason}", problem.message));
         event.severity = Severity::Warning;
+        event.hint = problem.hint;
         self.say_once(&format!("retry {}", problem.message), event)?;
         // The pause is waited for on the latch, since what is tried next may be anything.
         system::wait_latch(retry::backoff_ms(self.failures) as i64);

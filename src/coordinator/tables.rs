@@ -16,6 +16,8 @@ use steep_repl_core::plan::{plan_copies, TableSize};
 
 /// Tables below this size keep their indexes during the load and go in batches, in bytes.
 pub const SMALL_BELOW: i64 = 1024 * 1024;
+/// How long to wait for a lock here, in milliseconds.
+const LOCK_LIMIT_MS: u32 = 5_000;
 /// Tables that are locked at a time.
 const BATCH: usize = 100;
 
@@ -34,7 +36,10 @@ impl Coordinator {
         let planned = transaction::run(|| operations::tables(id))?;
         let all: Vec<&PlannedTable> = planned.iter().collect();
         if self.operation.options.force {
-            transaction::run(|| empty(&all, &all))?;
+            transaction::run(|| {
+                user::set_lock_timeout(LOCK_LIMIT_MS)?;
+                empty(&all, &all)
+            })?;
         }
         for batch in all.chunks(BATCH) {
             self.prepare_batch(batch)?;
@@ -59,7 +64,7 @@ impl Coordinator {
         let (id, node) = (self.operation.id, self.operation.node.clone());
         transaction::run(|| {
             user::lock_exclusively(&names(batch))?;
-            user::set_lock_timeout(5000)?;
+            user::set_lock_timeout(LOCK_LIMIT_MS)?;
             let full = user::not_empty(&located(batch))?;
             if !full.is_empty() {
                 let tables: Vec<String> = batch
@@ -95,12 +100,12 @@ impl Coordinator {
                 }
                 match constraint.how.as_str() {
                     "not_enforced" => {
-                        user::set_lock_timeout(5000)?;
+                        user::set_lock_timeout(LOCK_LIMIT_MS)?;
                         user::lock_by_oid(constraint.relid)?;
                         storage::set_constraint_enforced(constraint.relid, constraint.constraint_oid, true)?;
                     }
                     _ => {
-                        user::set_lock_timeout(5000)?;
+                        user::set_lock_timeout(LOCK_LIMIT_MS)?;
                         user::add_constraint(
                             constraint.relid,
                             &constraint.constraint_name,
@@ -147,6 +152,7 @@ impl Coordinator {
         let relids: Vec<u32> = unfinished.iter().map(|table| table.relid).collect();
         transaction::run(|| {
             user::lock_exclusively(&names(&touched))?;
+            user::set_lock_timeout(LOCK_LIMIT_MS)?;
             // Others, finished ones, may refer to them and must keep their rows.
             empty(&touched, &touched)?;
             suspend_indexes(id, touched.iter().copied().filter(|table| !table.keeps_indexes))?;

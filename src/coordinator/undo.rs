@@ -20,8 +20,6 @@ use steep_repl_core::retry;
 const KINDS: [&str; 5] = ["subscription", "tables", "constraints", "indexes", "source"];
 /// How long a statement on the source may take, in milliseconds.
 const SOURCE_LIMIT_MS: u32 = 10_000;
-/// SQLSTATE of a lock that was waited for in vain.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// How long to wait for a lock here, in milliseconds.
 const LOCK_LIMIT_MS: u32 = 5_000;
 
@@ -93,7 +91,7 @@ impl Coordinator {
         match outcome {
             Ok(()) => transaction::run(|| cleanup::done(id, kind)),
             Err(mut error) => {
-                error = self.name_holders(error);
+                error = self.name_holders(error, "It is tried again by itself.");
                 self.forget_source();
                 self.failures += 1;
                 let pause = retry::backoff_ms(self.failures) as f64 / 1000.0;
@@ -111,23 +109,16 @@ impl Coordinator {
     }
 
     /// An error about a lock with who holds it.
-    fn name_holders(&self, error: Error) -> Error {
-        let id = self.operation.id;
-        match error {
-            Error::Server(mut problem) if problem.sqlstate == LOCK_NOT_AVAILABLE => {
-                let holders = transaction::run(|| {
-                    let relids: Vec<u32> = operations::tables(id)?.iter().map(|table| table.relid).collect();
-                    user::lock_holders(&relids)
-                });
-                if let Ok(holders) = holders {
-                    if !holders.is_empty() {
-                        problem.hint = Some(format!("In use: {}. It is tried again by itself.", holders.join(", ")));
-                    }
-                }
-                Error::Server(problem)
-            }
-            other => other,
+    pub(super) fn name_holders(&self, error: Error, then: &str) -> Error {
+        if error.problem().sqlstate != user::LOCK_NOT_AVAILABLE {
+            return error;
         }
+        let id = self.operation.id;
+        let named = transaction::run(|| {
+            let relids: Vec<u32> = operations::tables(id)?.iter().map(|table| table.relid).collect();
+            Ok(user::with_lock_holders(error.clone(), &relids, then))
+        });
+        named.unwrap_or(error)
     }
 
     /// Drops the subscription without a word to the source, whose slot is taken away by our own connection.

@@ -229,6 +229,8 @@ impl Worker {
 
     /// Notes an error with its tasks; what happens to them next depends on its kind.
     fn give_back(&mut self, kind: &str, taken: &[Task], error: &Error) -> Result<()> {
+        let relids: Vec<u32> = taken.iter().map(|task| task.relid).collect();
+        let error = &transaction::run(|| Ok(user::with_lock_holders(error.clone(), &relids, "End that.")))?;
         let problem = error.problem();
         let verdict = error.verdict();
         let attempts = taken.iter().map(|task| task.attempts).max().unwrap_or(0) + 1;

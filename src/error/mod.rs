@@ -302,6 +302,16 @@ pub enum Error {
         /// Their names.
         tables: Vec<String>,
     },
+    /// Keys here that are not valid.
+    #[error("{count} of the keys of the tables to be copied are not valid on node \"{node}\"")]
+    InvalidKeys {
+        /// Name of the node.
+        node: String,
+        /// How many.
+        count: usize,
+        /// Their names.
+        keys: Vec<String>,
+    },
     /// The tables do not match.
     #[error("schema of node \"{node}\" does not match node \"{source_node}\": {count} differences")]
     SchemaMismatch {
@@ -356,7 +366,13 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// Somebody has dropped the subscription that was being caught up.
+    /// Somebody has made the subscription follow something else.
+    #[error("subscription \"{subscription}\" was changed during the operation")]
+    SubscriptionChanged {
+        /// Its name.
+        subscription: String,
+    },
+    /// Somebody has dropped the subscription.
     #[error("subscription \"{subscription}\" is gone")]
     SubscriptionGone {
         /// Its name.
@@ -391,6 +407,18 @@ pub enum Error {
     WorkerStays {
         /// Its process id.
         pid: i32,
+    },
+    /// Nobody is left whose rights an operation could use.
+    #[error("the role that started operation {operation} was dropped")]
+    RoleGone {
+        /// Its number.
+        operation: i64,
+    },
+    /// Somebody has taken the operation over.
+    #[error("operation {operation} belongs to another role now")]
+    TakenOver {
+        /// Its number.
+        operation: i64,
     },
     /// The task was given to another worker meanwhile.
     #[error("the task was taken over by another worker")]
@@ -441,6 +469,10 @@ pub enum Error {
         subscription: String,
         /// How often.
         errors: i64,
+        /// Conflicts that were counted, by kind.
+        conflicts: Vec<String>,
+        /// The origin that its lines in the log name.
+        origin: String,
     },
     /// An operation took longer than it may.
     #[error("operation {operation} took longer than {limit}")]
@@ -518,7 +550,7 @@ impl Error {
                 Verdict::SnapshotLost => Verdict::Fail,
                 verdict => verdict,
             },
-            Error::TaskTaken | Error::WorkerStays { .. } => Verdict::RetryTask,
+            Error::TaskTaken | Error::TakenOver { .. } | Error::WorkerStays { .. } => Verdict::RetryTask,
             Error::Server(problem) => retry::verdict(retry::Origin::Target, &problem.sqlstate),
             _ => Verdict::Fail,
         }

@@ -163,6 +163,11 @@ impl Error {
                 Some(listed(tables)),
                 Some("Empty them, or use force => true to have exactly these tables truncated.".to_owned()),
             ),
+            InvalidKeys { keys, .. } => (
+                "55000",
+                Some(listed(keys)),
+                Some("REINDEX them: nothing enforces a key that is not valid, and no change finds its row by it.".to_owned()),
+            ),
             SchemaMismatch { differences, .. } => (
                 "42P15",
                 Some(listed(differences)),
@@ -196,6 +201,14 @@ impl Error {
                 Some("The server does not know any more how their transactions ended.".to_owned()),
                 Some("The table is emptied and copied again under a later snapshot.".to_owned()),
             ),
+            SubscriptionChanged { .. } => (
+                "55000",
+                Some("Its slot or its publications are not those of the operation any more.".to_owned()),
+                Some(
+                    "Change it back and use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it."
+                        .to_owned(),
+                ),
+            ),
             SubscriptionGone { .. } => (
                 "55000",
                 Some("Somebody has dropped it.".to_owned()),
@@ -213,6 +226,16 @@ impl Error {
             ),
             CannotJoin { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
             WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
+            RoleGone { .. } => (
+                "42704",
+                Some("All its work is done with the rights of that role.".to_owned()),
+                Some(
+                    "A superuser or the owner of the node takes it over by steep_repl.resume_init(node) or \
+                     steep_repl.cancel_init(node)."
+                        .to_owned(),
+                ),
+            ),
+            TakenOver { .. } => ("55006", None, Some("It goes on as that role by itself.".to_owned())),
             TaskTaken => ("40001", None, None),
             SourceChanged { differences } => (
                 "42P15",
@@ -254,10 +277,16 @@ impl Error {
                 Some("Its connection ended, or the source was restarted.".to_owned()),
                 Some("Finished tables are kept; the others are copied under a later snapshot.".to_owned()),
             ),
-            ApplyFails { errors, .. } => (
+            ApplyFails { errors, conflicts, origin, .. } => (
                 "55000",
-                Some(format!("pg_stat_subscription_stats counts {errors} apply errors.")),
-                Some("The cause is in the log of this server, in lines of the logical replication apply worker.".to_owned()),
+                Some(match conflicts.as_slice() {
+                    [] => format!("{errors} apply errors since the catch-up began."),
+                    some => format!("{errors} apply errors since the catch-up began; conflicts: {}.", some.join(", ")),
+                }),
+                Some(format!(
+                    "The cause is in the log of this server, in lines of the logical replication apply worker, before \
+                     \"processing remote data for replication origin \"{origin}\"\"."
+                )),
             ),
             InitTimeout { .. } => (
                 "57014",

@@ -4,7 +4,7 @@ use super::decide::{decide, Wanted};
 use crate::error::Result;
 use crate::pg::shmem::{self, Slot};
 use crate::pg::worker::{self, report_activity, Assignment, Kind};
-use crate::pg::{raise, system};
+use crate::pg::{raise, role, system, transaction};
 use crate::settings;
 use steep_repl_core::retry;
 
@@ -47,7 +47,7 @@ pub fn run(_assignment: Assignment) -> Result<()> {
                 shmem::forget(entry.database, entry.operation);
                 continue;
             }
-            start_coordinator(entry);
+            start_coordinator(entry)?;
         }
         let (watched, every) = (shmem::watched(), settings::source_check_interval());
         if every > 0 && !watched.is_empty() {
@@ -92,8 +92,10 @@ fn note_early_ends() {
     }
 }
 
-fn start_coordinator(entry: &Wanted) {
-    let assignment = Assignment { operation: entry.operation, database: entry.database, role: entry.role, number: 0 };
+fn start_coordinator(entry: &Wanted) -> Result<()> {
+    // A role that was dropped can start nothing. A coordinator without one does no more than say so, and end.
+    let role = if transaction::run(|| Ok(role::exists(entry.role)))? { entry.role } else { 0 };
+    let assignment = Assignment { operation: entry.operation, database: entry.database, role, number: 0 };
     if worker::start(Kind::Coordinator, &assignment).is_some() {
         shmem::note_started(entry.database, entry.operation);
     } else {
@@ -101,8 +103,9 @@ fn start_coordinator(entry: &Wanted) {
             "steep_repl: no background worker for operation {}: max_worker_processes is used up; trying again",
             entry.operation
         ));
-        shmem::back_off(entry.database, entry.operation, 5_000_000);
+        shmem::note_starved(entry.database, entry.operation, 5_000_000);
     }
+    Ok(())
 }
 
 /// Has the sources of databases that replicate looked at. Nobody waits for it: a source may be slow to answer.

@@ -12,6 +12,7 @@ use std::ffi::{c_char, CStr, CString};
 use std::ptr;
 use steep_repl_core::conninfo::Conninfo;
 use steep_repl_core::errors::Problem;
+use steep_repl_core::ident::quote_ident;
 use steep_repl_core::lsn::Lsn;
 
 /// How long a connection may take where its connection string does not say, in seconds.
@@ -275,16 +276,26 @@ impl Connection {
 
     /// Creates a logical slot for pgoutput with an exported snapshot. Waits for every transaction that is running on the
     /// source, so it may take as long as the longest of them. Only on a walsender connection.
+    ///
+    /// As a plain command, since the server's own function for it gives whatever goes wrong as a broken protocol. Needs a
+    /// transaction, as [`Self::rows`] does. `failover` needs PostgreSQL 17 there.
     pub fn create_slot(&self, name: &str, temporary: bool, failover: bool) -> Result<CreatedSlot> {
-        let Some(create) = functions()?.walrcv_create_slot else {
-            return Err(Error::internal("libpqwalreceiver lacks functions"));
+        let temporary = if temporary { " TEMPORARY" } else { "" };
+        let options = match (self.server_version >= 150_000, failover) {
+            (true, true) => "(SNAPSHOT 'export', FAILOVER)",
+            (true, false) => "(SNAPSHOT 'export')",
+            (false, _) => "EXPORT_SNAPSHOT",
         };
-        let slot = c_string(name)?;
-        let mut lsn: pg_sys::XLogRecPtr = 0;
-        let (raw, slot_ptr, export) = (self.raw, slot.as_ptr(), pg_sys::CRSSnapshotAction::CRS_EXPORT_SNAPSHOT);
-        // SAFETY: a live walsender connection; the name outlives the call.
-        let snapshot = unsafe { guarded(|| create(raw, slot_ptr, temporary, false, failover, export, &mut lsn)) };
-        Ok(CreatedSlot { lsn: Lsn(lsn), snapshot: owned(snapshot) })
+        let command = format!("CREATE_REPLICATION_SLOT {}{temporary} LOGICAL pgoutput {options}", quote_ident(name));
+        let context = format!("could not create replication slot \"{name}\"");
+        let mut row = self.rows(&command, 4, &context)?.into_iter().next().unwrap_or_default().into_iter();
+        // Name, start, snapshot, plugin.
+        let (start, snapshot) = (row.nth(1).flatten(), row.next().flatten());
+        let start = start.as_deref().and_then(|start| start.parse().ok());
+        let (Some(lsn), Some(snapshot)) = (start, snapshot) else {
+            return Err(Error::internal(format!("{context}: the answer has no start or no snapshot")));
+        };
+        Ok(CreatedSlot { lsn, snapshot })
     }
 
     pub(super) fn raw(&self) -> *mut pg_sys::WalReceiverConn {

@@ -48,6 +48,8 @@ pub struct Entry {
     pub failures: u32,
     /// Not to be started before, in microseconds.
     pub not_before: i64,
+    /// The last try found no background worker to be had.
+    pub starved: bool,
 }
 
 /// The table.
@@ -224,6 +226,7 @@ pub fn coordinator_of(database: u32, operation: i64) -> Option<i32> {
 pub fn note_started(database: u32, operation: i64) {
     change(operation, database, |entry| {
         entry.started_at = system::now_micros();
+        entry.starved = false;
         // One that cannot even start leaves no sign; each start counts until there is progress.
         entry.failures += 1;
         let pause = steep_repl_core::retry::backoff_ms(entry.failures) as i64 * 1000;
@@ -231,7 +234,18 @@ pub fn note_started(database: u32, operation: i64) {
     });
 }
 
-/// Notes that no coordinator could be had, or that one ended early: the next is tried after a pause.
+/// Notes that there was no background worker for a coordinator.
+pub fn note_starved(database: u32, operation: i64, pause_micros: i64) {
+    back_off(database, operation, pause_micros);
+    change(operation, database, |entry| entry.starved = true);
+}
+
+/// Operations of a database for which no background worker is to be had.
+pub fn starved_in(database: u32) -> Vec<i64> {
+    entries().iter().filter(|entry| entry.starved && entry.database == database).map(|entry| entry.operation).collect()
+}
+
+/// Notes that a coordinator ended early: the next is tried after a pause.
 pub fn back_off(database: u32, operation: i64, pause_micros: i64) {
     change(operation, database, |entry| {
         entry.started_at = 0;

@@ -18,8 +18,6 @@ pub struct NewSubscription<'a> {
     pub publications: &'a [String],
     /// The slot.
     pub slot: &'a str,
-    /// What an owner who is no superuser must have: a password in the connection string.
-    pub password_required: bool,
 }
 
 fn c_string(text: &str) -> Result<CString> {
@@ -43,7 +41,8 @@ pub fn create(new: &NewSubscription) -> Result<u32> {
             option(c"enabled", boolean(false)),
             option(c"create_slot", boolean(false)),
             option(c"slot_name", pg_sys::makeString(copied(&slot)).cast()),
-            option(c"password_required", boolean(new.password_required)),
+            // Core's default, which binds no superuser; whoever the subscription is given to later needs a password.
+            option(c"password_required", boolean(true)),
         ] {
             options = pg_sys::lappend(options, element.cast());
         }

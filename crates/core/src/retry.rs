@@ -48,6 +48,8 @@ pub fn verdict(origin: Origin, sqlstate: &str) -> Verdict {
         // SET TRANSACTION SNAPSHOT of a snapshot that is gone (snapmgr.c): 22023 up to PostgreSQL 16, 42704 since 17,
         // and 55000 when its file is still there but the process that exported it is not.
         (Origin::Source, "22023" | "42704" | "55000") => Verdict::SnapshotLost,
+        // Something of ours that an attempt before has left; the next one takes it away first.
+        (Origin::Source, "42710") => Verdict::RetryTask,
         // A stream that broke in the middle can look like a malformed one.
         (_, "22P04") => Verdict::RetryTask,
 
@@ -124,6 +126,7 @@ mod tests {
         ("3F000", Fail, Fail),
         ("42501", Fail, Fail),
         ("42601", Fail, Fail),
+        ("42710", RetryTask, Fail),
         ("42703", Fail, Fail),
         ("42P01", Fail, Fail),
         ("44000", Fail, Fail),

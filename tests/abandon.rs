@@ -1,0 +1,133 @@
+//! `abandon_cleanup`: a source that is gone for good keeps nothing here, and what would be left on it is named.
+
+use std::time::Duration;
+
+use postgres::NoTls;
+use steep_repl_testkit::{check, quote_literal, shared, wait_until, ClusterOptions, Db, Pair, Role, StopMode};
+
+use crate::{midway, refusal};
+
+const ABANDON: &str = "select steep_repl.abandon_cleanup('node_b')";
+
+fn pending(pair: &Pair) -> Vec<String> {
+    pair.target.rows("select kind from steep_repl.pending_cleanup where node = 'node_b' order by 1")
+}
+
+/// How many operations were given up.
+fn abandon(pair: &Pair) -> i64 {
+    pair.session().query_one(ABANDON, &[]).unwrap().get(0)
+}
+
+fn expect_no_coordinator(pair: &Pair) {
+    wait_until("no process of the extension is at work", Duration::from_secs(20), || {
+        let ours = "select count(*) from pg_stat_activity
+            where datname = current_database() and backend_type like 'steep\\_repl%'";
+        (pair.target.scalar::<i64>(ours) == 0).then_some(())
+    });
+}
+
+/// A source with the same tables, from which the node is initialized instead.
+fn initialize_from(pair: &Pair, other: &Db) {
+    let conninfo = quote_literal(&other.conninfo());
+    pair.target.exec_each(&[
+        &format!("select steep_repl.register_node('node_c', {conninfo})"),
+        &format!("select steep_repl.init_node('node_b', 'node_c', {})", midway::ARGS),
+        "select steep_repl.wait_for_init('node_b', timeout => '2 minutes')",
+    ]);
+    assert_eq!(pair.state(), "SYNCHRONIZED");
+    other.exec("update large set v = -1 where id < 9");
+    check::wait_caught_up(other, &pair.target, Duration::from_secs(60));
+    steep_repl_testkit::compare(other, &pair.target, &steep_repl_testkit::Tables::All).unwrap();
+}
+
+/// What the page for operators says to do on a source that comes back.
+fn clean_by_hand(pair: &Pair, slot: &str) {
+    for sql in [
+        format!(
+            "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = '{slot}' and active"
+        ),
+        format!("select pg_drop_replication_slot('{slot}')"),
+        format!("drop publication if exists {slot}, {slot}_ins"),
+    ] {
+        pair.source.exec(&sql);
+    }
+}
+
+/// A pair whose source is gone while it was copied, and whose operation is cancelled; and the name of its slot.
+fn gone(label: &str) -> (Pair, Db, String) {
+    let cluster = ClusterOptions::new(label).start();
+    let pair = midway::prepared(Pair::options(label).source(cluster.clone()));
+    let other = shared::source().create_database(&format!("{label}_o"), "");
+    other.psql(&pair.source.dump(&[]));
+    midway::start(&pair);
+    let slot = pair.source.scalar("select slot_name::text from pg_replication_slots");
+    cluster.stop(StopMode::Fast);
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("what is left is known", Duration::from_secs(30), || {
+        (pair.state() == "UNINITIALIZED" && pending(&pair) == ["source"]).then_some(())
+    });
+    (pair, other, slot)
+}
+
+fn end(pair: &Pair, other: &Db, slot: &str) {
+    pair.source.cluster().start();
+    clean_by_hand(pair, slot);
+    check::remove_subscriptions(&pair.target);
+    check::remove_slots(other);
+    other.drop_database().unwrap();
+}
+
+#[test]
+fn what_is_left_is_named_and_the_node_is_free() {
+    let stranger = Role::create(&shared::target(), "stranger", "login in role pg_create_subscription");
+    let (pair, other, slot) = gone("abandon");
+    // Not for everybody who may call the function.
+    let mut theirs = pair.target.cluster().config(pair.target.name()).user(stranger.name()).connect(NoTls).unwrap();
+    assert_eq!(refusal::refused_quickly(|| theirs.batch_execute(ABANDON)).code, "42501");
+    assert_eq!(pending(&pair), ["source"]);
+    assert!(midway::events(&pair, "init.cleanup_abandoned").is_empty());
+
+    assert_eq!(abandon(&pair), 1);
+    let warnings: Vec<String> = pair.notices().into_iter().filter(|notice| notice.starts_with("WARNING")).collect();
+    let [warning] = warnings.as_slice() else { panic!("one warning was expected: {warnings:?}") };
+    let event = midway::events(&pair, "init.cleanup_abandoned");
+    let [event] = event.as_slice() else { panic!("one event was expected: {event:?}") };
+    let (slot_named, publication) = (format!("replication slot {slot}"), format!("publication {slot}"));
+    for text in [warning, event] {
+        for word in ["node_a", &slot_named, &publication, "REPLICA IDENTITY", "log"] {
+            assert!(text.contains(word), "{word:?} is missing in: {text}");
+        }
+    }
+    assert!(pending(&pair).is_empty());
+    expect_no_coordinator(&pair);
+    // What is given up is given up.
+    assert_eq!(abandon(&pair), 0);
+    initialize_from(&pair, &other);
+    end(&pair, &other, &slot);
+}
+
+/// The pending row keeps nobody from another initialization, which the abandonment then leaves alone.
+#[test]
+fn after_the_node_was_initialized_from_another_source() {
+    let (pair, other, slot) = gone("abandon_later");
+    initialize_from(&pair, &other);
+    assert_eq!(pending(&pair), ["source"]);
+    assert_eq!(abandon(&pair), 1);
+    assert!(pending(&pair).is_empty());
+    expect_no_coordinator(&pair);
+    assert_eq!(pair.state(), "SYNCHRONIZED");
+    other.exec("update large set v = -2 where id < 19");
+    check::wait_caught_up(&other, &pair.target, Duration::from_secs(60));
+    steep_repl_testkit::compare(&other, &pair.target, &steep_repl_testkit::Tables::All).unwrap();
+    end(&pair, &other, &slot);
+}
+
+#[test]
+fn where_nothing_is_left() {
+    let pair = midway::prepared(Pair::options("abandon_not"));
+    assert_eq!(refusal::refused_quickly(|| pair.target.try_exec(ABANDON)).code, "55000");
+    pair.synchronize(midway::ARGS);
+    assert_eq!(abandon(&pair), 0);
+    assert!(midway::events(&pair, "init.cleanup_abandoned").is_empty() && pair.notices().is_empty());
+    pair.expect_equal();
+}
