@@ -4,6 +4,7 @@ SELECT pg_catalog.jsonb_build_object(
     'owner', s.subowner::bigint,
     'enabled', s.subenabled,
     'slot_name', s.subslotname,
+    'publications', s.subpublications,
     'failover', s.subfailover,
     'two_phase', s.subtwophasestate <> 'd',
     'apply_pid', (SELECT w.pid FROM pg_catalog.pg_stat_get_subscription(s.oid) w

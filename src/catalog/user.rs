@@ -149,29 +149,6 @@ pub fn subscription_oid(name: &str) -> Result<Option<u32>> {
     .next())
 }
 
-/// What a subscription follows.
-#[derive(Debug, Deserialize)]
-pub struct Follows {
-    /// Its OID.
-    pub oid: u32,
-    /// Its slot on the source.
-    pub slot: Option<String>,
-    /// Its publications there.
-    pub publications: Vec<String>,
-}
-
-/// What a subscription of this database follows; none when it is not there.
-pub fn subscription_follows(name: &str) -> Result<Option<Follows>> {
-    Ok(read(
-        "SELECT pg_catalog.jsonb_build_object('oid', s.oid::bigint, 'slot', s.subslotname, 'publications', s.subpublications)::text \
-         FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
-         WHERE d.datname = pg_catalog.current_database() AND s.subname = $1",
-        &[Arg::Text(name)],
-    )?
-    .into_iter()
-    .next())
-}
-
 /// Drops a subscription here and leaves its slot on the source alone.
 pub fn drop_subscription(name: &str) -> Result<()> {
     let name = quote_ident(name);
@@ -212,6 +189,8 @@ pub struct Subscription {
     pub enabled: bool,
     /// Slot on the source.
     pub slot_name: Option<String>,
+    /// Publications there.
+    pub publications: Vec<String>,
     /// The slot is to be synchronized to standbys of the source.
     pub failover: bool,
     /// Prepared transactions are sent as such, or are to be.

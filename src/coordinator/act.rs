@@ -361,19 +361,17 @@ impl Coordinator {
 
     /// Refuses a subscription that somebody has dropped, or made to follow something else: what it would not bring will never
     /// come. Where the source is may be changed.
-    fn check_subscription(&self, made: u32) -> Result<()> {
-        let operation = &self.operation;
-        let subscription = operation.subscription.clone();
-        match transaction::run(|| user::subscription_follows(&subscription))?.filter(|found| found.oid == made) {
-            None => Err(Error::SubscriptionGone { subscription }),
-            Some(found)
-                if found.slot.as_ref() == Some(&operation.slot_name)
-                    && found.publications == operation.publications =>
-            {
-                Ok(())
-            }
-            Some(_) => Err(Error::SubscriptionChanged { subscription }),
+    fn check_subscription(&self) -> Result<()> {
+        let (operation, found) = (&self.operation, self.joined_subscription()?);
+        if operation.is_refresh() {
+            // It has another slot until the tables join, and may have publications besides.
+            let has_all = operation.publications.iter().all(|name| found.publications.contains(name));
+            return if has_all { Ok(()) } else { Err(Error::SubscriptionChanged { subscription: found.name }) };
         }
+        if found.slot_name.as_ref() == Some(&operation.slot_name) && found.publications == operation.publications {
+            return Ok(());
+        }
+        Err(Error::SubscriptionChanged { subscription: found.name })
     }
 
     /// Tells the subscription where each table stands, and starts it.
@@ -392,7 +390,7 @@ impl Coordinator {
             return Err(Error::SourceChanged { differences });
         }
         self.check_publications()?;
-        self.check_subscription(subscription)?;
+        self.check_subscription()?;
         if self.put_replaced_aside(&planned)? {
             return Ok(());
         }
@@ -400,6 +398,9 @@ impl Coordinator {
         let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
         if self.operation.is_refresh() {
             self.join_subscription(now)?;
+            if !self.operation.has_joined() {
+                return Ok(());
+            }
         } else {
             self.start_subscription(subscription, now)?;
         }

@@ -32,7 +32,7 @@ const APPLY_GONE_WITHIN: f64 = 30.0;
 const LOOK_MS: i64 = 20;
 
 impl Coordinator {
-    /// The subscription that the tables of a refresh join.
+    /// The operation's subscription, which the tables of a refresh join.
     pub(super) fn joined_subscription(&self) -> Result<Subscription> {
         let oid = self.operation.subscription_oid.ok_or_else(|| Error::internal("no subscription"))?;
         transaction::run(|| user::subscription(oid))?
