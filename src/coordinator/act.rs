@@ -29,13 +29,16 @@ impl Coordinator {
                 match phase {
                     Phase::Publication => {
                         self.make_publications()?;
+                        failpoint!(PublicationsMade)?;
                         self.mark_publications()?;
+                        failpoint!(PublicationsMarked)?;
                     }
                     Phase::Subscription => self.make_subscription()?,
                     Phase::Tables => return self.prepare_tables(),
                     Phase::Sequences => {
                         self.restore_constraints()?;
                         self.set_sequences()?;
+                        failpoint!(SequencesSet)?;
                     }
                     Phase::Enable => return self.enable(),
                     Phase::Slot | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
@@ -123,6 +126,7 @@ impl Coordinator {
     fn start_keeper(&mut self) -> Result<()> {
         let id = self.operation.id;
         let number = transaction::run(|| operations::next_keeper(id))?;
+        failpoint!(KeeperNumbered)?;
         match worker::start(Kind::Keeper, &self.assignment(number)) {
             Some(handle) => {
                 self.keeper = Some(handle);
@@ -194,6 +198,7 @@ impl Coordinator {
     pub(super) fn give_snapshot_up(&mut self) -> Result<()> {
         let id = self.operation.id;
         transaction::run(|| operations::clear_snapshot(id))?;
+        failpoint!(SnapshotForgotten)?;
         if let Some(keeper) = self.keeper.take() {
             if let worker::Status::Running(pid) = keeper.status() {
                 system::wake(pid);
@@ -226,8 +231,10 @@ impl Coordinator {
             }
             origin::advance(&origin_name(created), start)?;
             operations::set_subscription(operation.id, created)?;
+            failpoint!(SubscriptionMade)?;
             Ok(created)
         })?;
+        failpoint!(SubscriptionCommitted)?;
         self.operation.subscription_oid = Some(created);
         Ok(())
     }
@@ -335,6 +342,7 @@ impl Coordinator {
         // The apply worker needs the origin; all who joined it are gone.
         self.end_workers();
         self.release_origin();
+        failpoint!(OriginReleased)?;
         let id = self.operation.id;
         let planned = transaction::run(|| operations::tables(id))?;
         let connection = self.source_patiently()?;
@@ -359,8 +367,10 @@ impl Coordinator {
             operations::set_enable_lsn(id, now)?;
             operations::set_phase(id, Phase::Catchup.as_str())?;
             nodes::set_state(&node, NodeState::CatchingUp, None, None)?;
-            events::write(&[change, phase])
+            events::write(&[change, phase])?;
+            failpoint!(SubscriptionEnabled)
         })?;
+        failpoint!(EnableCommitted)?;
         let connection = self.source()?;
         transaction::run_without_snapshot(|| state::nudge(connection))
     }

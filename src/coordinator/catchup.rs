@@ -177,8 +177,10 @@ impl Coordinator {
             }
             nodes::set_state(&node, NodeState::Synchronized, Some(&source), None)?;
             events::write(&[change, complete])?;
-            events::forget_older_than(retention)
+            events::forget_older_than(retention)?;
+            failpoint!(Completed)
         })?;
+        failpoint!(CompletionCommitted)?;
         self.refresh().map(drop)
     }
 }

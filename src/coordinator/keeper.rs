@@ -78,8 +78,10 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
         Ok(connection)
     })?;
     let (start, snapshot, contents) = export(&connection, target, &name, &slot, !main)?;
+    failpoint!(SnapshotExported)?;
     let made = operations::Snapshot { start, name: &snapshot, contents: &contents };
     let wanted = transaction::run(|| operations::set_snapshot(operation.id, &made, number))?;
+    failpoint!(SnapshotNoted)?;
     Ok(wanted.then_some(Kept { connection, snapshot }))
 }
 
@@ -94,6 +96,7 @@ fn export(
     // Outside of any transaction of ours: source and target may be one cluster, and the slot would wait for us.
     let walsender = transaction::run_without_snapshot(|| Connection::open_walsender(target, name))?;
     let created = transaction::run_without_snapshot(|| walsender.create_slot(slot, temporary))?;
+    failpoint!(SlotMade)?;
     let snapshot = transaction::run_without_snapshot(|| {
         connection.execute(&state::begin_under(&created.snapshot), "could not import the slot's snapshot")?;
         let context = "could not export the snapshot";

@@ -10,6 +10,7 @@ use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment, Handle, Status};
 use crate::pg::{origin, raise, shmem, system, transaction};
 use crate::source;
+use steep_repl_core::errors::Problem;
 use steep_repl_core::event::{self, Event, Severity};
 use steep_repl_core::names::{application_name, Part};
 use steep_repl_core::node_state::NodeState;
@@ -136,9 +137,20 @@ pub fn run(assignment: Assignment) -> Result<()> {
     Ok(())
 }
 
+/// A problem that stops an operation, with what can be done about that.
+fn with_way_out(mut problem: Problem) -> Problem {
+    let way_out = "use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it.";
+    problem.hint = Some(match problem.hint.take() {
+        Some(hint) if hint.contains("_init(node)") => hint,
+        Some(hint) => format!("{hint} Then {way_out}"),
+        None => format!("Mend the cause, then {way_out}"),
+    });
+    problem
+}
+
 /// Stops an operation that could not even be taken up.
 fn fail_early(operation: i64, error: &Error) -> Result<()> {
-    let problem = error.problem();
+    let problem = with_way_out(error.problem());
     transaction::run(|| {
         let Some(operation) = operations::get(operation)? else { return Ok(()) };
         if !operations::set_status(operation.id, "failed", Some(&problem))? {
@@ -196,6 +208,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         Ok(Some(operation))
     })?;
     let Some(operation) = operation else { return Ok(None) };
+    failpoint!(TakenUp)?;
     // Workers of a coordinator before this one have joined an origin that it held.
     let name = operation.token()?;
     transaction::run(|| crate::catalog::user::end_leftover_workers(&steep_repl_core::names::slot_name(name)))?;
@@ -378,13 +391,7 @@ impl Coordinator {
     pub(super) fn fail(&mut self, error: &Error) -> Result<()> {
         self.end_workers();
         let (id, node) = (self.operation.id, self.operation.node.clone());
-        let mut problem = error.problem();
-        let way_out = "use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it.";
-        problem.hint = Some(match problem.hint.take() {
-            Some(hint) if hint.contains("_init(node)") => hint,
-            Some(hint) => format!("{hint} Then {way_out}"),
-            None => format!("Mend the cause, then {way_out}"),
-        });
+        let problem = with_way_out(error.problem());
         let mut event = self.event(event::INIT_FAILED).sqlstate(&problem.sqlstate).message(problem.message.clone());
         event.severity = Severity::Error;
         if let Some(hint) = &problem.hint {
@@ -410,7 +417,7 @@ impl Coordinator {
             if suspended > 0 {
                 events::write(&[warning])?;
             }
-            Ok(())
+            failpoint!(Failed)
         })?;
         self.refresh()?;
         self.notify_now();

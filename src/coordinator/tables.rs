@@ -34,10 +34,12 @@ impl Coordinator {
         let all: Vec<&PlannedTable> = planned.iter().collect();
         if self.operation.options.force {
             transaction::run(|| empty(&all, &all))?;
+            failpoint!(TablesEmptied)?;
         }
         for batch in all.chunks(BATCH) {
             self.prepare_batch(batch)?;
         }
+        failpoint!(TablesPrepared)?;
         let tasks = plan_tasks(&planned, &self.operation.options);
         let (node, change) = (self.operation.node.clone(), self.event(event::INIT_STATE_CHANGE).message("COPYING"));
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
@@ -48,7 +50,8 @@ impl Coordinator {
             tasks::insert_index_tasks(id, &large)?;
             operations::set_phase(id, Phase::Copy.as_str())?;
             nodes::set_state(&node, NodeState::Copying, None, None)?;
-            events::write(&[change, phase])
+            events::write(&[change, phase])?;
+            failpoint!(TasksPlanned)
         })
     }
 
@@ -78,7 +81,8 @@ impl Coordinator {
                     _ => user::drop_constraint(constraint.relid, &constraint.constraint_name)?,
                 }
             }
-            suspend_indexes(id, batch.iter().copied().filter(|table| !table.small))
+            suspend_indexes(id, batch.iter().copied().filter(|table| !table.small))?;
+            failpoint!(BatchPrepared)
         })
     }
 
@@ -107,6 +111,7 @@ impl Coordinator {
                         )?;
                     }
                 }
+                failpoint!(ConstraintRestored)?;
                 indexes::constraint_restored(id, constraint.constraint_oid)
             })?;
         }
@@ -135,6 +140,7 @@ impl Coordinator {
         if !deferred.is_empty() {
             self.check_publications()?;
             self.follow_source(&deferred)?;
+            failpoint!(ReplacementPublished)?;
             self.mark_publications()?;
         }
         let planned = transaction::run(|| operations::tables(id))?;
@@ -152,8 +158,10 @@ impl Coordinator {
             // An index that was made meanwhile was suspended now and must be built too.
             let large: Vec<u32> = touched.iter().filter(|table| !table.small).map(|table| table.relid).collect();
             tasks::insert_index_tasks(id, &large)?;
+            failpoint!(UnfinishedEmptied)?;
             operations::await_snapshot(id)
         })?;
+        failpoint!(SnapshotAwaited)?;
         let why = if self.operation.snapshot_expired { ": max_snapshot_age is over" } else { "" };
         let mut event = self
             .event("init.snapshot_renewed")

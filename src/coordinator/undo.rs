@@ -33,7 +33,9 @@ impl Coordinator {
         self.forget_source();
         let id = self.operation.id;
         transaction::run(|| operations::clear_snapshot(id))?;
+        failpoint!(CancelBegun)?;
         self.undo(&KINDS)?;
+        failpoint!(AllUndone)?;
         let node = self.operation.node.clone();
         let cancelled = self.event(event::INIT_CANCELLED);
         let change = self.event(event::INIT_STATE_CHANGE).message("UNINITIALIZED");
@@ -44,6 +46,7 @@ impl Coordinator {
             }
             events::write(&[cancelled, change])
         })?;
+        failpoint!(CancelCommitted)?;
         self.operation.status = "cancelled".to_owned();
         Ok(())
     }
@@ -74,6 +77,7 @@ impl Coordinator {
             if outcome.is_err() && *kind != "source" {
                 in_the_way.get_or_insert(kind);
             }
+            failpoint!(KindUndone)?;
             self.note_outcome(kind, outcome)?;
         }
         Ok(())
@@ -140,7 +144,8 @@ impl Coordinator {
                 Some(oid) => {
                     // With tables that are not ready, DROP would connect to the source to look for their slots.
                     subscription::remove_tables(oid);
-                    user::drop_subscription(&name)
+                    user::drop_subscription(&name)?;
+                    failpoint!(SubscriptionDropped)
                 }
                 None => Ok(()),
             }
@@ -170,7 +175,8 @@ impl Coordinator {
                 })
                 .collect();
             let all: Vec<&PlannedTable> = there.iter().collect();
-            super::tables::empty(&all, &all)
+            super::tables::empty(&all, &all)?;
+            failpoint!(TablesUndone)
         })
     }
 
@@ -181,6 +187,7 @@ impl Coordinator {
             transaction::run(|| {
                 user::set_lock_timeout(LOCK_LIMIT_MS)?;
                 index::rebuild(suspended.relid, suspended.index_oid)?;
+                failpoint!(IndexUndone)?;
                 indexes::restored(id, suspended.index_oid)
             })?;
         }
@@ -195,11 +202,13 @@ impl Coordinator {
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
             state::drop_slot(connection, &operation.slot_name)?;
+            failpoint!(SlotDropped)?;
             if operation.own_publications {
                 for name in &operation.publications {
                     publication::drop(connection, name)?;
                 }
             }
+            failpoint!(PublicationsDropped)?;
             kept = publication::restore_identities(connection, &identities)?;
             state::limit_statements(connection, 0)
         })?;

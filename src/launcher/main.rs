@@ -45,7 +45,7 @@ pub fn run(_assignment: Assignment) -> Result<()> {
                 shmem::forget(entry.database, entry.operation);
                 continue;
             }
-            start_coordinator(entry);
+            start_coordinator(entry)?;
         }
         if let Some(at) = scanned_at {
             sleep = sleep.min((at + SCAN_EVERY - system::now_micros()).max(0));
@@ -81,9 +81,10 @@ fn note_early_ends() {
     }
 }
 
-fn start_coordinator(entry: &Wanted) {
+fn start_coordinator(entry: &Wanted) -> Result<()> {
     let assignment = Assignment { operation: entry.operation, database: entry.database, role: entry.role, number: 0 };
     if worker::start(Kind::Coordinator, &assignment).is_some() {
+        failpoint!(CoordinatorAsked)?;
         shmem::note_started(entry.database, entry.operation);
     } else {
         raise::log_line(&format!(
@@ -92,6 +93,7 @@ fn start_coordinator(entry: &Wanted) {
         ));
         shmem::back_off(entry.database, entry.operation, 5_000_000);
     }
+    Ok(())
 }
 
 /// Has each database looked through for unfinished operations. False when one could not be.
