@@ -84,7 +84,7 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
     if undoing {
         target.disarm();
         drive::start(&pair, &SETTINGS, ARGS);
-    } else {
+    } else if point == "replacement_published" {
         // Sleepers go on.
         target.disarm_one("task_taken");
     }

@@ -270,8 +270,7 @@ impl Coordinator {
     pub(super) fn recover_tasks(&mut self) -> Result<()> {
         let id = self.operation.id;
         transaction::run(|| tasks::recover(id))?;
-        self.failures += 1;
-        self.try_source_at = system::now_secs() + steep_repl_core::retry::backoff_ms(self.failures) as f64 / 1000.0;
+        self.count_failure();
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub struct Coordinator {
     pub(super) given_up: u32,
     /// Failures since the last success, for the pause before the next try.
     pub(super) failures: u32,
+    /// Those of them that have nothing to do with the source; only so many may follow each other.
+    own_failures: u32,
     /// What was said already, so that it is said once.
     pub(super) said: std::collections::HashSet<String>,
     pub(super) catchup: super::catchup::Watch,
@@ -231,6 +233,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         source_lost_since: None,
         given_up: 0,
         failures: 0,
+        own_failures: 0,
         said: std::collections::HashSet::new(),
         catchup: super::catchup::Watch::default(),
         renewals: 0,
@@ -273,7 +276,7 @@ impl Coordinator {
         }
         self.copies_seen = seen.copies_done;
         if gets_on {
-            self.failures = 0;
+            (self.failures, self.own_failures) = (0, 0);
             self.source_is_back()?;
             shmem::note_progress(self.operation.id);
         }
@@ -357,25 +360,37 @@ impl Coordinator {
         })
     }
 
+    /// Counts a failure, and makes a pause. What fails during the pause after another failure is part of it: six workers that lose
+    /// the source together must not make the pause as long as six outages. False then.
+    pub(super) fn count_failure(&mut self) -> bool {
+        let now = system::now_secs();
+        if now < self.try_source_at {
+            return false;
+        }
+        self.failures += 1;
+        self.try_source_at = now + retry::backoff_ms(self.failures) as f64 / 1000.0;
+        true
+    }
+
     /// What to do about an error of this process: try again later, or stop the operation.
     fn handle(&mut self, error: &Error) -> Result<Step> {
         self.forget_source();
-        self.failures += 1;
         let verdict = error.verdict();
         let now = system::now_secs();
+        let own = matches!(verdict, Verdict::RetryTask | Verdict::SnapshotLost);
+        self.own_failures += u32::from(self.count_failure() && own);
         let retry = match verdict {
             Verdict::RetrySource => {
                 let since = *self.source_lost_since.get_or_insert(now);
                 now - since <= self.operation.options.source_lost_timeout
             }
-            Verdict::RetryTask | Verdict::SnapshotLost => self.failures <= self.operation.options.max_retries,
+            Verdict::RetryTask | Verdict::SnapshotLost => self.own_failures <= self.operation.options.max_retries,
             Verdict::Fail => false,
         };
         if !retry {
             self.fail(error)?;
             return Ok(Step::Finished);
         }
-        self.try_source_at = now + retry::backoff_ms(self.failures) as f64 / 1000.0;
         let problem = error.problem();
         let reason = problem.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
         let mut event =
@@ -383,7 +398,7 @@ impl Coordinator {
         event.severity = Severity::Warning;
         self.say_once(&format!("retry {}", problem.message), event)?;
         // The pause is waited for on the latch, since what is tried next may be anything.
-        system::wait_latch(retry::backoff_ms(self.failures) as i64);
+        system::wait_latch(((self.try_source_at - system::now_secs()).max(0.0) * 1000.0) as i64);
         Ok(Step::Wait)
     }
 

@@ -12,7 +12,6 @@ use crate::pg::{index, subscription, system, transaction};
 use crate::source::{publication, state};
 use steep_repl_core::event;
 use steep_repl_core::node_state::NodeState;
-use steep_repl_core::retry;
 
 /// The kinds of work, in their order: the apply worker must be gone before tables are emptied, and tables must be empty before
 /// indexes are built and constraints checked again.
@@ -31,6 +30,8 @@ impl Coordinator {
         self.release_origin();
         // Whatever the old connection waits for is not waited for any more.
         self.forget_source();
+        // And what failed before says nothing about how long to wait for what is tried now.
+        (self.failures, self.try_source_at) = (0, 0.0);
         let id = self.operation.id;
         transaction::run(|| operations::clear_snapshot(id))?;
         failpoint!(CancelBegun)?;
@@ -100,9 +101,8 @@ impl Coordinator {
             Err(mut error) => {
                 error = self.name_holders(error);
                 self.forget_source();
-                self.failures += 1;
-                let pause = retry::backoff_ms(self.failures) as f64 / 1000.0;
-                self.try_source_at = system::now_secs() + pause;
+                self.count_failure();
+                let pause = (self.try_source_at - system::now_secs()).max(0.0);
                 let problem = error.problem();
                 let mut event = self
                     .event("init.cleanup_pending")
