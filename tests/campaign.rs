@@ -39,9 +39,9 @@ fn run(plan: &Plan, source: &Arc<Cluster>, target: &Arc<Cluster>) -> Outcome {
         target.arm(point, what);
     }
     drive::start(&pair, &plan.settings(), &plan.arguments());
-    let mut cancelled = None;
+    let (mut cancelled, mut resumed) = (None, 0);
     for (moment, act) in &plan.acts {
-        moment.await_it(&pair, cancelled == Some(true));
+        resumed += moment.await_it(&pair, cancelled == Some(true));
         match act {
             Act::Fault(fault) => fault.happen(&pair),
             Act::Cancel => cancelled = Some(drive::ask_to_cancel(&pair)),
@@ -59,7 +59,7 @@ fn run(plan: &Plan, source: &Arc<Cluster>, target: &Arc<Cluster>) -> Outcome {
         }
         drive::start(&pair, &plan.settings(), &plan.arguments());
     }
-    let resumed = drive::finish(&pair);
+    resumed += drive::finish(&pair);
     let reached = plan.armed.iter().filter(|(point, what)| drive::was_reached(target, point, what)).count();
     target.disarm();
     drive::wait_until_quiet(&pair);

@@ -116,6 +116,19 @@ pub fn assert_settled(pair: &Pair) {
     assert!(settled.is_some(), "left behind: {left:?}");
 }
 
+/// Resumes what is FAILED; whether that was heard.
+pub fn resume(pair: &Pair) -> bool {
+    // A failure must say why and what to do.
+    let told = "select coalesce('told ' || last_error || hint, 'not told') from steep_repl.node_status
+        where node = 'node_b' and state = 'FAILED'";
+    let told = ask(pair.target.cluster(), pair.target.name(), told);
+    assert!(told.as_deref() != Some("not told"), "FAILED without a reason");
+    let Ok(mut client) = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls) else {
+        return false;
+    };
+    client.batch_execute("select steep_repl.resume_init('node_b')").is_ok()
+}
+
 /// Waits for the end, and resumes what is FAILED; how often.
 pub fn finish(pair: &Pair) -> u32 {
     let mut resumed = 0;
@@ -126,12 +139,7 @@ pub fn finish(pair: &Pair) -> u32 {
             "SYNCHRONIZED" => Some(()),
             "FAILED" => {
                 assert!(resumed < MOST_RESUMES, "failed again after it was resumed: {:?}", pair.progress());
-                // A failure must say why and what to do.
-                let told = "select last_error || ' / ' || hint from steep_repl.node_status where node = 'node_b'";
-                assert!(ask(pair.target.cluster(), pair.target.name(), told).is_some(), "FAILED without a reason");
-                let mut client = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls).ok()?;
-                client.batch_execute("select steep_repl.resume_init('node_b')").ok()?;
-                resumed += 1;
+                resumed += u32::from(resume(pair));
                 None
             }
             _ => None,

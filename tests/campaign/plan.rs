@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use steep_repl_testkit::{seed, try_wait_until, LoadOptions, Pair, Rng};
 
+use super::drive;
 use super::fault::{ask, pass, Fault};
 use crate::shop;
 
@@ -42,31 +43,37 @@ impl Moment {
         }
     }
 
-    /// Waits for it, unless it does not come.
-    pub fn await_it(&self, pair: &Pair, is_cancelled: bool) {
+    /// Waits for it, unless it does not come. What is FAILED meanwhile is resumed; how often.
+    pub fn await_it(&self, pair: &Pair, is_cancelled: bool) -> u32 {
         let rank = |phase: &str| PHASES.iter().position(|known| *known == phase);
         let target = pair.target.cluster();
-        let newest = |column: &str| {
-            let sql = format!("select {column} from steep_repl.operations order by id desc limit 1");
-            ask(target, pair.target.name(), &sql)
-        };
-        match self {
-            Moment::Phase(phase, _) if !is_cancelled => {
-                try_wait_until("the phase has come", Duration::from_secs(10), || {
-                    (rank(&newest("phase")?) >= rank(phase)).then_some(())
-                });
+        let mut resumed = 0;
+        let patience = Duration::from_secs(if is_cancelled { 4 } else { 10 });
+        try_wait_until("the moment has come", patience, || {
+            if let (Moment::Phase(..), true) = (self, is_cancelled) {
+                return Some(());
             }
-            Moment::Phase(..) => {}
-            Moment::Reached(point, _) => {
-                try_wait_until("a process is there", Duration::from_secs(8), || {
-                    let over =
-                        || newest("status").is_some_and(|status| matches!(status.as_str(), "completed" | "cancelled"));
-                    (target.hits_left(point) == Some(0) || over()).then_some(())
-                });
+            if let Moment::Reached(point, _) = self {
+                if target.hits_left(point) == Some(0) {
+                    return Some(());
+                }
             }
-        }
+            let sql = "select status || ' ' || phase from steep_repl.operations order by id desc limit 1";
+            let newest = ask(target, pair.target.name(), sql)?;
+            let (status, phase) = newest.split_once(' ')?;
+            match (self, status) {
+                (_, "completed" | "cancelled") => Some(()),
+                (_, "failed") => {
+                    resumed += u32::from(drive::resume(pair));
+                    None
+                }
+                (Moment::Phase(wanted, _), _) => (rank(phase) >= rank(wanted)).then_some(()),
+                (Moment::Reached(..), _) => None,
+            }
+        });
         let (Moment::Phase(_, ms) | Moment::Reached(_, ms)) = self;
         pass(*ms);
+        resumed
     }
 }
 
