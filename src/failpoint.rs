@@ -55,6 +55,8 @@ points! {
     PublicationsMarked "publications_marked",
     /// Coordinator: a keeper has its number and is not started.
     KeeperNumbered "keeper_numbered",
+    /// Keeper: the connection that makes the slot is there.
+    SlotToBeMade "slot_to_be_made",
     /// Keeper: the slot is made, its snapshot is not exported.
     SlotMade "slot_made",
     /// Keeper: the snapshot is exported and not noted.

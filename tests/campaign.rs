@@ -45,6 +45,13 @@ fn run(plan: &Plan, source: &Arc<Cluster>, target: &Arc<Cluster>) -> Outcome {
         match act {
             Act::Fault(fault) => fault.happen(&pair),
             Act::Cancel => cancelled = Some(drive::ask_to_cancel(&pair)),
+            Act::CancelFrozen(before, after) => {
+                pair.proxy().freeze();
+                fault::pass(*before);
+                cancelled = Some(drive::ask_to_cancel(&pair));
+                fault::pass(*after);
+                pair.proxy().thaw();
+            }
         }
     }
     pair.proxy().throttle(0);

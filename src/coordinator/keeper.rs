@@ -73,6 +73,7 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
         let connection = Connection::open(target, &name)?;
         if main {
             // One of ours from an attempt that died before it could be noted: its snapshot is gone, so it is of no use.
+            state::end_sessions(&connection, &name)?;
             state::drop_slot(&connection, &slot)?;
         }
         Ok(connection)
@@ -95,6 +96,7 @@ fn export(
 ) -> Result<(Lsn, String, String)> {
     // Outside of any transaction of ours: source and target may be one cluster, and the slot would wait for us.
     let walsender = transaction::run_without_snapshot(|| Connection::open_walsender(target, name))?;
+    failpoint!(SlotToBeMade)?;
     let created = transaction::run_without_snapshot(|| walsender.create_slot(slot, temporary))?;
     failpoint!(SlotMade)?;
     let snapshot = transaction::run_without_snapshot(|| {

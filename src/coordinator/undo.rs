@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::pg::{index, subscription, system, transaction};
 use crate::source::{publication, state};
 use steep_repl_core::event;
+use steep_repl_core::names::slot_name;
 use steep_repl_core::node_state::NodeState;
 
 /// The kinds of work, in their order: the apply worker must be gone before tables are emptied, and tables must be empty before
@@ -196,11 +197,13 @@ impl Coordinator {
 
     fn undo_source(&mut self) -> Result<()> {
         let operation = self.operation.clone();
+        let token = operation.token()?;
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let connection = self.source()?;
         let mut kept = Vec::new();
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
+            state::end_sessions(connection, &format!("{}_", slot_name(token)))?;
             state::drop_slot(connection, &operation.slot_name)?;
             failpoint!(SlotDropped)?;
             if operation.own_publications {

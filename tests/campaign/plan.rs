@@ -91,6 +91,8 @@ impl fmt::Display for Moment {
 pub enum Act {
     Fault(Fault),
     Cancel,
+    /// While the link is frozen: this long before, and that long after.
+    CancelFrozen(u64, u64),
 }
 
 /// What is written on the source meanwhile.
@@ -131,7 +133,8 @@ impl Plan {
         let mut acts: Vec<(Moment, Act)> =
             (0..rng.below(4)).map(|_| (Moment::draw(&mut rng), Act::Fault(Fault::draw(&mut rng)))).collect();
         if rng.below(3) == 0 {
-            acts.push((Moment::draw(&mut rng), Act::Cancel));
+            let frozen = Act::CancelFrozen(rng.below(3500), rng.below(1500));
+            acts.push((Moment::draw(&mut rng), if rng.below(4) == 0 { frozen } else { Act::Cancel }));
         }
         // In the order of their phases, so that a cancel is not too late and faults after it befall the undoing.
         acts.sort_by_key(|(moment, _)| moment.rank());
@@ -166,14 +169,15 @@ impl Plan {
         let mut is_cancelled = false;
         for (moment, act) in &mut self.acts {
             // A cancel hits a certain moment more often than not.
-            let keeps_phase = rng.below(if matches!(act, Act::Cancel) { 4 } else { 2 }) == 0;
+            let cancels = !matches!(act, Act::Fault(_));
+            let keeps_phase = rng.below(if cancels { 4 } else { 2 }) == 0;
             let point = one_of(if is_cancelled { undoing } else { doing }, &mut rng);
             let ms = rng.below(300);
             if !keeps_phase {
                 drawn.insert(point.clone(), format!("1*sleep({CAUGHT})"));
                 *moment = Moment::Reached(point, ms);
             }
-            is_cancelled |= matches!(act, Act::Cancel);
+            is_cancelled |= cancels;
         }
         let actions = [
             "exit",
@@ -261,6 +265,7 @@ impl fmt::Display for Plan {
             match act {
                 Act::Fault(fault) => write!(f, ", {fault:?} {moment}")?,
                 Act::Cancel => write!(f, ", CANCEL {moment}")?,
+                Act::CancelFrozen(before, after) => write!(f, ", CANCEL frozen {before}..{after} {moment}")?,
             }
         }
         for (point, what) in &self.armed {
