@@ -14,6 +14,7 @@ check() { step "$@" || failed+=("$1"); }
 lint_others()    { cargo clippy "${others[@]}" --all-targets --locked -- -D warnings; }
 # --lib: cargo would take the files in tests/ for tests of this package.
 lint_extension() { cargo clippy "${extension[@]}" --lib --locked -- -D warnings; }
+lint_failpoints() { cargo clippy "${extension[@]},failpoints" --lib --locked -- -D warnings; }
 document_others()    { RUSTDOCFLAGS='-D warnings' cargo doc "${others[@]}" --no-deps --document-private-items --locked; }
 document_extension() { RUSTDOCFLAGS='-D warnings' cargo doc "${extension[@]}" --no-deps --document-private-items --locked; }
 lint_scripts() {
@@ -25,6 +26,7 @@ lint_scripts() {
 check 'format' cargo fmt --all --check
 check 'lints' lint_others
 check 'lints of the extension' lint_extension
+check 'lints of the failpoints' lint_failpoints
 check 'documentation' document_others
 check 'documentation of the extension' document_extension
 check 'scripts' lint_scripts

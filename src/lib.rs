@@ -2,6 +2,9 @@
 //!
 //! See ARCHITECTURE.md for the processes and the way of data through these modules.
 
+#[macro_use]
+mod failpoint;
+
 mod api;
 mod catalog;
 mod coordinator;
@@ -37,6 +40,8 @@ pub extern "C-unwind" fn _PG_init() {
         return;
     }
     settings::define();
+    #[cfg(feature = "failpoints")]
+    failpoint::define();
     if pg::system::is_preloading() {
         pg::instance::note_standby();
         pg::shmem::request();

@@ -96,3 +96,19 @@ fn another_node_is_not_disturbed() {
     check::remove_target(&other);
     disturbed.unwrap();
 }
+
+/// A process that was ended may have sent a last command that makes something on the source once all has been taken away.
+#[test]
+fn sessions_that_are_left_on_the_source() {
+    let case = Case::new("sessions");
+    case.copying();
+    let ours: String = case.pair.source.scalar(
+        "select application_name from pg_stat_activity where datname = current_database() and application_name like 'steep\\_repl%keeper'",
+    );
+    let mut left = case.pair.source.cluster().config(case.pair.source.name());
+    let mut left = left.application_name(&ours).connect(postgres::NoTls).unwrap();
+    left.batch_execute("begin").unwrap();
+    case.cancel();
+    case.expect_undone();
+    assert!(left.batch_execute("select 1").is_err(), "a session of ours can still make something");
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steep_repl_testkit::{check, quote_literal, shared, wait_until, Db, Pair, Role};
+use steep_repl_testkit::{check, quote_literal, shared, wait_until, ClusterOptions, Db, Pair, Role, StopMode};
 
 use crate::refusal::Refusal;
 
@@ -91,4 +91,37 @@ fn a_table_that_may_no_longer_be_read() {
     let refusal = Refusal::of(&pair.wait(Duration::from_secs(120)).unwrap_err());
     assert_eq!(refusal.code, "42501", "{refusal:?}");
     assert_eq!(pair.state(), "FAILED");
+}
+
+/// However many workers notice it: what is tried again after one outage must not wait as if there had been many.
+#[test]
+fn a_source_that_was_away_for_a_moment() {
+    let pair = Pair::options("away").source(ClusterOptions::new("away").start()).proxied().build();
+    for table in 1..=6 {
+        pair.source.exec(&format!(
+            "create table t{table} (id int primary key, v text);
+             insert into t{table} select i, repeat('x', 500) from generate_series(1, 4000) i"
+        ));
+    }
+    pair.prepare();
+    pair.proxy().throttle(1_000_000);
+    pair.init("method => 'parallel', parallel_workers => 6").unwrap();
+    wait_until("rows arrive", Duration::from_secs(30), || (pair.progress()?.bytes_done? > 0).then_some(()));
+    pair.source.cluster().stop(StopMode::Immediate);
+    wait_until("all workers have noticed", Duration::from_secs(30), || {
+        let workers = "select count(*) from pg_stat_activity
+            where datname = current_database() and backend_type = 'steep_repl copy worker'";
+        (pair.target.scalar::<i64>(workers) == 0).then_some(())
+    });
+    pair.source.cluster().start();
+    pair.proxy().throttle(0);
+    let back = std::time::Instant::now();
+    pair.wait(Duration::from_secs(120)).unwrap();
+    assert!(
+        back.elapsed() < Duration::from_secs(10),
+        "{:?} after the source was back: {:?}",
+        back.elapsed(),
+        pair.events()
+    );
+    pair.expect_equal();
 }

@@ -21,6 +21,7 @@ mod errors;
 mod errors_source;
 mod eta;
 mod exhaustion;
+mod failpoints;
 mod failures;
 mod foreign_source;
 mod frozen;

@@ -111,7 +111,7 @@ fn expect_joined(pair: &Pair) {
 
 /// A row that is written now arrives, while a refresh is where it is.
 fn expect_replicating(pair: &Pair) {
-    let mark: i64 = pair.source.scalar("insert into old select max(id) + 1, 0, 'mark' from old returning id");
+    let mark: i64 = pair.source.scalar("insert into old select min(id) - 1, 0, 'mark' from old returning id");
     wait_until("others replicate", Duration::from_secs(20), || {
         pair.target.scalar::<bool>(&format!("select exists (select from old where id = {mark})")).then_some(())
     });

@@ -542,10 +542,11 @@ pub fn next_keeper(operation: i64) -> Result<u32> {
     numbers.into_iter().next().ok_or_else(|| Error::internal(format!("operation {operation} is gone")))
 }
 
-/// Notes, in the transaction that emptied the unfinished tables, that a new snapshot may be taken.
+/// Notes, in the transaction that emptied the unfinished tables, that a new snapshot may be taken. What the keeper of the last
+/// one said about its end is not the next one's failure.
 pub fn await_snapshot(operation: i64) -> Result<()> {
     execute(
-        "UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL, awaits_snapshot = true WHERE id = $1",
+        "UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL, awaits_snapshot = true, error = NULL WHERE id = $1",
         &[Arg::Int(operation)],
     )
 }

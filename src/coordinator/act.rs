@@ -35,13 +35,16 @@ impl Coordinator {
                 match phase {
                     Phase::Publication => {
                         self.make_publications()?;
+                        failpoint!(PublicationsMade)?;
                         self.mark_publications()?;
+                        failpoint!(PublicationsMarked)?;
                     }
                     Phase::Subscription => self.make_subscription()?,
                     Phase::Tables => return self.prepare_tables(),
                     Phase::Sequences => {
                         self.restore_constraints()?;
                         self.set_sequences()?;
+                        failpoint!(SequencesSet)?;
                     }
                     Phase::Enable => return self.enable(),
                     Phase::Slot | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
@@ -151,6 +154,7 @@ impl Coordinator {
     fn start_keeper(&mut self) -> Result<()> {
         let id = self.operation.id;
         let number = transaction::run(|| operations::next_keeper(id))?;
+        failpoint!(KeeperNumbered)?;
         match worker::start(Kind::Keeper, &self.assignment(number)) {
             Some(handle) => {
                 self.keeper = Some(handle);
@@ -222,6 +226,7 @@ impl Coordinator {
     pub(super) fn give_snapshot_up(&mut self) -> Result<()> {
         let id = self.operation.id;
         transaction::run(|| operations::clear_snapshot(id))?;
+        failpoint!(SnapshotForgotten)?;
         if let Some(keeper) = self.keeper.take() {
             if let worker::Status::Running(pid) = keeper.status() {
                 system::wake(pid);
@@ -253,8 +258,10 @@ impl Coordinator {
             }
             origin::advance(&origin_name(created), start)?;
             operations::set_subscription(operation.id, created)?;
+            failpoint!(SubscriptionMade)?;
             Ok(created)
         })?;
+        failpoint!(SubscriptionCommitted)?;
         self.operation.subscription_oid = Some(created);
         Ok(())
     }
@@ -295,8 +302,7 @@ impl Coordinator {
     pub(super) fn recover_tasks(&mut self) -> Result<()> {
         let id = self.operation.id;
         transaction::run(|| tasks::recover(id))?;
-        self.failures += 1;
-        self.try_source_at = system::now_secs() + steep_repl_core::retry::backoff_ms(self.failures) as f64 / 1000.0;
+        self.count_failure();
         Ok(())
     }
 
@@ -382,6 +388,7 @@ impl Coordinator {
         // The apply worker needs the origin; all who joined it are gone.
         self.end_workers();
         self.release_origin();
+        failpoint!(OriginReleased)?;
         let id = self.operation.id;
         let planned = transaction::run(|| operations::tables(id))?;
         let connection = self.source_patiently()?;
@@ -420,7 +427,9 @@ impl Coordinator {
             operations::set_enable_lsn(id, now)?;
             operations::set_phase(id, Phase::Catchup.as_str())?;
             node::enter(operation, NodeState::CatchingUp)?;
-            events::write(&[phase])
-        })
+            events::write(&[phase])?;
+            failpoint!(SubscriptionEnabled)
+        })?;
+        failpoint!(EnableCommitted)
     }
 }

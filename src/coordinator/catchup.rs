@@ -192,8 +192,10 @@ impl Coordinator {
             node::enter(&operation, NodeState::Synchronized)?;
             nodes::forget_unsubscribed(&operation.node, id)?;
             events::write(&[complete])?;
-            events::forget_older_than(retention)
+            events::forget_older_than(retention)?;
+            failpoint!(Completed)
         })?;
+        failpoint!(CompletionCommitted)?;
         shmem::watch(system::database_oid());
         self.refresh().map(drop)
     }

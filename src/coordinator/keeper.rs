@@ -74,6 +74,7 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
         let connection = Connection::open(target, &name)?;
         if main {
             // One of ours from an attempt that died before it could be noted: its snapshot is gone, so it is of no use.
+            state::end_sessions(&connection, &name)?;
             state::drop_slot(&connection, &slot)?;
         }
         Ok(connection)
@@ -82,8 +83,10 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
     let failover = main && operation.is_refresh() && failover(operation)?;
     let (start, snapshot, contents) =
         export(&connection, target, &name, &slot, Lasting { temporary: !main, failover })?;
+    failpoint!(SnapshotExported)?;
     let made = operations::Snapshot { start, name: &snapshot, contents: &contents };
     let wanted = transaction::run(|| operations::set_snapshot(operation.id, &made, number))?;
+    failpoint!(SnapshotNoted)?;
     Ok(wanted.then_some(Kept { connection, snapshot }))
 }
 
@@ -112,8 +115,10 @@ fn export(
 ) -> Result<(Lsn, String, String)> {
     // Outside of any transaction of ours: source and target may be one cluster, and the slot would wait for us.
     let walsender = transaction::run_without_snapshot(|| Connection::open_walsender(target, name))?;
+    failpoint!(SlotToBeMade)?;
     let created =
         transaction::run_without_snapshot(|| walsender.create_slot(slot, lasting.temporary, lasting.failover))?;
+    failpoint!(SlotMade)?;
     let snapshot = transaction::run_without_snapshot(|| {
         connection.execute(&state::begin_under(&created.snapshot), "could not import the slot's snapshot")?;
         let context = "could not export the snapshot";

@@ -11,6 +11,7 @@ use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment, Handle, Status};
 use crate::pg::{origin, raise, role, shmem, system, transaction};
 use crate::source;
+use steep_repl_core::errors::Problem;
 use steep_repl_core::event::{self, Event, Severity};
 use steep_repl_core::names::{application_name, Part};
 use steep_repl_core::retry::{self, Verdict};
@@ -59,6 +60,8 @@ pub struct Coordinator {
     pub(super) given_up: u32,
     /// Failures since the last success, for the pause before the next try.
     pub(super) failures: u32,
+    /// Those of them that have nothing to do with the source; only so many may follow each other.
+    own_failures: u32,
     /// What was said already, so that it is said once.
     pub(super) said: std::collections::HashSet<String>,
     pub(super) catchup: super::catchup::Watch,
@@ -155,9 +158,20 @@ fn check_role(operation: &Operation) -> Result<()> {
     Ok(())
 }
 
+/// A problem that stops an operation, with what can be done about that.
+fn with_way_out(mut problem: Problem) -> Problem {
+    let way_out = "use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it.";
+    problem.hint = Some(match problem.hint.take() {
+        Some(hint) if hint.contains("_init(node)") => hint,
+        Some(hint) => format!("{hint} Then {way_out}"),
+        None => format!("Mend the cause, then {way_out}"),
+    });
+    problem
+}
+
 /// Stops an operation that could not even be taken up.
 fn fail_early(operation: i64, error: &Error) -> Result<()> {
-    let problem = error.problem();
+    let problem = with_way_out(error.problem());
     transaction::run(|| {
         let Some(operation) = operations::get(operation)? else { return Ok(()) };
         let goes_on = matches!(operation.status.as_str(), "pending" | "running");
@@ -213,6 +227,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         Ok(Some(operation))
     })?;
     let Some(operation) = operation else { return Ok(None) };
+    failpoint!(TakenUp)?;
     // Workers of a coordinator before this one have joined an origin that it held.
     let name = operation.token()?;
     transaction::run(|| crate::catalog::user::end_leftover_workers(&steep_repl_core::names::slot_name(name)))?;
@@ -235,6 +250,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         source_lost_since: None,
         given_up: 0,
         failures: 0,
+        own_failures: 0,
         said: std::collections::HashSet::new(),
         catchup: super::catchup::Watch::default(),
         renewals: 0,
@@ -277,7 +293,7 @@ impl Coordinator {
         }
         self.copies_seen = seen.copies_done;
         if gets_on {
-            self.failures = 0;
+            (self.failures, self.own_failures) = (0, 0);
             self.source_is_back()?;
             shmem::note_progress(self.operation.id);
         }
@@ -361,26 +377,38 @@ impl Coordinator {
         })
     }
 
+    /// Counts a failure, and makes a pause. What fails during the pause after another failure is part of it: six workers that lose
+    /// the source together must not make the pause as long as six outages. False then.
+    pub(super) fn count_failure(&mut self) -> bool {
+        let now = system::now_secs();
+        if now < self.try_source_at {
+            return false;
+        }
+        self.failures += 1;
+        self.try_source_at = now + retry::backoff_ms(self.failures) as f64 / 1000.0;
+        true
+    }
+
     /// What to do about an error of this process: try again later, or stop the operation.
     fn handle(&mut self, error: &Error) -> Result<Step> {
         self.forget_source();
-        self.failures += 1;
         let error = &self.name_holders(error.clone(), "End that.");
         let verdict = error.verdict();
         let now = system::now_secs();
+        let own = matches!(verdict, Verdict::RetryTask | Verdict::SnapshotLost);
+        self.own_failures += u32::from(self.count_failure() && own);
         let retry = match verdict {
             Verdict::RetrySource => {
                 let since = *self.source_lost_since.get_or_insert(now);
                 now - since <= self.operation.options.source_lost_timeout
             }
-            Verdict::RetryTask | Verdict::SnapshotLost => self.failures <= self.operation.options.max_retries,
+            Verdict::RetryTask | Verdict::SnapshotLost => self.own_failures <= self.operation.options.max_retries,
             Verdict::Fail => false,
         };
         if !retry {
             self.fail(error)?;
             return Ok(Step::Finished);
         }
-        self.try_source_at = now + retry::backoff_ms(self.failures) as f64 / 1000.0;
         let problem = error.problem();
         let reason = problem.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
         let mut event =
@@ -389,7 +417,7 @@ impl Coordinator {
         event.hint = problem.hint;
         self.say_once(&format!("retry {}", problem.message), event)?;
         // The pause is waited for on the latch, since what is tried next may be anything.
-        system::wait_latch(retry::backoff_ms(self.failures) as i64);
+        system::wait_latch(((self.try_source_at - system::now_secs()).max(0.0) * 1000.0) as i64);
         Ok(Step::Wait)
     }
 
@@ -399,13 +427,7 @@ impl Coordinator {
         let operation = self.operation.clone();
         let id = operation.id;
         let stopped = self.restart_apply();
-        let mut problem = error.problem();
-        let way_out = "use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it.";
-        problem.hint = Some(match problem.hint.take() {
-            Some(hint) if hint.contains("_init(node)") => hint,
-            Some(hint) => format!("{hint} Then {way_out}"),
-            None => format!("Mend the cause, then {way_out}"),
-        });
+        let problem = with_way_out(error.problem());
         let mut event = self.event(event::INIT_FAILED).sqlstate(&problem.sqlstate).message(problem.message.clone());
         event.severity = Severity::Error;
         if let Some(hint) = &problem.hint {
@@ -439,7 +461,7 @@ impl Coordinator {
             if suspended > 0 {
                 events::write(&[warning])?;
             }
-            Ok(())
+            failpoint!(Failed)
         })?;
         self.refresh()?;
         self.notify_now();

@@ -40,10 +40,12 @@ impl Coordinator {
                 user::set_lock_timeout(LOCK_LIMIT_MS)?;
                 empty(&all, &all)
             })?;
+            failpoint!(TablesEmptied)?;
         }
         for batch in all.chunks(BATCH) {
             self.prepare_batch(batch)?;
         }
+        failpoint!(TablesPrepared)?;
         let tasks = plan_tasks(&planned, &self.operation.options);
         let operation = self.operation.clone();
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
@@ -55,7 +57,8 @@ impl Coordinator {
             tasks::insert_index_tasks(id, &large)?;
             operations::set_phase(id, Phase::Copy.as_str())?;
             node::enter(&operation, NodeState::Copying)?;
-            events::write(&[phase])
+            events::write(&[phase])?;
+            failpoint!(TasksPlanned)
         })
     }
 
@@ -85,7 +88,8 @@ impl Coordinator {
                     _ => user::drop_constraint(constraint.relid, &constraint.constraint_name)?,
                 }
             }
-            suspend_indexes(id, batch.iter().copied().filter(|table| !table.keeps_indexes))
+            suspend_indexes(id, batch.iter().copied().filter(|table| !table.keeps_indexes))?;
+            failpoint!(BatchPrepared)
         })
     }
 
@@ -114,6 +118,7 @@ impl Coordinator {
                         )?;
                     }
                 }
+                failpoint!(ConstraintRestored)?;
                 indexes::constraint_restored(id, constraint.constraint_oid)
             })?;
         }
@@ -142,6 +147,7 @@ impl Coordinator {
         if !deferred.is_empty() {
             self.check_publications()?;
             self.follow_source(&deferred)?;
+            failpoint!(ReplacementPublished)?;
             self.mark_publications()?;
         }
         let planned = transaction::run(|| operations::tables(id))?;
@@ -161,8 +167,10 @@ impl Coordinator {
             let large: Vec<u32> =
                 touched.iter().filter(|table| !table.keeps_indexes).map(|table| table.relid).collect();
             tasks::insert_index_tasks(id, &large)?;
+            failpoint!(UnfinishedEmptied)?;
             operations::await_snapshot(id)
         })?;
+        failpoint!(SnapshotAwaited)?;
         let why = if self.operation.snapshot_expired { ": max_snapshot_age is over" } else { "" };
         let mut event = self
             .event("init.snapshot_renewed")

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::pg::{index, subscription, system, transaction};
 use crate::source::{publication, state};
 use steep_repl_core::event;
+use steep_repl_core::names::slot_name;
 use steep_repl_core::node_state::NodeState;
-use steep_repl_core::retry;
 
 /// The kinds of work, in their order: the apply worker must be gone before tables are emptied, and tables must be empty before
 /// indexes are built and constraints checked again.
@@ -30,9 +30,13 @@ impl Coordinator {
         self.release_origin();
         // Whatever the old connection waits for is not waited for any more.
         self.forget_source();
+        // And what failed before says nothing about how long to wait for what is tried now.
+        (self.failures, self.try_source_at) = (0, 0.0);
         let id = self.operation.id;
         transaction::run(|| operations::clear_snapshot(id))?;
+        failpoint!(CancelBegun)?;
         self.undo(&KINDS)?;
+        failpoint!(AllUndone)?;
         let operation = self.operation.clone();
         let cancelled = self.event(event::INIT_CANCELLED);
         transaction::run(|| {
@@ -40,6 +44,7 @@ impl Coordinator {
             events::write(&[cancelled])?;
             node::enter(&operation, NodeState::Uninitialized)
         })?;
+        failpoint!(CancelCommitted)?;
         self.operation.status = "cancelled".to_owned();
         Ok(())
     }
@@ -70,6 +75,7 @@ impl Coordinator {
             if outcome.is_err() && *kind != "source" {
                 in_the_way.get_or_insert(kind);
             }
+            failpoint!(KindUndone)?;
             self.note_outcome(kind, outcome)?;
         }
         Ok(())
@@ -93,9 +99,8 @@ impl Coordinator {
             Err(mut error) => {
                 error = self.name_holders(error, "It is tried again by itself.");
                 self.forget_source();
-                self.failures += 1;
-                let pause = retry::backoff_ms(self.failures) as f64 / 1000.0;
-                self.try_source_at = system::now_secs() + pause;
+                self.count_failure();
+                let pause = (self.try_source_at - system::now_secs()).max(0.0);
                 let problem = error.problem();
                 let mut event = self
                     .event("init.cleanup_pending")
@@ -130,7 +135,8 @@ impl Coordinator {
                 Some(oid) => {
                     // With tables that are not ready, DROP would connect to the source to look for their slots.
                     subscription::remove_tables(oid);
-                    user::drop_subscription(&name)
+                    user::drop_subscription(&name)?;
+                    failpoint!(SubscriptionDropped)
                 }
                 None => Ok(()),
             }
@@ -160,7 +166,8 @@ impl Coordinator {
                 })
                 .collect();
             let all: Vec<&PlannedTable> = there.iter().collect();
-            super::tables::empty(&all, &all)
+            super::tables::empty(&all, &all)?;
+            failpoint!(TablesUndone)
         })
     }
 
@@ -171,6 +178,7 @@ impl Coordinator {
             transaction::run(|| {
                 user::set_lock_timeout(LOCK_LIMIT_MS)?;
                 index::rebuild(suspended.relid, suspended.index_oid)?;
+                failpoint!(IndexUndone)?;
                 indexes::restored(id, suspended.index_oid)
             })?;
         }
@@ -179,14 +187,17 @@ impl Coordinator {
 
     fn undo_source(&mut self) -> Result<()> {
         let operation = self.operation.clone();
+        let token = operation.token()?;
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let plan = transaction::run(|| operations::publication_plan(operation.id))?;
         let connection = self.source()?;
         let mut kept = Vec::new();
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
+            state::end_sessions(connection, &format!("{}_", slot_name(token)))?;
             // Once its tables have joined, the subscription goes on with the operation's slot.
             state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
+            failpoint!(SlotDropped)?;
             if operation.own_publications && operation.is_refresh() {
                 for (name, entry) in
                     operation.publications.iter().flat_map(|name| plan.entries.iter().map(move |entry| (name, entry)))
@@ -198,6 +209,7 @@ impl Coordinator {
                     publication::drop(connection, name)?;
                 }
             }
+            failpoint!(PublicationsDropped)?;
             kept = publication::restore_identities(connection, &identities)?;
             state::limit_statements(connection, 0)
         })?;

@@ -49,6 +49,7 @@ pub fn load(connection: &Connection, taken: &[Task], cached: bool) -> Result<Loa
         }
         connection.execute("COMMIT", "could not end the transaction")?;
         let freed = if done.is_empty() { 0 } else { tasks::finish_copies(&done)? };
+        failpoint!(RowsLoaded)?;
         let rewritten = taken.iter().filter(|task| gone.contains(&task.source_relid)).map(|task| task.id).collect();
         Ok(Loaded { freed, rewritten, unclear })
     })

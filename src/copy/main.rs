@@ -134,6 +134,7 @@ impl Worker {
     /// Does what was taken, and notes what came of it.
     fn work(&mut self, kind: Kind, taken: &[Task]) -> Result<()> {
         let Some(first) = taken.first() else { return Ok(()) };
+        failpoint!(TaskTaken)?;
         let name = first.table();
         let more = if taken.len() > 1 { format!(" and {} more", taken.len() - 1) } else { String::new() };
         let (verb, outcome) = match kind {
@@ -168,6 +169,7 @@ impl Worker {
             None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
         };
         let loaded = load::load(&connection, taken, self.cached)?;
+        failpoint!(RowsCommitted)?;
         // Kept only after success: an error may have left it in any state.
         self.connection = Some(connection);
         self.defer(taken, &loaded.rewritten, |table| Error::Rewritten { table })?;
@@ -206,6 +208,7 @@ impl Worker {
                 vacuum::vacuum(&relids, !frozen)?;
             }
         }
+        failpoint!(Vacuumed)?;
         let ids: Vec<i64> = taken.iter().map(|task| task.id).collect();
         transaction::run(|| {
             let finished = tasks::finish_vacuums(&ids)?;
@@ -245,6 +248,7 @@ impl Worker {
         let pause = if taken.len() > 1 { 0 } else { retry::backoff_ms(attempts) };
         let ids: Vec<i64> = taken.iter().map(|task| task.id).collect();
         self.connection = None;
+        failpoint!(TaskFailed)?;
         transaction::run(|| {
             tasks::give_back(&ids, &problem, counts, fails, pause as f64)?;
             if verdict == Verdict::SnapshotLost {
@@ -283,6 +287,7 @@ fn build_index(task: &Task) -> Result<usize> {
     let started = system::now_micros();
     transaction::run(|| {
         index::rebuild(task.relid, index)?;
+        failpoint!(IndexBuilt)?;
         tasks::finish_index(task.id, (system::now_micros() - started) as f64 / 1000.0)
     })
 }

@@ -97,6 +97,7 @@ fn start_coordinator(entry: &Wanted) -> Result<()> {
     let role = if transaction::run(|| Ok(role::exists(entry.role)))? { entry.role } else { 0 };
     let assignment = Assignment { operation: entry.operation, database: entry.database, role, number: 0 };
     if worker::start(Kind::Coordinator, &assignment).is_some() {
+        failpoint!(CoordinatorAsked)?;
         shmem::note_started(entry.database, entry.operation);
     } else {
         raise::log_line(&format!(

@@ -8,6 +8,8 @@ pub mod catalog_tuple;
 pub mod compat;
 pub mod copy_in;
 pub mod deadline;
+#[cfg(feature = "failpoints")]
+pub mod death;
 mod heap_load;
 pub mod hooks;
 pub mod index;

@@ -84,6 +84,13 @@ pub fn backends(connection: &Connection, prefix: &str) -> Result<Vec<Backend>> {
     connection.json(&query, "could not look at the sessions of the workers")
 }
 
+/// Ends what is left of our sessions on the source, by the prefix of their names. A process of ours that was ended may have sent a
+/// last command, to make the slot, that arrives when the slot has been looked for.
+pub fn end_sessions(connection: &Connection, prefix: &str) -> Result<()> {
+    let query = include_str!("../../sql/queries/source_end_sessions.sql").replace(":prefix", &quote_literal(prefix));
+    connection.rows(&query, 1, "could not end sessions of ended workers").map(drop)
+}
+
 /// Takes our slot away, with whatever backend of ours still holds it. Nothing happens when it is not there.
 pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
     let context = format!("could not drop replication slot \"{name}\"");

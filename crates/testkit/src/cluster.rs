@@ -41,7 +41,7 @@ impl Cluster {
         Arc::new(cluster)
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 

@@ -13,6 +13,7 @@ mod cluster;
 mod cluster_options;
 mod compare;
 mod database;
+mod failpoints;
 mod installation;
 mod load;
 mod pair;

@@ -1,0 +1,122 @@
+//! Each failpoint in turn: whatever happens to a process at that moment, the operation ends equal or is cancelled without a trace.
+//!
+//! Only over an extension that was installed with `STEEP_REPL_FAILPOINTS=1`; any other has none, and this tests nothing.
+//! `STEEP_REPL_FAILPOINT=name` takes one of them alone.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use steep_repl_testkit::{check, test_all, wait_until, Cluster, ClusterOptions, Pair, SchemaState};
+
+use crate::campaign::drive;
+
+const ARGS: &str = "method => 'parallel', parallel_workers => 2, no_identity => 'full', force => true";
+const SETTINGS: [(&str, &str); 2] = [("chunk_size", "1MB"), ("max_retries", "3")];
+/// The failpoints from this one on are those of a cancel.
+const UNDOING: &str = "cancel_begun";
+
+fn pair(source: &Arc<Cluster>, target: &Arc<Cluster>) -> Pair {
+    let pair = Pair::options("fp").source(Arc::clone(source)).target(Arc::clone(target)).build();
+    pair.source.exec(
+        "create table big (id int primary key, v int, note text);
+         create index big_v on big (v);
+         insert into big select i, i % 100, repeat('x', 80) from generate_series(1, 20000) i;
+         create table one (id int primary key, note text, unique (note));
+         create index one_id on one (id);
+         insert into one select i, repeat(md5(i::text), 4) from generate_series(1, 9000) i;
+         create table checked (id int primary key);
+         insert into checked select generate_series(1, 20);
+         alter table checked add constraint large check (id > 10) not valid;
+         create table bare (v int);
+         insert into bare select generate_series(1, 20)",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.prepare();
+    pair.target.exec("insert into big (id) select generate_series(1, 100)");
+    pair
+}
+
+/// What else must be armed for a moment to come at all.
+fn provoke(target: &Cluster, point: &str) {
+    match point {
+        "task_failed" => target.arm("rows_loaded", "1*error(40001)"),
+        "failed" => target.arm("sequences_set", "1*error(23505)"),
+        // A keeper that is gone takes its snapshot along.
+        "unfinished_emptied" | "snapshot_awaited" => target.arm("snapshot_noted", "1*exit"),
+        "replacement_published" => target.arm("task_taken", "2*sleep"),
+        _ => {}
+    }
+}
+
+/// One moment, and what happens at it.
+fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, undoing: bool) {
+    target.disarm();
+    let pair = pair(source, target);
+    let (here, there) = (SchemaState::of(&pair.target), SchemaState::of(&pair.source));
+    let armed = format!("1*{action}");
+    target.arm(point, &armed);
+    provoke(target, point);
+    if undoing {
+        target.arm("task_taken", "2*sleep");
+    }
+    drive::start(&pair, &SETTINGS, ARGS);
+    if undoing || point == "replacement_published" {
+        wait_until("a worker has a task", Duration::from_secs(60), || {
+            drive::was_reached(target, "task_taken", "2*sleep").then_some(())
+        });
+        if undoing {
+            assert!(drive::ask_to_cancel(&pair));
+            drive::wait_until_undone(&pair);
+            drive::wait_until_quiet(&pair);
+            check::assert_clean(&pair.source, &pair.target);
+            here.assert_same(&pair.target);
+            there.assert_same(&pair.source);
+            drive::assert_empty(&pair);
+        } else {
+            pair.source.exec(
+                "begin; create table other (like big including all); insert into other select * from big where id % 2 = 0;
+                 drop table big; alter table other rename to big; commit",
+            );
+        }
+    }
+    let was_there = drive::was_reached(target, point, &armed);
+    if undoing {
+        target.disarm();
+        drive::start(&pair, &SETTINGS, ARGS);
+    } else if point == "replacement_published" {
+        // Sleepers go on.
+        target.disarm_one("task_taken");
+    }
+    drive::finish(&pair);
+    drive::wait_until_quiet(&pair);
+    assert!(was_there || drive::was_reached(target, point, &armed), "nobody came to {point}");
+    target.disarm();
+    pair.expect_equal();
+    here.assert_same(&pair.target);
+    drive::assert_settled(&pair);
+}
+
+#[test]
+fn each_moment() {
+    let target = ClusterOptions::new("fptgt").preload().start();
+    let points = target.failpoints();
+    let only = std::env::var("STEEP_REPL_FAILPOINT").ok();
+    if points.is_empty() {
+        let _ = writeln!(std::io::stderr(), "no failpoints in the extension that is installed: nothing is tested");
+        return;
+    }
+    let source = ClusterOptions::new("fpsrc").start();
+    let actions = ["exit", "error(40001)", "kill", "error(23505)", "source(08006)"];
+    let most = if test_all() { actions.len() } else { 2 };
+    let first_undoing = points.iter().position(|point| point == UNDOING);
+    for (number, point) in points.iter().enumerate() {
+        if only.as_ref().is_some_and(|only| only != point) {
+            continue;
+        }
+        for action in &actions[..most] {
+            let _ = writeln!(std::io::stderr(), "{point} {action}");
+            one(&source, &target, point, action, Some(number) >= first_undoing);
+        }
+    }
+}
