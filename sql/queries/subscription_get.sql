@@ -7,6 +7,7 @@ SELECT pg_catalog.jsonb_build_object(
     'publications', s.subpublications,
     'failover', s.subfailover,
     'two_phase', s.subtwophasestate <> 'd',
+    'skips', s.subskiplsn <> '0/0',
     'apply_pid', (SELECT w.pid FROM pg_catalog.pg_stat_get_subscription(s.oid) w
                   WHERE w.pid IS NOT NULL AND w.relid IS NULL AND w.leader_pid IS NULL LIMIT 1),
     'tables', coalesce((SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(

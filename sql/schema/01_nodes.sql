@@ -27,7 +27,7 @@ COMMENT ON COLUMN steep_repl.nodes.is_local IS 'True for the node that is this v
 COMMENT ON COLUMN steep_repl.nodes.state IS 'UNINITIALIZED, PREPARING, COPYING, CATCHING_UP, SYNCHRONIZED, DIVERGED, FAILED or REINITIALIZING';
 COMMENT ON COLUMN steep_repl.nodes.source IS 'Node that this one was or is being initialized from';
 COMMENT ON COLUMN steep_repl.nodes.health IS 'ok, warning or error';
-COMMENT ON COLUMN steep_repl.nodes.last_error IS 'The error that made the node FAILED: sqlstate, message, detail, hint';
+COMMENT ON COLUMN steep_repl.nodes.last_error IS 'The error that made the node FAILED, or that stopped its refresh: sqlstate, message, detail, hint';
 COMMENT ON COLUMN steep_repl.nodes.updated_at IS 'When this row last changed';
 
 -- What a look at the source found. A table that is in no subscription stays behind in silence otherwise.

@@ -158,7 +158,7 @@ COMMENT ON COLUMN steep_repl.node_status.operation_id IS 'Its newest operation';
 COMMENT ON COLUMN steep_repl.node_status.operation_status IS 'pending, running, cancelling, failed, cancelled or completed';
 COMMENT ON COLUMN steep_repl.node_status.phase IS 'Step the operation is in';
 COMMENT ON COLUMN steep_repl.node_status.notice IS 'What to know while it lasts; with indexes suspended a pg_dump of this database lacks them';
-COMMENT ON COLUMN steep_repl.node_status.sqlstate IS 'SQLSTATE of the error that made the node FAILED';
+COMMENT ON COLUMN steep_repl.node_status.sqlstate IS 'SQLSTATE of the error that made the node FAILED, or that stopped its refresh';
 COMMENT ON COLUMN steep_repl.node_status.last_error IS 'Its message';
 COMMENT ON COLUMN steep_repl.node_status.detail IS 'Its detail';
 COMMENT ON COLUMN steep_repl.node_status.hint IS 'What to do about it';
@@ -176,8 +176,8 @@ SELECT c.operation_id,
        c.next_try,
        CASE WHEN w.owner = 'ours' THEN c.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error,
        CASE WHEN w.owner = 'ours' THEN c.error ->> 'hint' ELSE 'Nothing is done about it here; see steep_repl.node_status.' END AS hint,
-       o.slot_name,
-       o.publications
+       coalesce(o.replaced_slot, o.slot_name) AS slot_name,
+       CASE WHEN o.own_publications AND o.kind = 'init' THEN o.publications END AS publications
 FROM steep_repl.cleanup c JOIN steep_repl.operations o ON o.id = c.operation_id
 CROSS JOIN LATERAL (SELECT steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) AS owner) w
 ORDER BY c.operation_id, c.kind;
@@ -191,8 +191,8 @@ COMMENT ON COLUMN steep_repl.pending_cleanup.attempts IS 'Failed attempts';
 COMMENT ON COLUMN steep_repl.pending_cleanup.next_try IS 'When it is tried again';
 COMMENT ON COLUMN steep_repl.pending_cleanup.error IS 'What stopped the last attempt';
 COMMENT ON COLUMN steep_repl.pending_cleanup.hint IS 'What to do about it';
-COMMENT ON COLUMN steep_repl.pending_cleanup.slot_name IS 'Slot on the source';
-COMMENT ON COLUMN steep_repl.pending_cleanup.publications IS 'Publications on the source';
+COMMENT ON COLUMN steep_repl.pending_cleanup.slot_name IS 'Slot on the source that is to go';
+COMMENT ON COLUMN steep_repl.pending_cleanup.publications IS 'Publications on the source that are to go; null when they are in use: the user''s, or those that a refresh has added tables to';
 
 CREATE VIEW steep_repl.metrics AS
 SELECT m.name, m.node, m.value

@@ -32,7 +32,7 @@ COMMENT ON FUNCTION steep_repl.adopt_init(text) IS
     'Makes this server the owner of the operations of a node that it has as a copy of another server, which is gone for good; returns the newest one''s number';
 COMMENT ON FUNCTION steep_repl.restore_indexes(text) IS
     'Builds the indexes again that a failed operation has left suspended, locking their tables until the transaction ends; returns how many; warns of those that cannot be built';
-COMMENT ON FUNCTION steep_repl.refresh_tables(text, boolean, text) IS
+COMMENT ON FUNCTION steep_repl.refresh_tables(text, text[], boolean, text) IS
     'Brings in tables and partitions that came to the source after the node was initialized, while all others replicate; returns the operation''s number, null when there are none';
 COMMENT ON FUNCTION steep_repl.tables_not_subscribed(text) IS
     'Tables of the source that are not replicated to the node, by a look at the source now; ordered by name; node_status shows the last look';

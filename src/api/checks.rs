@@ -31,6 +31,8 @@ pub(super) struct Wanted<'a> {
     pub options: &'a Options,
     /// The initialization whose subscription the tables join; none when the node is to be initialized.
     pub joins: Option<&'a Operation>,
+    /// Only these of the tables that would join it.
+    pub only: Option<&'a [String]>,
 }
 
 /// What an operation is made of.
@@ -126,7 +128,10 @@ fn check_tables(
     said: &preflight::Source,
 ) -> Result<Option<Plan>> {
     let (source, here) = (schema::source_inventory(connection, true)?, user::inventory()?);
-    let joins = wanted.joins.map(|base| schema::joining::joins(connection, base)).transpose()?;
+    let mut joins = wanted.joins.map(|base| schema::joining::joins(connection, base)).transpose()?;
+    if let Some(joins) = &mut joins {
+        joins.only = wanted.only.map(<[String]>::to_vec);
+    }
     let request = Request {
         node: wanted.node,
         source: wanted.source,
@@ -184,6 +189,12 @@ fn check_nodes(wanted: &Wanted) -> Result<Node> {
     }
     let state = local.state()?;
     if wanted.joins.is_some() {
+        // What a cancelled refresh takes out of a publication may be what this one counts on.
+        for operation in cleanup::operations_with_source_left(node)? {
+            if operations::get(operation)?.is_some_and(|operation| operation.is_ours() && operation.is_refresh()) {
+                return Err(Error::CleanupPending { operation, node: node.to_owned() });
+            }
+        }
         return match state {
             NodeState::Synchronized | NodeState::Diverged => Ok(from),
             _ => Err(Error::WrongState {
@@ -232,11 +243,23 @@ fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
         );
     }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    if let Some((base, oid)) = wanted.joins.and_then(|base| Some((base, base.subscription_oid?))) {
+        let out_of_reach = user::not_applicable(&relids, oid)?;
+        if !out_of_reach.is_empty() {
+            let owner = role::name_of(schema::joining::subscription_of(base)?.owner);
+            return Err(Error::Rights {
+                role: owner.clone(),
+                lacks: format!("owns the subscription and cannot act as the owner of {}", out_of_reach.join(", ")),
+                node: node.to_owned(),
+                hint: format!("Give \"{owner}\" the role of the tables' owner, or the tables to \"{owner}\"."),
+            });
+        }
+    }
     let foreign = user::not_owned(&relids)?;
     if !foreign.is_empty() {
         return lacks(
             format!("does not own {}", foreign.join(", ")),
-            "Use a role that owns the tables, since their indexes are suspended and rebuilt.".to_owned(),
+            "Use a role that owns the tables: they are emptied when the operation is cancelled, and their indexes may be rebuilt.".to_owned(),
         );
     }
     Ok(())

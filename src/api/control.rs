@@ -45,8 +45,16 @@ fn abandon(name: &str) -> Result<i64> {
     let mut abandoned = 0;
     for operation in cleanup::operations_with_source_left(name)? {
         let Some(operation) = operations::get(operation)?.filter(Operation::is_ours) else { continue };
-        let mut left = vec![format!("replication slot {}", operation.slot_name)];
-        if operation.own_publications {
+        let slot = operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name);
+        let mut left = vec![format!("replication slot {slot}")];
+        if operation.own_publications && operation.is_refresh() {
+            let entries = operations::publication_plan(operation.id)?.entries;
+            let tables: Vec<String> =
+                entries.iter().map(|entry| ident::qualified_display(&entry.schema, &entry.name)).collect();
+            if !tables.is_empty() {
+                left.push(format!("{} in publication {}", tables.join(", "), operation.publications.join(", ")));
+            }
+        } else if operation.own_publications {
             left.extend(operation.publications.iter().map(|name| format!("publication {name}")));
         }
         let changed = operations::identities(operation.id)?;

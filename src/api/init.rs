@@ -62,7 +62,7 @@ fn init_node(
         tables: list("tables", tables)?,
         ..resolved()
     };
-    Ok(start(&Wanted { node, source, publication, no_identity, options: &options, joins: None })?)
+    Ok(start(&Wanted { node, source, publication, no_identity, options: &options, joins: None, only: None })?)
 }
 
 /// What the settings of this session say; arguments are put over it.
@@ -151,6 +151,7 @@ fn start(wanted: &Wanted) -> Result<i64> {
 /// Writes the operation; it begins when the transaction commits.
 fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
     let Wanted { node, source, publication, options, .. } = *wanted;
+    let options = &Options { tables: options.tables.as_ref().map(|_| plan.named.clone()), ..options.clone() };
     let publications = match publication {
         Some(name) => vec![name.to_owned()],
         // Tables of that kind may come later.

@@ -99,6 +99,7 @@ fn preflight(
         no_identity: parse_no_identity(given("no_identity", no_identity)?)?,
         options: &options,
         joins: None,
+        only: None,
     };
     Ok(TableIterator::new(
         findings(&wanted)?.into_iter().map(|found| {

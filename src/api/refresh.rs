@@ -2,7 +2,7 @@
 
 use super::checks::{examine, Strict, Wanted};
 use super::init::{parse_no_identity, resolved, say_remarks};
-use super::{given, SqlResult};
+use super::{given, list, SqlResult};
 use crate::catalog::nodes::{self, Node, Unsubscribed};
 use crate::catalog::operations::{self, Kind, NewOperation, Operation, Options};
 use crate::catalog::{events, user};
@@ -15,16 +15,18 @@ use crate::schema::{self, Plan};
 use crate::settings;
 use crate::source;
 use pgrx::prelude::*;
+use steep_repl_core::ident::qualified_display;
 use steep_repl_core::names::{self, application_name, Part, Token};
 use steep_repl_core::selection::NoIdentity;
 
 #[pg_extern]
 fn refresh_tables(
     node: Option<&str>,
+    tables: default!(Option<Vec<Option<String>>>, "NULL"),
     force: default!(Option<bool>, "false"),
     no_identity: default!(Option<&str>, "NULL"),
 ) -> SqlResult<Option<i64>> {
-    Ok(refresh(given("node", node)?, given("force", force)?, no_identity)?)
+    Ok(refresh(given("node", node)?, list("tables", tables)?.as_deref(), given("force", force)?, no_identity)?)
 }
 
 /// The tables of the source that are not replicated, as it is now.
@@ -72,7 +74,7 @@ fn look(name: &str) -> Result<Vec<Unsubscribed>> {
     Ok(found)
 }
 
-fn refresh(name: &str, force: bool, no_identity: Option<&str>) -> Result<Option<i64>> {
+fn refresh(name: &str, only: Option<&[String]>, force: bool, no_identity: Option<&str>) -> Result<Option<i64>> {
     shmem::require()?;
     // Whoever wants to start something on the same node waits here, and is refused then.
     nodes::lock(name)?;
@@ -94,15 +96,38 @@ fn refresh(name: &str, force: bool, no_identity: Option<&str>) -> Result<Option<
         ..resolved()
     };
     let publication = base.publications.first().map(String::as_str).filter(|_| !base.own_publications);
-    let wanted =
-        Wanted { node: name, source: &base.source, publication, no_identity, options: &options, joins: Some(&base) };
+    let wanted = Wanted {
+        node: name,
+        source: &base.source,
+        publication,
+        no_identity,
+        options: &options,
+        joins: Some(&base),
+        only,
+    };
     let examined = examine(&mut Strict, &wanted)?.ok_or_else(|| Error::internal("a check was passed over"))?;
     if examined.plan.tables.is_empty() {
-        raise::notice(&format!("all tables of node \"{}\" are replicated to node \"{name}\"", base.source));
-        nodes::set_unsubscribed(name, &[])?;
+        say_nothing_to_do(&base)?;
         return Ok(None);
     }
     store(&wanted, &base, examined.token, &examined.plan).map(Some)
+}
+
+/// Tells the caller that no table can join; those that are in the subscription and come no more are another matter.
+fn say_nothing_to_do(base: &Operation) -> Result<()> {
+    let left = look(&base.node)?;
+    if left.is_empty() {
+        raise::notice(&format!("all tables of node \"{}\" are replicated to node \"{}\"", base.source, base.node));
+        return Ok(());
+    }
+    let names: Vec<String> =
+        left.iter().map(|table| qualified_display(&table.table_schema, &table.table_name)).collect();
+    raise::warning(&format!(
+        "there is nothing to bring in; these are not replicated: {}. One that was dropped and made again on the source is in the \
+         subscription here and published no more: take it out with ALTER SUBSCRIPTION ... REFRESH PUBLICATION, then try again",
+        names.join(", ")
+    ));
+    Ok(())
 }
 
 /// What the subscription must be for tables to join it.
@@ -115,10 +140,7 @@ fn check_subscription(base: &Operation) -> Result<()> {
         return Err(Error::SubscriptionDisabled { subscription: found.name });
     }
     if found.two_phase {
-        return cannot(
-            "It has two_phase on, and prepared transactions cannot be passed over for some tables only.",
-            "ALTER SUBSCRIPTION ... SET (two_phase = false), where the server can.",
-        );
+        return Err(Error::two_phase(found.name));
     }
     if found.tables.iter().any(user::SubscribedTable::is_syncing) {
         return cannot("The server is synchronizing tables of it now.", "Wait until it has done so.");

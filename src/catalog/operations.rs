@@ -315,10 +315,10 @@ pub fn set_apply_stopped(operation: i64, stopped: bool) -> Result<()> {
     )
 }
 
-/// Notes up to where the other tables of a stopped subscription are; the first time counts, since the origin is moved after it.
+/// Notes up to where the other tables of a stopped subscription are; the furthest counts, since the origin is moved back after it.
 pub fn set_applied(operation: i64, applied: Lsn) -> Result<()> {
     execute(
-        "UPDATE steep_repl.operations SET applied_lsn = coalesce(applied_lsn, $2::pg_lsn) WHERE id = $1",
+        "UPDATE steep_repl.operations SET applied_lsn = greatest(applied_lsn, $2::pg_lsn) WHERE id = $1",
         &[Arg::Int(operation), Arg::Text(&applied.to_string())],
     )
 }

@@ -195,6 +195,8 @@ pub struct Subscription {
     pub failover: bool,
     /// Prepared transactions are sent as such, or are to be.
     pub two_phase: bool,
+    /// A transaction is to be skipped.
+    pub skips: bool,
     /// Pid of its apply worker, if one runs.
     pub apply_pid: Option<i32>,
     /// Its tables.
@@ -321,6 +323,14 @@ pub fn end_leftover_workers(name_prefix: &str) -> Result<()> {
 /// Those of the given tables that the current role does not own.
 pub fn not_owned(relids: &[u32]) -> Result<Vec<String>> {
     read(include_str!("../../sql/queries/tables_not_owned.sql"), &[Arg::Text(&json(&relids)?)])
+}
+
+/// Those of the given tables that the apply worker of a subscription could not write to.
+pub fn not_applicable(relids: &[u32], subscription: u32) -> Result<Vec<String>> {
+    read(
+        include_str!("../../sql/queries/tables_not_applicable.sql"),
+        &[Arg::Text(&json(&relids)?), Arg::Int(i64::from(subscription))],
+    )
 }
 
 /// What the current role needs to make a subscription here.

@@ -389,10 +389,14 @@ impl Coordinator {
         self.end_workers();
         self.release_origin();
         failpoint!(OriginReleased)?;
+        if self.operation.is_refresh() && !self.may_join()? {
+            return Ok(());
+        }
         let id = self.operation.id;
         let planned = transaction::run(|| operations::tables(id))?;
         let connection = self.source_patiently()?;
-        let differences = transaction::run(|| schema::changed_since(connection, &planned))?;
+        let mut differences = transaction::run(|| schema::changed_since(connection, &planned))?;
+        differences.extend(transaction::run(|| schema::replaced_here(&planned))?);
         if !differences.is_empty() {
             return Err(Error::SourceChanged { differences });
         }

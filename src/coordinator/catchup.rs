@@ -49,6 +49,10 @@ impl Coordinator {
         else {
             return Err(Error::internal("catching up without a subscription"));
         };
+        if self.said.insert("replaced slot".to_owned()) {
+            // Nobody needs it any more, and it holds WAL back.
+            self.drop_replaced_slot()?;
+        }
         let (slot_name, name) = (self.operation.slot_name.clone(), self.operation.subscription.clone());
         let connection = self.source()?;
         let slot = transaction::run_without_snapshot(|| state::slot(connection, &slot_name))?;

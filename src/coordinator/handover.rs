@@ -12,8 +12,9 @@
 use super::decide::Phase;
 use super::main::Coordinator;
 use super::node;
+use crate::catalog::events;
+use crate::catalog::operations::{self, Operation};
 use crate::catalog::user::{self, Subscription};
-use crate::catalog::{events, operations};
 use crate::error::{Error, Result};
 use crate::pg::subscription::{self, TableState};
 use crate::pg::{origin, system, transaction};
@@ -21,7 +22,7 @@ use crate::source::state;
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::ident::qualified_display;
 use steep_repl_core::lsn::Lsn;
-use steep_repl_core::names::origin_name;
+use steep_repl_core::names::{origin_name, tablesync_origin_name};
 use steep_repl_core::node_state::NodeState;
 
 /// How long the apply worker may take to finish what it applies before it is ended, in seconds. What it has begun it does again.
@@ -32,12 +33,13 @@ const APPLY_GONE_WITHIN: f64 = 30.0;
 const LOOK_MS: i64 = 20;
 
 impl Coordinator {
-    /// The operation's subscription, which the tables of a refresh join.
+    /// The operation's subscription. One that tables join is the user's to rename.
     pub(super) fn joined_subscription(&self) -> Result<Subscription> {
-        let oid = self.operation.subscription_oid.ok_or_else(|| Error::internal("no subscription"))?;
+        let operation = &self.operation;
+        let oid = operation.subscription_oid.ok_or_else(|| Error::internal("no subscription"))?;
         transaction::run(|| user::subscription(oid))?
-            .filter(|found| found.name == self.operation.subscription)
-            .ok_or_else(|| Error::SubscriptionGone { subscription: self.operation.subscription.clone() })
+            .filter(|found| operation.is_refresh() || found.name == operation.subscription)
+            .ok_or_else(|| Error::SubscriptionGone { subscription: operation.subscription.clone() })
     }
 
     /// Whether the apply worker that copy workers of a refresh join is there; says so when it is not.
@@ -57,17 +59,22 @@ impl Coordinator {
         Ok(found.apply_pid.is_some())
     }
 
-    /// Lets the copied tables join the subscription, and goes to `catchup`. `now` is where the source is.
-    pub(super) fn join_subscription(&mut self, now: Lsn) -> Result<()> {
+    /// Whether the copied tables can join the subscription now. When not, it is said why, and waited a little.
+    pub(super) fn may_join(&mut self) -> Result<bool> {
         let found = self.joined_subscription()?;
-        if !found.enabled && !self.operation.apply_stopped {
+        if !found.enabled {
             return Err(Error::SubscriptionDisabled { subscription: found.name });
         }
-        if self.is_syncing(&found)? || !self.operation.apply_stopped && !self.has_passed_start(&found)? {
-            return Ok(());
+        if found.two_phase {
+            return Err(Error::two_phase(found.name));
         }
-        match self.stop_apply().and_then(|()| self.switch(now)) {
-            Ok(()) => self.refresh().map(drop),
+        Ok(!self.is_syncing(&found)? && self.has_passed_start(&found)?)
+    }
+
+    /// Lets the copied tables join the subscription, and goes to `catchup`. `now` is where the source is.
+    pub(super) fn join_subscription(&mut self, now: Lsn) -> Result<()> {
+        match self.stop_apply(Some("cancelling")).and_then(|stopped| if stopped { self.switch(now) } else { Ok(()) }) {
+            Ok(()) => self.restart_apply(),
             Err(error) => {
                 // The others do not wait for what stands in the way of this one.
                 self.restart_apply()?;
@@ -94,12 +101,13 @@ impl Coordinator {
         }
         let syncing: Vec<u32> =
             found.tables.iter().filter(|table| table.is_syncing()).map(|table| table.relid).collect();
-        if syncing.is_empty() {
-            return Ok(false);
-        }
-        let mut event = self
-            .event("init.sync_waiting")
-            .message(format!("waits until the server has synchronized {}", names(&syncing)?.join(", ")));
+        let what = match (syncing.as_slice(), found.skips) {
+            ([], false) => return Ok(false),
+            // Passing over what the others have would count as the transaction that is to be skipped.
+            ([], true) => "the transaction is skipped that ALTER SUBSCRIPTION SKIP has named".to_owned(),
+            (syncing, _) => format!("the server has synchronized {}", names(syncing)?.join(", ")),
+        };
+        let mut event = self.event("init.sync_waiting").message(format!("waits until {what}"));
         event.severity = Severity::Warning;
         self.say_once("sync_waiting", event)?;
         system::wait_latch(1000);
@@ -116,6 +124,13 @@ impl Coordinator {
         if is_new {
             // An idle source gives the slot nothing to confirm.
             transaction::run_without_snapshot(|| state::nudge(connection))?;
+        }
+        let own_slot = self.operation.slot_name.clone();
+        let connection = self.source()?;
+        let own = transaction::run_without_snapshot(|| state::slot(connection, &own_slot))?;
+        if own.is_lost() {
+            // The subscription must not be made to use it.
+            return Err(Error::SlotLost { slot: own_slot, node });
         }
         let seen = transaction::run_without_snapshot(|| state::slot(connection, &slot))?;
         let confirmed = seen.confirmed.filter(|_| !seen.is_lost()).ok_or(Error::SlotLost { slot, node })?;
@@ -136,13 +151,14 @@ impl Coordinator {
         Ok(false)
     }
 
-    /// Disables the subscription and waits until its apply worker is gone.
-    fn stop_apply(&mut self) -> Result<()> {
-        let (id, name) = (self.operation.id, self.operation.subscription.clone());
+    /// Disables the subscription and waits until its apply worker is gone. False when the operation's status has become one that
+    /// is not to be gone on with.
+    fn stop_apply(&mut self, unless: Option<&str>) -> Result<bool> {
+        let id = self.operation.id;
         let found = self.joined_subscription()?;
         transaction::run(|| {
             operations::set_apply_stopped(id, true)?;
-            user::enable_subscription(&name, false)
+            user::enable_subscription(&found.name, false)
         })?;
         self.operation.apply_stopped = true;
         let started = system::now_secs();
@@ -151,9 +167,13 @@ impl Coordinator {
         let mut pid = found.apply_pid;
         loop {
             pid = self.joined_subscription()?.apply_pid.or(pid);
-            let Some(alive) = pid else { return Ok(()) };
+            let Some(alive) = pid else { return Ok(true) };
             if !transaction::run(|| user::process_exists(alive))? {
-                return Ok(());
+                return Ok(true);
+            }
+            self.refresh()?;
+            if unless == Some(self.operation.status.as_str()) {
+                return Ok(false);
             }
             let waited = system::now_secs() - started;
             if waited > APPLY_STOPS_WITHIN && !told {
@@ -190,8 +210,8 @@ impl Coordinator {
             for (relid, lsn) in operations::tables_with_lsn(id)? {
                 subscription::add_table(oid, relid, TableState::SyncDone, lsn);
             }
-            user::set_slot_name(&operation.subscription, &operation.slot_name)?;
-            user::enable_subscription(&operation.subscription, true)?;
+            user::set_slot_name(&found.name, &operation.slot_name)?;
+            user::enable_subscription(&found.name, true)?;
             operations::set_joined(id, &before)?;
             operations::set_enable_lsn(id, now)?;
             operations::set_phase(id, Phase::Catchup.as_str())?;
@@ -202,48 +222,36 @@ impl Coordinator {
         })
     }
 
-    /// Has the apply worker go on as if nothing had been: the tables of the refresh have not joined.
+    /// Has the apply worker go on as if nothing had been, unless the tables of the refresh have joined.
     pub(super) fn restart_apply(&mut self) -> Result<()> {
-        let Some(oid) = self.operation.subscription_oid.filter(|_| self.operation.is_refresh()) else {
-            return Ok(());
-        };
         self.refresh()?;
-        if self.operation.has_joined() || !self.operation.apply_stopped {
-            return Ok(());
-        }
         let operation = self.operation.clone();
-        transaction::run(|| {
-            if let Some(found) = user::subscription(oid)?.filter(|found| !found.enabled) {
-                if let Some(applied) = operation.applied_lsn {
-                    origin::advance(&origin_name(oid), applied)?;
-                }
-                user::enable_subscription(&found.name, true)?;
-            }
-            operations::clear_applied(operation.id)?;
-            operations::set_apply_stopped(operation.id, false)
-        })?;
+        transaction::run(|| let_apply_go_on(&operation))?;
         self.refresh().map(drop)
     }
 
-    /// Takes the tables of a refresh out of the subscription again, if they are in it. The others go on.
+    /// Takes the tables of a refresh out of the subscription again: those that have joined it, and those that somebody else has put in
+    /// while they were copied. The others go on.
     pub(super) fn leave_subscription(&mut self) -> Result<()> {
         let Some(oid) = self.operation.subscription_oid else { return Ok(()) };
-        if !self.operation.has_joined() {
-            return self.restart_apply();
-        }
-        if transaction::run(|| user::subscription(oid))?.is_none() {
+        self.restart_apply()?;
+        let id = self.operation.id;
+        let found = transaction::run(|| user::subscription(oid))?;
+        let planned: Vec<u32> = transaction::run(|| operations::tables(id))?.iter().map(|table| table.relid).collect();
+        let Some(found) = found.filter(|found| found.tables.iter().any(|table| planned.contains(&table.relid))) else {
             return Ok(());
-        }
-        let (id, name) = (self.operation.id, self.operation.subscription.clone());
+        };
         // The apply worker would keep to what it knows of them.
-        self.stop_apply()?;
+        self.stop_apply(None)?;
         transaction::run(|| {
-            for (relid, _) in operations::tables_with_lsn(id)? {
-                subscription::remove_table(oid, relid);
+            for relid in &planned {
+                subscription::remove_table(oid, *relid);
+                origin::drop(&tablesync_origin_name(oid, *relid));
             }
-            user::enable_subscription(&name, true)?;
+            user::enable_subscription(&found.name, true)?;
             operations::set_apply_stopped(id, false)
-        })
+        })?;
+        self.refresh().map(drop)
     }
 
     /// Takes the slot away that the subscription used before.
@@ -252,4 +260,21 @@ impl Coordinator {
         let connection = self.source()?;
         transaction::run_without_snapshot(|| state::drop_slot(connection, &replaced))
     }
+}
+
+/// Enables the subscription that a refresh has disabled, its origin back where the apply worker left it. Nothing happens when the refresh
+/// did not, or when its tables have joined.
+pub fn let_apply_go_on(operation: &Operation) -> Result<()> {
+    let Some(oid) = operation.subscription_oid else { return Ok(()) };
+    if !operation.is_refresh() || operation.has_joined() || !operation.apply_stopped {
+        return Ok(());
+    }
+    if let Some(found) = user::subscription(oid)?.filter(|found| !found.enabled) {
+        if let Some(applied) = operation.applied_lsn {
+            origin::advance(&origin_name(oid), applied)?;
+        }
+        user::enable_subscription(&found.name, true)?;
+    }
+    operations::clear_applied(operation.id)?;
+    operations::set_apply_stopped(operation.id, false)
 }

@@ -169,6 +169,18 @@ fn with_way_out(mut problem: Problem) -> Problem {
     problem
 }
 
+/// The event of a subscription that a refresh has disabled and cannot enable.
+fn still_disabled(operation: &Operation, why: &Problem) -> Event {
+    let mut event = Event::info("init.apply_stopped")
+        .operation_id(operation.id)
+        .node(&operation.node)
+        .source(&operation.source)
+        .message(format!("subscription {} is still disabled: {}", operation.subscription, why.message))
+        .hint("Mend the cause and resume or cancel the operation; it enables the subscription.");
+    event.severity = Severity::Error;
+    event
+}
+
 /// Stops an operation that could not even be taken up.
 fn fail_early(operation: i64, error: &Error) -> Result<()> {
     let problem = with_way_out(error.problem());
@@ -188,6 +200,9 @@ fn fail_early(operation: i64, error: &Error) -> Result<()> {
         event.severity = Severity::Error;
         event.hint.clone_from(&problem.hint);
         events::write(&[event])?;
+        if operation.apply_stopped {
+            events::write(&[still_disabled(&operation, &problem)])?;
+        }
         node::fail(&operation, &problem)
     })
 }
@@ -260,6 +275,8 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         notified: newest,
         notified_at: 0.0,
     };
+    // The subscription does not wait for the source, should it be away.
+    coordinator.restart_apply()?;
     if matches!(coordinator.operation.status.as_str(), "pending" | "running") {
         // Whoever asked may have lost the right to use the source since. Undoing does what can be done without it.
         coordinator.target()?;
@@ -441,8 +458,6 @@ impl Coordinator {
             ))
             .hint("steep_repl.restore_indexes(node) brings them back until the operation is resumed or cancelled.");
         warning.severity = Severity::Warning;
-        let mut still_disabled = self.event("init.apply_stopped").hint("Resume or cancel the operation.");
-        still_disabled.severity = Severity::Warning;
         transaction::run(|| {
             operations::clear_snapshot(id)?;
             if !operations::set_status(id, "failed", Some(&problem))? {
@@ -452,11 +467,7 @@ impl Coordinator {
             events::write(&[event])?;
             node::fail(&operation, &problem)?;
             if let Err(error) = &stopped {
-                events::write(&[still_disabled.message(format!(
-                    "subscription {} is still disabled: {}",
-                    operation.subscription,
-                    error.problem().message
-                ))])?;
+                events::write(&[still_disabled(&operation, &error.problem())])?;
             }
             if suspended > 0 {
                 events::write(&[warning])?;

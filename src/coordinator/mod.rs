@@ -14,7 +14,7 @@
 mod act;
 mod catchup;
 pub mod decide;
-mod handover;
+pub mod handover;
 pub mod keeper;
 pub mod main;
 pub mod node;

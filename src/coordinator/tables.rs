@@ -66,7 +66,16 @@ impl Coordinator {
     fn prepare_batch(&self, batch: &[&PlannedTable]) -> Result<()> {
         let (id, node) = (self.operation.id, self.operation.node.clone());
         transaction::run(|| {
-            user::lock_exclusively(&names(batch))?;
+            // Who waits for such a lock has all others wait behind it, the apply worker too. A table that joins a subscription needs it
+            // only where a constraint is set aside.
+            let lockable: Vec<&PlannedTable> = if self.operation.is_refresh() {
+                let relids: Vec<u32> = batch.iter().map(|table| table.relid).collect();
+                let constrained = indexes::not_valid(&relids)?;
+                batch.iter().copied().filter(|table| constrained.iter().any(|one| one.relid == table.relid)).collect()
+            } else {
+                batch.to_vec()
+            };
+            user::lock_exclusively(&names(&lockable))?;
             user::set_lock_timeout(LOCK_LIMIT_MS)?;
             let full = user::not_empty(&located(batch))?;
             if !full.is_empty() {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::pg::{index, subscription, system, transaction};
 use crate::source::{publication, state};
 use steep_repl_core::event;
-use steep_repl_core::names::slot_name;
+use steep_repl_core::names::{slot_name, tablesync_slot_name};
 use steep_repl_core::node_state::NodeState;
 
 /// The kinds of work, in their order: the apply worker must be gone before tables are emptied, and tables must be empty before
@@ -190,6 +190,13 @@ impl Coordinator {
         let token = operation.token()?;
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let plan = transaction::run(|| operations::publication_plan(operation.id))?;
+        let planned = transaction::run(|| operations::tables(operation.id))?;
+        let tablesync_slots: Vec<String> = match operation.subscription_oid {
+            Some(oid) if operation.is_refresh() => {
+                planned.iter().map(|table| tablesync_slot_name(oid, table.relid, system::system_identifier())).collect()
+            }
+            _ => Vec::new(),
+        };
         let connection = self.source()?;
         let mut kept = Vec::new();
         transaction::run_without_snapshot(|| {
@@ -198,11 +205,20 @@ impl Coordinator {
             // Once its tables have joined, the subscription goes on with the operation's slot.
             state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
             failpoint!(SlotDropped)?;
+            if operation.is_refresh() {
+                // What the server itself may have made for tables that somebody else has put into the subscription.
+                for slot in &state::existing_slots(connection, &tablesync_slots)? {
+                    state::drop_slot(connection, slot)?;
+                }
+            }
             if operation.own_publications && operation.is_refresh() {
-                for (name, entry) in
-                    operation.publications.iter().flat_map(|name| plan.entries.iter().map(move |entry| (name, entry)))
-                {
-                    publication::remove(connection, name, entry.oid)?;
+                // A table that was replaced on the source was published anew, under another OID.
+                let members =
+                    plan.entries.iter().map(|entry| entry.oid).chain(planned.iter().map(|table| table.source_relid));
+                for oid in members.collect::<std::collections::BTreeSet<u32>>() {
+                    for name in &operation.publications {
+                        publication::remove(connection, name, oid)?;
+                    }
                 }
             } else if operation.own_publications {
                 for name in &operation.publications {

@@ -520,6 +520,16 @@ impl Error {
         }
     }
 
+    /// A subscription with two_phase cannot take in further tables.
+    pub fn two_phase(subscription: String) -> Error {
+        Error::CannotJoin {
+            subscription,
+            reason: "It has two_phase on, and prepared transactions cannot be passed over for some tables only."
+                .to_owned(),
+            hint: "Use ALTER SUBSCRIPTION ... SET (two_phase = false), where the server can.".to_owned(),
+        }
+    }
+
     /// This error as what it means when it answers the import of a snapshot on `node`.
     pub fn of_snapshot_import(self, node: &str) -> Error {
         match &self {

@@ -222,7 +222,7 @@ impl Error {
             AlreadySubscribed { .. } => (
                 "55000",
                 Some("Somebody has added them meanwhile, with ALTER SUBSCRIPTION ... REFRESH PUBLICATION for one.".to_owned()),
-                Some("Use steep_repl.cancel_init(node) to take away what was copied; then make them equal with steep_repl.init_node or by hand.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) to take them out again, then steep_repl.refresh_tables(node) once more.".to_owned()),
             ),
             CannotJoin { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
             WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),

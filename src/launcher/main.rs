@@ -1,11 +1,11 @@
 //! The launcher's process.
 
 use super::decide::{decide, Wanted};
+use super::monitor::Monitors;
 use crate::error::Result;
 use crate::pg::shmem::{self, Slot};
 use crate::pg::worker::{self, report_activity, Assignment, Kind};
 use crate::pg::{raise, role, system, transaction};
-use crate::settings;
 use steep_repl_core::retry;
 
 /// How long between two looks through the databases, in microseconds.
@@ -30,7 +30,7 @@ fn is_there(database: u32, known: &mut Option<Vec<u32>>) -> Result<bool> {
 pub fn run(_assignment: Assignment) -> Result<()> {
     shmem::announce_launcher();
     let mut scanned_at = None;
-    let mut looked_at = system::now_micros();
+    let mut monitors = Monitors::new(system::now_micros());
     loop {
         system::reload_configuration_if_asked();
         let now = system::now_micros();
@@ -49,15 +49,7 @@ pub fn run(_assignment: Assignment) -> Result<()> {
             }
             start_coordinator(entry)?;
         }
-        let (watched, every) = (shmem::watched(), settings::source_check_interval());
-        if every > 0 && !watched.is_empty() {
-            let now = system::now_micros();
-            if now - looked_at >= every {
-                looked_at = now;
-                start_monitors(&watched);
-            }
-            sleep = sleep.min(looked_at + every - now);
-        }
+        sleep = sleep.min(monitors.turn(system::now_micros()));
         if let Some(at) = scanned_at {
             sleep = sleep.min((at + SCAN_EVERY - system::now_micros()).max(0));
         }
@@ -107,18 +99,6 @@ fn start_coordinator(entry: &Wanted) -> Result<()> {
         shmem::note_starved(entry.database, entry.operation, 5_000_000);
     }
     Ok(())
-}
-
-/// Has the sources of databases that replicate looked at. Nobody waits for it: a source may be slow to answer.
-fn start_monitors(databases: &[u32]) {
-    for database in databases {
-        let assignment = Assignment { operation: 0, database: *database, role: 0, number: 0 };
-        if worker::start(Kind::Monitor, &assignment).is_none() {
-            raise::log_line(&format!(
-                "steep_repl: the source of database {database} was not looked at: max_worker_processes is used up"
-            ));
-        }
-    }
 }
 
 /// Has each database looked through for unfinished operations. False when one could not be.

@@ -1,16 +1,72 @@
 //! The monitor: looks at the source of a database that replicates, for tables that came after its initialization, and ends.
 //!
-//! It writes only what has changed, so that a node for which all is well takes no transaction id.
+//! One runs at a time, however many databases there are and however slow their sources. It writes only what has changed, so that a node for which all is well takes no transaction id.
 
 use crate::catalog::nodes;
 use crate::catalog::operations;
 use crate::error::Result;
 use crate::pg::remote::Connection;
-use crate::pg::worker::Assignment;
-use crate::pg::{role, shmem, transaction};
+use crate::pg::worker::{self, Assignment, Handle, Kind, Status};
+use crate::pg::{raise, role, shmem, transaction};
 use crate::schema::{self, joining};
-use crate::{settings, source};
+use crate::settings;
+use crate::source::{self, publication};
 use steep_repl_core::names::{application_name, Part};
+
+/// How long a monitor may take, in microseconds.
+const MONITOR_LIMIT: i64 = 60_000_000;
+/// How long a source may take to answer, in seconds.
+const ANSWER_LIMIT: f64 = 30.0;
+
+/// The launcher's account of them.
+pub struct Monitors {
+    looked_at: i64,
+    due: Vec<u32>,
+    running: Option<(Handle, i64)>,
+}
+
+impl Monitors {
+    /// The first look comes one interval from now.
+    pub fn new(now: i64) -> Self {
+        Monitors { looked_at: now, due: Vec::new(), running: None }
+    }
+
+    /// Starts what is due; returns how long to sleep, in microseconds. Who asks is woken when one ends.
+    pub fn turn(&mut self, now: i64) -> i64 {
+        let (watched, every) = (shmem::watched(), settings::source_check_interval());
+        let every = if watched.is_empty() { 0 } else { every };
+        if every == 0 {
+            self.due.clear();
+        } else if now - self.looked_at >= every {
+            self.looked_at = now;
+            self.due = watched;
+        }
+        if let Some((handle, deadline)) = &self.running {
+            if handle.status() != Status::Stopped {
+                if now >= *deadline {
+                    handle.terminate();
+                }
+                return (*deadline - now).max(1_000_000);
+            }
+        }
+        self.running = None;
+        if let Some(database) = self.due.pop() {
+            let assignment = Assignment { operation: 0, database, role: 0, number: 0 };
+            match worker::start(Kind::Monitor, &assignment) {
+                Some(handle) => self.running = Some((handle, now + MONITOR_LIMIT)),
+                None => raise::log_line(&format!(
+                    "steep_repl: the source of database {database} was not looked at: max_worker_processes is used up"
+                )),
+            }
+        }
+        match every {
+            0 => i64::MAX,
+            _ if self.running.is_some() => MONITOR_LIMIT,
+            // What could not be started is tried again with the next round, not at once.
+            _ => (self.looked_at + every - now).max(1_000_000),
+        }
+    }
+}
 
 /// Runs once.
 pub fn run(assignment: Assignment) -> Result<()> {
@@ -28,20 +84,20 @@ pub fn run(assignment: Assignment) -> Result<()> {
 fn look(node: &str) -> Result<()> {
     let prepared = transaction::run(|| {
         let Some(base) = operations::origin_of(node)?.filter(operations::Operation::is_ours) else { return Ok(None) };
-        // Whoever had the node initialized may have gone, or lost the right to use its source.
-        if !role::exists(base.requested_by) {
-            return Ok(None);
-        }
-        let target = source::target(&nodes::get(&base.source)?, base.requested_by)?;
+        // Whoever had the node initialized may have gone.
+        let local = nodes::get(node)?;
+        let asks = if role::exists(base.requested_by) { base.requested_by } else { local.owner };
+        let target = source::target(&nodes::get(&base.source)?, asks)?;
         Ok(Some((base, target)))
     })?;
     let Some((base, target)) = prepared else { return Ok(()) };
     let name = application_name(base.token()?, Part::Check);
     let mut connection = transaction::run_without_snapshot(|| Connection::open(&target, &name))?;
-    connection.limit_answers(settings::receive_timeout());
+    connection.limit_answers(ANSWER_LIMIT);
     let inventory = transaction::run_without_snapshot(|| schema::source_inventory(&connection, false))?;
+    let published = transaction::run_without_snapshot(|| publication::members(&connection, &base.publications))?;
     transaction::run(|| {
-        let joins = joining::joins(&connection, &base)?;
+        let joins = joining::with_members(published, &base)?;
         joining::note_unsubscribed(&base, &joining::unsubscribed(&base, &joins, &inventory)?)
     })
 }

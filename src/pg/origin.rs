@@ -34,6 +34,14 @@ pub fn progress(name: &str) -> Result<Lsn> {
     Ok(Lsn(unsafe { pg_sys::replorigin_get_progress(origin, true) }))
 }
 
+/// Drops an origin; nothing happens when it is not there. Waits for who has acquired it.
+pub fn drop(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: inside a transaction; the name outlives the call.
+        unsafe { pg_sys::replorigin_drop_by_name(name.as_ptr(), true, false) };
+    }
+}
+
 /// Acquires an origin for this process, or joins the process that has it (`joined`), and tags every row this process writes
 /// from now on. The position of the origin is not moved by these commits.
 pub fn tag_session(name: &str, joined: Option<i32>) -> Result<()> {

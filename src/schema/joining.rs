@@ -15,9 +15,15 @@ use steep_repl_core::selection::NoIdentity;
 
 /// What the subscription that tables are to join has already.
 pub fn joins(connection: &Connection, base: &Operation) -> Result<Joins> {
+    with_members(publication::members(connection, &base.publications)?, base)
+}
+
+/// The same, when it is known already what the publications hold.
+pub fn with_members(published: Vec<u32>, base: &Operation) -> Result<Joins> {
     Ok(Joins {
         subscribed: subscription_of(base)?.tables.iter().map(|table| table.relid).collect(),
-        published: publication::members(connection, &base.publications)?,
+        published,
+        only: None,
     })
 }
 
@@ -40,7 +46,12 @@ pub fn unsubscribed(base: &Operation, joins: &Joins, source: &[Table]) -> Result
         small_below: 0,
         joins: Some(joins),
     };
-    let named = choose(&request, source, &here)?.names();
+    let chosen = choose(&request, source, &here)?;
+    let mut named = chosen.names();
+    if base.own_publications {
+        named.extend(chosen.unpublished());
+        named.sort();
+    }
     Ok(named
         .into_iter()
         .map(|(table_schema, table_name, is_here)| Unsubscribed { table_schema, table_name, is_here })

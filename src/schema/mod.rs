@@ -78,3 +78,21 @@ pub fn oids_now(connection: &Connection, planned: &[PlannedTable]) -> Result<Vec
         })
         .collect()
 }
+
+/// Planned tables that are not the ones here any more that rows were copied into, in words.
+pub fn replaced_here(planned: &[PlannedTable]) -> Result<Vec<String>> {
+    let relids: Vec<u32> = planned.iter().map(|table| table.relid).collect();
+    let now = user::names_now(&relids)?;
+    Ok(planned
+        .iter()
+        .filter(|table| {
+            !now.iter().any(|(relid, schema, name)| {
+                *relid == table.relid && *schema == table.table_schema && *name == table.table_name
+            })
+        })
+        .map(|table| {
+            let name = steep_repl_core::ident::qualified_display(&table.table_schema, &table.table_name);
+            format!("table {name} was renamed, or dropped and made again, on this node")
+        })
+        .collect())
+}

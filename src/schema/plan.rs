@@ -37,12 +37,16 @@ pub struct Joins {
     pub subscribed: Vec<u32>,
     /// OIDs on the source of what its publications hold.
     pub published: Vec<u32>,
+    /// Only these of the others, parsed like regclass input; none is all.
+    pub only: Option<Vec<String>>,
 }
 
 /// What is to be done.
 pub struct Plan {
     /// Tables, largest first.
     pub tables: Vec<PlannedTable>,
+    /// The tables that were named, each with its schema, as in SQL: another one of the name may come.
+    pub named: Vec<String>,
     /// What is to be published.
     pub publication: PublicationPlan,
     /// What was left out, in words.
@@ -124,6 +128,16 @@ pub fn choose<'a>(request: &'a Request, source: &'a [Table], target: &'a [Table]
             let here = source.get(*place).and_then(|table| here.get(&(table.schema.as_str(), table.name.as_str())));
             here.is_none_or(|table| !joins.subscribed.contains(&table.oid))
         });
+        if let Some(only) = &joins.only {
+            let asked = selection::select(source, &Selection { schemas: None, tables: Some(parse_tables(only)?) });
+            if !asked.ambiguous.is_empty() {
+                return Err(Error::Ambiguous { names: asked.ambiguous });
+            }
+            if !asked.not_found.is_empty() {
+                return Err(Error::NotFound { node: request.source.to_owned(), names: asked.not_found });
+            }
+            selected.tables.retain(|place| asked.tables.contains(place));
+        }
     }
     let lacking =
         selection::without_identity(source, &selected).into_iter().filter_map(|place| source.get(place)).collect();
@@ -142,6 +156,22 @@ impl Chosen<'_> {
     /// The tables by name, each with whether one of that name is here.
     pub fn names(&self) -> Vec<(String, String, bool)> {
         self.tables().map(|table| (table.schema.clone(), table.name.clone(), self.here(table).is_some())).collect()
+    }
+
+    /// Tables that are in the subscription and whose changes nobody publishes any more, by name, as [`Self::names`] has them.
+    pub fn unpublished(&self) -> Vec<(String, String, bool)> {
+        let Some(joins) = self.request.joins else { return Vec::new() };
+        let is_published = |table: &Table| {
+            joins.published.contains(&table.oid) || table.ancestors.iter().any(|oid| joins.published.contains(oid))
+        };
+        self.all
+            .tables
+            .iter()
+            .filter_map(|place| self.source.get(*place))
+            .filter(|table| self.here(table).is_some_and(|here| joins.subscribed.contains(&here.oid)))
+            .filter(|table| !is_published(table))
+            .map(|table| (table.schema.clone(), table.name.clone(), true))
+            .collect()
     }
 
     /// [`Error::SchemaMismatch`] with every difference that stands against the copy.
@@ -197,6 +227,7 @@ impl Chosen<'_> {
         }
         Plan {
             triggers: triggers(&tables, &self.here),
+            named: self.selected.named.iter().map(|(schema, name)| qualified(schema, name)).collect(),
             left_out: self.left_out(),
             publication: self.publication(),
             tables,

@@ -91,6 +91,18 @@ pub fn end_sessions(connection: &Connection, prefix: &str) -> Result<()> {
     connection.rows(&query, 1, "could not end sessions of ended workers").map(drop)
 }
 
+/// Those of the given slots that are there.
+pub fn existing_slots(connection: &Connection, names: &[String]) -> Result<Vec<String>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
+    let query = format!(
+        "SELECT pg_catalog.to_jsonb(slot_name)::text FROM pg_catalog.pg_replication_slots WHERE slot_name IN ({list})"
+    );
+    connection.json(&query, "could not look for replication slots")
+}
+
 /// Takes our slot away, with whatever backend of ours still holds it. Nothing happens when it is not there.
 pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
     let context = format!("could not drop replication slot \"{name}\"");

@@ -29,6 +29,8 @@ pub struct Selected {
     pub left_out: Vec<(usize, LeftOut)>,
     /// Tables (`schema.name`) and schemas (`schema name`) that matched nothing.
     pub not_found: Vec<String>,
+    /// The tables that were named, each with its schema, as far as they were found.
+    pub named: Vec<(String, String)>,
     /// Tables given without schema that exist in several, as `name (schema.name, schema.name)`.
     pub ambiguous: Vec<String>,
 }
@@ -181,7 +183,8 @@ fn chosen_relations(source: &[Table], selection: &Selection, selected: &mut Sele
             .collect();
         match matches.as_slice() {
             [] => push_once(&mut selected.not_found, display_name(schema.as_deref(), name)),
-            [(index, _)] => {
+            [(index, table)] => {
+                selected.named.push((table.schema.clone(), table.name.clone()));
                 named.insert(*index);
             }
             several => {
