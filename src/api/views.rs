@@ -39,25 +39,28 @@ pub fn live_progress() -> TableIterator<
     }))
 }
 
-/// Whose an operation is, by what its row says of its maker.
-#[pg_extern(stable, strict, parallel_safe)]
+/// Whose an operation is, by what its row says of its maker; null where there is none. Not STRICT: a call with a null would be
+/// answered before anybody asks whether it is allowed.
+#[pg_extern(stable, parallel_safe)]
 pub fn operation_owner(
-    system_identifier: &str,
-    database: i64,
-    instance: &str,
-    timeline: i64,
-    disowned: bool,
-) -> String {
+    system_identifier: Option<&str>,
+    database: Option<i64>,
+    instance: Option<&str>,
+    timeline: Option<i64>,
+    disowned: Option<bool>,
+) -> Option<String> {
+    let (instance, database, timeline) = (instance?, database?, timeline?);
+    let (system_identifier, disowned) = (system_identifier?.to_owned(), disowned?);
     let maker = (|| {
         Some(Maker {
-            system_identifier: system_identifier.to_owned(),
+            system_identifier,
             database: u32::try_from(database).ok()?,
             instance: instance.parse().ok()?,
             timeline: u32::try_from(timeline).ok()?,
             disowned,
         })
     })();
-    maker.map_or(Owner::Elsewhere, |maker| operations::owner(&maker)).as_str().to_owned()
+    Some(maker.map_or(Owner::Elsewhere, |maker| operations::owner(&maker)).as_str().to_owned())
 }
 
 /// Operations of this database that wait because max_worker_processes is used up.
