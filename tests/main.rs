@@ -40,6 +40,7 @@ mod outcome;
 mod preflight;
 mod readme;
 mod refresh;
+mod refresh_meddling;
 mod refusal;
 mod restore_indexes;
 mod rewrites;

@@ -83,13 +83,23 @@ fn abandon(name: &str) -> Result<i64> {
 fn controlled(name: &str) -> Result<(Node, Operation)> {
     let (node, operation) = permitted(name)?;
     operations::require_ours(&operation)?;
-    if !role::exists(operation.requested_by) {
+    if cannot_go_on(&operation)? {
         // Whoever takes it up takes it over.
         let me = role::current();
         operations::take_over(operation.id, me)?;
         return Ok((node, Operation { requested_by: me, ..operation }));
     }
     Ok((node, operation))
+}
+
+/// Whether the role that asked for an operation is gone, or may not use its source any more.
+fn cannot_go_on(operation: &Operation) -> Result<bool> {
+    let asked = operation.requested_by;
+    if !role::exists(asked) {
+        return Ok(true);
+    }
+    let source = nodes::all()?.into_iter().find(|node| node.node == operation.source);
+    Ok(!role::is_superuser(asked) && source.is_some_and(|source| !role::has_rights_of(asked, source.owner)))
 }
 
 /// The node, locked, and its newest operation, whosever it is, when the caller may do something about it.
