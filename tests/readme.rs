@@ -50,13 +50,12 @@ fn pair(label: &str, auth: Auth) -> Pair {
 
 /// What stands for something in the recipe: the database's name, a password, and where the servers are.
 fn filled_in(text: &str, here: &Db, pair: &Pair) -> String {
-    let host = |db: &Db| format!("host=127.0.0.1 port={} ", db.cluster().port());
-    let text = text.replace("'...'", &format!("'{SECRET}'")).replace("password=...", &format!("password={SECRET}"));
-    let words = [("database shop", here), ("node_a', 'host=... dbname=shop", &pair.source)];
-    let text = text.replace(words[0].0, &format!("database {}", quote_ident(words[0].1.name())));
-    let named = |db: &Db| format!("{}dbname={}", host(db), db.name());
-    text.replace(words[1].0, &format!("node_a', '{}", named(&pair.source)))
-        .replace("node_b', 'host=... dbname=shop", &format!("node_b', '{}", named(&pair.target)))
+    let place = |db: &Db| format!("host=127.0.0.1 port={} dbname={}", db.cluster().port(), db.name());
+    text.replace("password '...'", &format!("password '{SECRET}'"))
+        .replace("password=...", &format!("password={SECRET}"))
+        .replace("on database shop", &format!("on database {}", quote_ident(here.name())))
+        .replace("'node_a', 'host=... dbname=shop", &format!("'node_a', '{}", place(&pair.source)))
+        .replace("'node_b', 'host=... dbname=shop", &format!("'node_b', '{}", place(&pair.target)))
 }
 
 fn run(client: &mut Client, text: &str) {
@@ -93,7 +92,7 @@ fn expect_equal(pair: &Pair) {
     check::assert_no_conflicts(&pair.target);
 }
 
-/// So that the roles can go with their cluster: a subscription of a role that is no superuser cannot be altered by the kit.
+/// The operator does what is left to do, and it replicates.
 fn steps_end_synchronized(pair: &Pair, client: &mut Client, steps: &[String]) {
     for step in steps {
         run(client, step);
