@@ -353,7 +353,8 @@ fn a_refresh_that_is_killed_while_tables_join_loses_nothing() {
             break;
         }
         killed += 1;
-        pair.target.cluster().signal(pid, signal);
+        // It may have gone on since.
+        let _ = std::panic::catch_unwind(|| pair.target.cluster().signal(pid, signal));
     }
     drop(session);
     assert!(killed > 0, "it was never seen to stop the subscription");
