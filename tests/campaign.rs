@@ -82,6 +82,8 @@ fn run(plan: &Plan, source: &Arc<Cluster>, target: &Arc<Cluster>) -> Outcome {
     assert!(conflicts.iter().all(|counter| counter.contains("apply_error_count")), "{conflicts:?}");
     before.assert_same(&pair.target);
     drive::assert_settled(&pair);
+    drive::assert_sound(source);
+    drive::assert_sound(target);
     Outcome { cancelled, resumed, reached }
 }
 

@@ -95,6 +95,8 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
     pair.expect_equal();
     here.assert_same(&pair.target);
     drive::assert_settled(&pair);
+    drive::assert_sound(source);
+    drive::assert_sound(target);
 }
 
 #[test]

@@ -116,6 +116,14 @@ pub fn assert_settled(pair: &Pair) {
     assert!(settled.is_some(), "left behind: {left:?}");
 }
 
+/// No process of the server has ended by itself in a way that only a bug explains; after that it would have recovered, unseen.
+pub fn assert_sound(cluster: &Cluster) {
+    let log = cluster.log();
+    let signs = ["TRAP: ", "PANIC: ", "was terminated by signal 6", "was terminated by signal 11"];
+    let found: Vec<&str> = log.lines().filter(|line| signs.iter().any(|sign| line.contains(sign))).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// Resumes what is FAILED; whether that was heard.
 pub fn resume(pair: &Pair) -> bool {
     // A failure must say why and what to do.
