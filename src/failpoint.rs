@@ -105,6 +105,16 @@ points! {
     SubscriptionEnabled "subscription_enabled",
     /// Coordinator: the subscription is enabled and committed.
     EnableCommitted "enable_committed",
+    /// Coordinator: the apply worker that a refresh has stopped is gone.
+    ApplyStopped "apply_stopped",
+    /// Coordinator: where the apply worker stood is committed, the tables of a refresh have not joined.
+    AppliedNoted "applied_noted",
+    /// Coordinator: inside the transaction in which tables join a subscription, its origin moved back already.
+    TablesJoined "tables_joined",
+    /// Coordinator: that is committed.
+    JoinCommitted "join_committed",
+    /// Coordinator: the slot is dropped that the subscription used before tables joined it.
+    ReplacedSlotDropped "replaced_slot_dropped",
     /// Coordinator: inside the transaction that completes the operation.
     Completed "completed",
     /// Coordinator: the operation is complete and committed.
@@ -115,6 +125,8 @@ points! {
     CancelBegun "cancel_begun",
     /// Coordinator: inside the transaction that drops the subscription.
     SubscriptionDropped "subscription_dropped",
+    /// Coordinator: inside the transaction that takes tables out of a subscription.
+    TablesLeft "tables_left",
     /// Coordinator: inside the transaction that empties the tables of a cancelled operation.
     TablesUndone "tables_undone",
     /// Coordinator: inside the transaction that builds a suspended index of an emptied table.

@@ -15,8 +15,8 @@ use std::time::Instant;
 use steep_repl_testkit::{check, compare, test_all, Cluster, ClusterOptions, Pair, SchemaState, StopMode, Tables};
 
 use crate::shop;
-use drive::PATIENCE;
-use plan::{Act, Plan};
+use drive::{Asked, PATIENCE};
+use plan::{Act, Moment, Plan, Refresh};
 
 /// What came of a run, for its line.
 struct Outcome {
@@ -35,26 +35,12 @@ fn run(plan: &Plan, source: &Arc<Cluster>, target: &Arc<Cluster>) -> Outcome {
     let at_source = SchemaState::of(&pair.source);
     let load = plan.load().map(|load| load.start(&pair.source));
     pair.proxy().throttle(plan.bytes_per_second);
-    for (point, what) in &plan.armed {
-        target.arm(point, what);
-    }
-    drive::start(&pair, &plan.settings(), &plan.arguments());
-    let (mut cancelled, mut resumed) = (None, 0);
-    for (moment, act) in &plan.acts {
-        resumed += moment.await_it(&pair, cancelled == Some(true));
-        match act {
-            Act::Fault(fault) => fault.happen(&pair),
-            Act::Cancel => cancelled = Some(drive::ask_to_cancel(&pair)),
-            Act::CancelFrozen(before, after) => {
-                pair.proxy().freeze();
-                fault::pass(*before);
-                cancelled = Some(drive::ask_to_cancel(&pair));
-                fault::pass(*after);
-                pair.proxy().thaw();
-            }
-        }
-    }
-    pair.proxy().throttle(0);
+    let init = Asked {
+        begun: "kind = 'init'",
+        settings: &plan.settings(),
+        sql: &format!("select steep_repl.init_node('node_b', 'node_a', {})", plan.arguments()),
+    };
+    let (cancelled, mut resumed) = drive_through(&pair, &plan.acts, &plan.armed, &init);
     if cancelled == Some(true) {
         drive::wait_until_undone(&pair);
         drive::wait_until_quiet(&pair);
@@ -64,15 +50,65 @@ fn run(plan: &Plan, source: &Arc<Cluster>, target: &Arc<Cluster>) -> Outcome {
         if !plan.force {
             drive::assert_empty(&pair);
         }
-        drive::start(&pair, &plan.settings(), &plan.arguments());
+        drive::start(&pair, &init);
     }
     resumed += drive::finish(&pair);
-    let reached = plan.armed.iter().filter(|(point, what)| drive::was_reached(target, point, what)).count();
+    let mut reached = reached(target, &plan.armed);
     target.disarm();
     drive::wait_until_quiet(&pair);
     if let Some(load) = load {
         load.stop();
     }
+    expect_equal(&pair);
+    before.assert_same(&pair.target);
+    drive::assert_settled(&pair);
+    if let Some(refresh) = &plan.refresh {
+        let (times, more) = run_refresh(&pair, plan, refresh);
+        resumed += times;
+        reached += more;
+        drive::assert_settled(&pair);
+    }
+    drive::assert_sound(source);
+    drive::assert_sound(target);
+    Outcome { cancelled, resumed, reached }
+}
+
+/// Starts, and lets happen what was drawn. Whether it was cancelled in time, and how often it was resumed.
+fn drive_through(
+    pair: &Pair,
+    acts: &[(Moment, Act)],
+    armed: &[(String, String)],
+    asked: &Asked,
+) -> (Option<bool>, u32) {
+    let target = pair.target.cluster();
+    for (point, what) in armed {
+        target.arm(point, what);
+    }
+    drive::start(pair, asked);
+    let (mut cancelled, mut resumed) = (None, 0);
+    for (moment, act) in acts {
+        resumed += moment.await_it(pair, cancelled == Some(true));
+        match act {
+            Act::Fault(fault) => fault.happen(pair),
+            Act::Cancel => cancelled = Some(drive::ask_to_cancel(pair)),
+            Act::CancelFrozen(before, after) => {
+                pair.proxy().freeze();
+                fault::pass(*before);
+                cancelled = Some(drive::ask_to_cancel(pair));
+                fault::pass(*after);
+                pair.proxy().thaw();
+            }
+        }
+    }
+    pair.proxy().throttle(0);
+    (cancelled, resumed)
+}
+
+fn reached(target: &Arc<Cluster>, armed: &[(String, String)]) -> usize {
+    armed.iter().filter(|(point, what)| drive::was_reached(target, point, what)).count()
+}
+
+fn expect_equal(pair: &Pair) {
     check::wait_caught_up(&pair.source, &pair.target, PATIENCE);
     if let Err(difference) = compare(&pair.source, &pair.target, &Tables::All) {
         panic!("{difference}");
@@ -80,11 +116,51 @@ fn run(plan: &Plan, source: &Arc<Cluster>, target: &Arc<Cluster>) -> Outcome {
     // A link that breaks under the apply worker counts as an error of it; a conflict would be ours.
     let conflicts = check::conflict_counts(&pair.target);
     assert!(conflicts.iter().all(|counter| counter.contains("apply_error_count")), "{conflicts:?}");
+}
+
+/// Tables and a partition come to the source and join the subscription, or leave it as if they had never come. How often it was resumed,
+/// and how many failpoints were reached.
+fn run_refresh(pair: &Pair, plan: &Plan, refresh: &Refresh) -> (u32, usize) {
+    let tables = "create table late (id bigint primary key, v int, note text); create index on late (v);
+        create table later (id bigint primary key, v int, note text);
+        create table history_new partition of history for values from (1000000000) to (1000001000)";
+    pair.target.exec(tables);
+    pair.source.exec(tables);
+    let rows = (60_000.0 * plan.scale) as i64;
+    pair.source.exec(&format!(
+        "insert into late select i, i, repeat('late ', 10) from generate_series(1, {rows}) i;
+         insert into later select i, i, 'later' from generate_series(1, 50) i"
+    ));
+    let before = SchemaState::of(&pair.target);
+    let load = plan.load().map(|load| load.keyed("late").keyed("later").start(&pair.source));
+    pair.proxy().throttle(plan.bytes_per_second);
+    let target = pair.target.cluster();
+    let asked = Asked {
+        begun: "kind = 'refresh'",
+        settings: &plan.settings(),
+        sql: "select steep_repl.refresh_tables('node_b')",
+    };
+    let (cancelled, mut resumed) = drive_through(pair, &refresh.acts, &refresh.armed, &asked);
+    if cancelled == Some(true) {
+        drive::wait_until_cleaned_up(pair);
+        drive::wait_until_quiet(pair);
+        before.assert_same(&pair.target);
+        let left = pair.target.scalar::<i64>("select (select count(*) from late) + (select count(*) from later)");
+        assert_eq!(left, 0, "the cancel has left rows");
+        drive::start(pair, &asked);
+    }
+    resumed += drive::finish(pair);
+    let reached = reached(target, &refresh.armed);
+    target.disarm();
+    drive::wait_until_quiet(pair);
+    if let Some(load) = load {
+        load.stop();
+    }
+    expect_equal(pair);
     before.assert_same(&pair.target);
-    drive::assert_settled(&pair);
-    drive::assert_sound(source);
-    drive::assert_sound(target);
-    Outcome { cancelled, resumed, reached }
+    let missing = pair.target.rows("select table_name from steep_repl.tables_not_subscribed('node_b')");
+    assert!(missing.is_empty(), "not replicated: {missing:?}");
+    (resumed, reached)
 }
 
 /// The shop, with what makes each operation's work a little more.
@@ -138,8 +214,9 @@ fn told(plan: &Plan, outcome: &Outcome) -> String {
     if outcome.resumed > 0 {
         line.push_str(&format!(", resumed {} times", outcome.resumed));
     }
-    if !plan.armed.is_empty() {
-        line.push_str(&format!(", {} of {} failpoints reached", outcome.reached, plan.armed.len()));
+    let armed = plan.armed.len() + plan.refresh.as_ref().map_or(0, |refresh| refresh.armed.len());
+    if armed > 0 {
+        line.push_str(&format!(", {} of {armed} failpoints reached", outcome.reached));
     }
     line
 }

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use steep_repl_testkit::{check, test_all, wait_until, Cluster, ClusterOptions, Pair, SchemaState};
 
-use crate::campaign::drive;
+use crate::campaign::drive::{self, Asked};
 
-const ARGS: &str = "method => 'parallel', parallel_workers => 2, no_identity => 'full', force => true";
+const INIT: &str = "select steep_repl.init_node('node_b', 'node_a', method => 'parallel', parallel_workers => 2,
+    no_identity => 'full', force => true)";
 const SETTINGS: [(&str, &str); 2] = [("chunk_size", "1MB"), ("max_retries", "3")];
+/// Those that only tables come to that join a subscription.
+const JOINING: [&str; 6] =
+    ["apply_stopped", "applied_noted", "tables_joined", "join_committed", "replaced_slot_dropped", "tables_left"];
 /// The failpoints from this one on are those of a cancel.
 const UNDOING: &str = "cancel_begun";
 
@@ -55,12 +59,13 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
     let pair = pair(source, target);
     let (here, there) = (SchemaState::of(&pair.target), SchemaState::of(&pair.source));
     let armed = format!("1*{action}");
+    let init = Asked { begun: "kind = 'init'", settings: &SETTINGS, sql: INIT };
     target.arm(point, &armed);
     provoke(target, point);
     if undoing {
         target.arm("task_taken", "2*sleep");
     }
-    drive::start(&pair, &SETTINGS, ARGS);
+    drive::start(&pair, &init);
     if undoing || point == "replacement_published" {
         wait_until("a worker has a task", Duration::from_secs(60), || {
             drive::was_reached(target, "task_taken", "2*sleep").then_some(())
@@ -83,7 +88,7 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
     let was_there = drive::was_reached(target, point, &armed);
     if undoing {
         target.disarm();
-        drive::start(&pair, &SETTINGS, ARGS);
+        drive::start(&pair, &init);
     } else if point == "replacement_published" {
         // Sleepers go on.
         target.disarm_one("task_taken");
@@ -96,6 +101,48 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
     here.assert_same(&pair.target);
     drive::assert_settled(&pair);
     drive::assert_sound(source);
+    drive::assert_sound(target);
+}
+
+/// One moment while tables join the subscription of a node that replicates.
+fn one_joining(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
+    target.disarm();
+    let pair = pair(source, target);
+    drive::start(&pair, &Asked { begun: "kind = 'init'", settings: &SETTINGS, sql: INIT });
+    drive::finish(&pair);
+    let table = "create table late (id int primary key, note text)";
+    pair.target.exec(table);
+    pair.source.exec(&format!("{table}; insert into late select i, 'late' from generate_series(1, 3000) i"));
+    let here = SchemaState::of(&pair.target);
+    let armed = format!("1*{action}");
+    target.arm(point, &armed);
+    let refresh =
+        Asked { begun: "kind = 'refresh'", settings: &SETTINGS, sql: "select steep_repl.refresh_tables('node_b')" };
+    let cancelled = point == "tables_left";
+    if cancelled {
+        target.arm("join_committed", "1*sleep");
+    }
+    drive::start(&pair, &refresh);
+    if cancelled {
+        wait_until("the tables have joined", Duration::from_secs(60), || {
+            drive::was_reached(target, "join_committed", "1*sleep").then_some(())
+        });
+        assert!(drive::ask_to_cancel(&pair));
+        target.disarm_one("join_committed");
+        drive::wait_until_cleaned_up(&pair);
+        drive::wait_until_quiet(&pair);
+        assert_eq!(pair.target.scalar::<i64>("select count(*) from late"), 0);
+        assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
+        drive::start(&pair, &refresh);
+    }
+    drive::finish(&pair);
+    drive::wait_until_quiet(&pair);
+    assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
+    target.disarm();
+    pair.source.exec("update late set note = 'new' where id < 100; delete from big where id < 100");
+    pair.expect_equal();
+    here.assert_same(&pair.target);
+    drive::assert_settled(&pair);
     drive::assert_sound(target);
 }
 
@@ -118,7 +165,11 @@ fn each_moment() {
         }
         for action in &actions[..most] {
             let _ = writeln!(std::io::stderr(), "{point} {action}");
-            one(&source, &target, point, action, Some(number) >= first_undoing);
+            if JOINING.contains(&point.as_str()) {
+                one_joining(&source, &target, point, action);
+            } else {
+                one(&source, &target, point, action, Some(number) >= first_undoing);
+            }
         }
     }
 }

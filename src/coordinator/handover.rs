@@ -193,9 +193,11 @@ impl Coordinator {
             return Err(Error::internal("no slot"));
         };
         let (id, origin) = (self.operation.id, origin_name(oid));
+        failpoint!(ApplyStopped)?;
         // What came after the last change of its tables was nothing to it.
         let reached = transaction::run(|| origin::progress(&origin))?.max(start);
         transaction::run(|| operations::set_applied(id, reached))?;
+        failpoint!(AppliedNoted)?;
         self.refresh()?;
         let applied = self.operation.applied_lsn.unwrap_or(reached);
         let found = self.joined_subscription()?;
@@ -218,8 +220,10 @@ impl Coordinator {
             node::enter(&operation, NodeState::CatchingUp)?;
             events::write(&[phase])?;
             // Last, since it stays when the transaction is rolled back.
-            origin::advance(&origin, start)
-        })
+            origin::advance(&origin, start)?;
+            failpoint!(TablesJoined)
+        })?;
+        failpoint!(JoinCommitted)
     }
 
     /// Has the apply worker go on as if nothing had been, unless the tables of the refresh have joined.
@@ -249,7 +253,8 @@ impl Coordinator {
                 origin::drop(&tablesync_origin_name(oid, *relid));
             }
             user::enable_subscription(&found.name, true)?;
-            operations::set_apply_stopped(id, false)
+            operations::set_apply_stopped(id, false)?;
+            failpoint!(TablesLeft)
         })?;
         self.refresh().map(drop)
     }
@@ -258,7 +263,8 @@ impl Coordinator {
     pub(super) fn drop_replaced_slot(&mut self) -> Result<()> {
         let Some(replaced) = self.operation.replaced_slot.clone() else { return Ok(()) };
         let connection = self.source()?;
-        transaction::run_without_snapshot(|| state::drop_slot(connection, &replaced))
+        transaction::run_without_snapshot(|| state::drop_slot(connection, &replaced))?;
+        failpoint!(ReplacedSlotDropped)
     }
 }
 

@@ -17,22 +17,32 @@ pub fn was_reached(target: &Arc<Cluster>, point: &str, what: &str) -> bool {
     target.hits_left(point).is_some_and(|left| !what.starts_with(&format!("{left}*")))
 }
 
-/// Starts the initialization. A failpoint may bring the server down before it can answer, so it is asked whether it has begun.
-pub fn start(pair: &Pair, settings: &[(&str, &str)], arguments: &str) {
-    let begun = "select 'begun' from steep_repl.operations where status <> 'cancelled'";
+/// What is asked for, and what of the operations shows that it was heard.
+pub struct Asked<'a> {
+    /// A condition.
+    pub begun: &'a str,
+    /// Settings of the session.
+    pub settings: &'a [(&'a str, &'a str)],
+    /// The call.
+    pub sql: &'a str,
+}
+
+/// Starts an operation. A failpoint may bring the server down before it can answer, so it is asked whether it has begun.
+pub fn start(pair: &Pair, asked: &Asked) {
+    let begun =
+        format!("select 'begun' from steep_repl.operations where status <> 'cancelled' and {} limit 1", asked.begun);
     let mut last = None;
     let done = try_wait_until("it has begun", PATIENCE, || {
-        if ask(pair.target.cluster(), pair.target.name(), begun).is_some() {
+        if ask(pair.target.cluster(), pair.target.name(), &begun).is_some() {
             return Some(());
         }
         let mut client = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls).ok()?;
         let set = |(name, value): &(&str, &str)| format!("set steep_repl.{name} = '{value}'; ");
-        let settings: String = settings.iter().map(set).collect();
-        let init = format!("select steep_repl.init_node('node_b', 'node_a', {})", arguments);
-        last = client.batch_execute(&settings).and_then(|()| client.batch_execute(&init)).err();
+        let settings: String = asked.settings.iter().map(set).collect();
+        last = client.batch_execute(&settings).and_then(|()| client.batch_execute(asked.sql)).err();
         None
     });
-    assert!(done.is_some(), "init_node: {:?}", last.as_ref().map(describe));
+    assert!(done.is_some(), "{}: {:?}", asked.sql, last.as_ref().map(describe));
 }
 
 /// Cancels if it is not too late.
@@ -85,6 +95,18 @@ pub fn wait_until_undone(pair: &Pair) {
     );
 }
 
+/// Waits until nothing is left to do of a cancelled refresh.
+pub fn wait_until_cleaned_up(pair: &Pair) {
+    let sql = "select 'done' where not exists (select from steep_repl.pending_cleanup)
+        and (select status from steep_repl.operations order by id desc limit 1) = 'cancelled'
+        and (select bool_and(subenabled) from pg_subscription s join pg_database d on d.oid = s.subdbid
+             where d.datname = current_database())";
+    let done = try_wait_until("it is cancelled without a rest", PATIENCE, || {
+        ask(pair.target.cluster(), pair.target.name(), sql)
+    });
+    assert!(done.is_some(), "not cancelled: {:?}\n{:?}", pair.progress(), pair.events());
+}
+
 /// Nothing is in the target's tables.
 pub fn assert_empty(pair: &Pair) {
     let sql = "select c.oid::regclass::text from pg_class c where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace";
@@ -128,7 +150,7 @@ pub fn assert_sound(cluster: &Cluster) {
 pub fn resume(pair: &Pair) -> bool {
     // A failure must say why and what to do.
     let told = "select coalesce('told ' || last_error || hint, 'not told') from steep_repl.node_status
-        where node = 'node_b' and state = 'FAILED'";
+        where node = 'node_b' and operation_status = 'failed'";
     let told = ask(pair.target.cluster(), pair.target.name(), told);
     assert!(told.as_deref() != Some("not told"), "FAILED without a reason");
     let Ok(mut client) = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls) else {
@@ -141,11 +163,10 @@ pub fn resume(pair: &Pair) -> bool {
 pub fn finish(pair: &Pair) -> u32 {
     let mut resumed = 0;
     let ended = try_wait_until("it is synchronized", PATIENCE, || {
-        let state =
-            ask(pair.target.cluster(), pair.target.name(), "select state from steep_repl.nodes where node = 'node_b'")?;
-        match state.as_str() {
-            "SYNCHRONIZED" => Some(()),
-            "FAILED" => {
+        let sql = "select status from steep_repl.operations order by id desc limit 1";
+        match ask(pair.target.cluster(), pair.target.name(), sql)?.as_str() {
+            "completed" => Some(()),
+            "failed" => {
                 assert!(resumed < MOST_RESUMES, "failed again after it was resumed: {:?}", pair.progress());
                 resumed += u32::from(resume(pair));
                 None

@@ -124,6 +124,14 @@ pub struct Plan {
     pub acts: Vec<(Moment, Act)>,
     /// Failpoints, and what they are armed with.
     pub armed: Vec<(String, String)>,
+    /// Tables come to the source later, and join.
+    pub refresh: Option<Refresh>,
+}
+
+/// What goes wrong while tables join.
+pub struct Refresh {
+    pub acts: Vec<(Moment, Act)>,
+    pub armed: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -152,53 +160,11 @@ impl Plan {
             bytes_per_second: 1_000_000 + rng.below(5_000_000),
             acts,
             armed: Vec::new(),
+            refresh: None,
         };
-        plan.draw_failpoints(failpoints);
+        plan.armed = draw_failpoints(number, "failpoints", &mut plan.acts, failpoints);
+        plan.refresh = draw_refresh(number, failpoints);
         plan
-    }
-
-    fn draw_failpoints(&mut self, failpoints: &[String]) {
-        let mut rng = Rng::new(seed(), &format!("failpoints of campaign run {}", self.number));
-        let Some(undoing) = failpoints.iter().position(|name| name == UNDOING) else { return };
-        if rng.below(6) == 0 {
-            return;
-        }
-        let (doing, undoing) = failpoints.split_at(undoing);
-        let one_of = |points: &[String], rng: &mut Rng| points[rng.below(points.len() as u64) as usize].clone();
-        let mut drawn = std::collections::BTreeMap::new();
-        let mut is_cancelled = false;
-        for (moment, act) in &mut self.acts {
-            // A cancel hits a certain moment more often than not.
-            let cancels = !matches!(act, Act::Fault(_));
-            let keeps_phase = rng.below(if cancels { 4 } else { 2 }) == 0;
-            let point = one_of(if is_cancelled { undoing } else { doing }, &mut rng);
-            let ms = rng.below(300);
-            if !keeps_phase {
-                drawn.insert(point.clone(), format!("1*sleep({CAUGHT})"));
-                *moment = Moment::Reached(point, ms);
-            }
-            is_cancelled |= cancels;
-        }
-        let actions = [
-            "exit",
-            "exit",
-            "kill",
-            "kill",
-            "sleep(1000)",
-            "error(40001)",
-            "error(XX000)",
-            "error(23505)",
-            "error(57014)",
-            "source(08006)",
-            "source(57P01)",
-            "source(42501)",
-        ];
-        for _ in 0..1 + rng.below(3) {
-            let point = one_of(if is_cancelled && rng.below(2) == 0 { undoing } else { doing }, &mut rng);
-            let action = actions[rng.below(actions.len() as u64) as usize];
-            drawn.entry(point).or_insert_with(|| format!("{}*{action}", 1 + rng.below(2)));
-        }
-        self.armed = drawn.into_iter().collect();
     }
 
     /// The writers, if there are to be any.
@@ -243,6 +209,72 @@ impl Plan {
     }
 }
 
+/// Failpoints for a run, and the moments that they make of its acts.
+fn draw_failpoints(
+    number: u64,
+    what: &str,
+    acts: &mut [(Moment, Act)],
+    failpoints: &[String],
+) -> Vec<(String, String)> {
+    let mut rng = Rng::new(seed(), &format!("{what} of campaign run {number}"));
+    let Some(undoing) = failpoints.iter().position(|name| name == UNDOING) else { return Vec::new() };
+    if rng.below(6) == 0 {
+        return Vec::new();
+    }
+    let (doing, undoing) = failpoints.split_at(undoing);
+    let one_of = |points: &[String], rng: &mut Rng| points[rng.below(points.len() as u64) as usize].clone();
+    let mut drawn = std::collections::BTreeMap::new();
+    let mut is_cancelled = false;
+    for (moment, act) in acts {
+        // A cancel hits a certain moment more often than not.
+        let cancels = !matches!(act, Act::Fault(_));
+        let keeps_phase = rng.below(if cancels { 4 } else { 2 }) == 0;
+        let point = one_of(if is_cancelled { undoing } else { doing }, &mut rng);
+        let ms = rng.below(300);
+        if !keeps_phase {
+            drawn.insert(point.clone(), format!("1*sleep({CAUGHT})"));
+            *moment = Moment::Reached(point, ms);
+        }
+        is_cancelled |= cancels;
+    }
+    let actions = [
+        "exit",
+        "exit",
+        "kill",
+        "kill",
+        "sleep(1000)",
+        "error(40001)",
+        "error(XX000)",
+        "error(23505)",
+        "error(57014)",
+        "source(08006)",
+        "source(57P01)",
+        "source(42501)",
+    ];
+    for _ in 0..1 + rng.below(3) {
+        let point = one_of(if is_cancelled && rng.below(2) == 0 { undoing } else { doing }, &mut rng);
+        let action = actions[rng.below(actions.len() as u64) as usize];
+        drawn.entry(point).or_insert_with(|| format!("{}*{action}", 1 + rng.below(2)));
+    }
+    drawn.into_iter().collect()
+}
+
+/// Every other run has tables that join later.
+fn draw_refresh(number: u64, failpoints: &[String]) -> Option<Refresh> {
+    let mut rng = Rng::new(seed(), &format!("refresh of campaign run {number}"));
+    if rng.below(2) == 0 {
+        return None;
+    }
+    let mut acts: Vec<(Moment, Act)> =
+        (0..rng.below(3)).map(|_| (Moment::draw(&mut rng), Act::Fault(Fault::draw(&mut rng)))).collect();
+    if rng.below(3) == 0 {
+        acts.push((Moment::draw(&mut rng), Act::Cancel));
+    }
+    acts.sort_by_key(|(moment, _)| moment.rank());
+    let armed = draw_failpoints(number, "failpoints while tables join", &mut acts, failpoints);
+    Some(Refresh { acts, armed })
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -261,16 +293,22 @@ impl fmt::Display for Plan {
             self.rate,
             self.bytes_per_second / 1000
         )?;
-        for (moment, act) in &self.acts {
-            match act {
-                Act::Fault(fault) => write!(f, ", {fault:?} {moment}")?,
-                Act::Cancel => write!(f, ", CANCEL {moment}")?,
-                Act::CancelFrozen(before, after) => write!(f, ", CANCEL frozen {before}..{after} {moment}")?,
-            }
-        }
-        for (point, what) in &self.armed {
-            write!(f, ", {point}={what}")?;
+        write_stage(f, &self.acts, &self.armed)?;
+        if let Some(refresh) = &self.refresh {
+            write!(f, "; then refresh")?;
+            write_stage(f, &refresh.acts, &refresh.armed)?;
         }
         Ok(())
     }
+}
+
+fn write_stage(f: &mut fmt::Formatter<'_>, acts: &[(Moment, Act)], armed: &[(String, String)]) -> fmt::Result {
+    for (moment, act) in acts {
+        match act {
+            Act::Fault(fault) => write!(f, ", {fault:?} {moment}")?,
+            Act::Cancel => write!(f, ", CANCEL {moment}")?,
+            Act::CancelFrozen(before, after) => write!(f, ", CANCEL frozen {before}..{after} {moment}")?,
+        }
+    }
+    armed.iter().try_for_each(|(point, what)| write!(f, ", {point}={what}"))
 }
