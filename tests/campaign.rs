@@ -123,16 +123,17 @@ fn expect_equal(pair: &Pair) {
 fn run_refresh(pair: &Pair, plan: &Plan, refresh: &Refresh) -> (u32, usize) {
     let tables = "create table late (id bigint primary key, v int, note text); create index on late (v);
         create table later (id bigint primary key, v int, note text);
-        create table history_new partition of history for values from (1000000000) to (1000001000)";
+        create table history_new partition of history for values from (9000000000) to (9000001000)";
     pair.target.exec(tables);
     pair.source.exec(tables);
     let rows = (60_000.0 * plan.scale) as i64;
     pair.source.exec(&format!(
         "insert into late select i, i, repeat('late ', 10) from generate_series(1, {rows}) i;
-         insert into later select i, i, 'later' from generate_series(1, 50) i"
+         insert into later select i, i, 'later' from generate_series(1, 50) i;
+         insert into history (id, v) select i, 1 from generate_series(9000000000, 9000000400) i"
     ));
     let before = SchemaState::of(&pair.target);
-    let load = plan.load().map(|load| load.keyed("late").keyed("later").start(&pair.source));
+    let load = plan.load_of_late().map(|load| load.start(&pair.source));
     pair.proxy().throttle(plan.bytes_per_second);
     let target = pair.target.cluster();
     let asked = Asked {

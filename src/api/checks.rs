@@ -149,7 +149,7 @@ fn check_tables(
     let suspended = indexes::suspended_elsewhere(&here)?;
     // However little they hold now: their indexes have to be built.
     for table in plan.tables.iter_mut().filter(|table| suspended.contains(&table.relid)) {
-        table.small = false;
+        (table.small, table.keeps_indexes) = (false, false);
     }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
     let readable = preflight::check_tables(connection, wanted.source, said, &relids, wanted.publication.is_none());

@@ -186,6 +186,19 @@ impl Plan {
         Some(load.rate(self.rate).writers(self.writers).tolerant())
     }
 
+    /// The writers while tables join. New keys are for the new tables: those before have used up theirs.
+    pub fn load_of_late(&self) -> Option<LoadOptions> {
+        if matches!(self.load, Load::None) {
+            return None;
+        }
+        let load =
+            LoadOptions::default().keyed("late").keyed("later").op(4, "update orders set v = v + 1 where id = {key}");
+        let load = load
+            .op(2, "delete from lines where id = {key}")
+            .op(2, "update settings set value = '{text}' where name = 'a'");
+        Some(load.rate(self.rate).writers(self.writers).tolerant())
+    }
+
     /// Arguments of init_node.
     pub fn arguments(&self) -> String {
         let mut text = format!("method => 'parallel', parallel_workers => {}", self.workers);
