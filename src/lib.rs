@@ -24,11 +24,19 @@ extension_sql_file!("../sql/schema/01_nodes.sql", name = "nodes", bootstrap);
 extension_sql_file!("../sql/schema/02_operations.sql", name = "operations", requires = ["nodes"]);
 extension_sql_file!("../sql/schema/03_events.sql", name = "events", requires = ["operations"]);
 extension_sql_file!("../sql/schema/04_cleanup.sql", name = "cleanup", requires = ["operations"]);
+extension_sql_file!("../sql/schema/05_fingerprints.sql", name = "fingerprints", requires = ["nodes"]);
 extension_sql_file!(
     "../sql/schema/10_views.sql",
     name = "views",
-    requires =
-        ["events", "cleanup", api::views::live_progress, api::views::redact_conninfo, api::views::operation_owner]
+    requires = [
+        "events",
+        "cleanup",
+        "fingerprints",
+        api::schemas::drift,
+        api::views::live_progress,
+        api::views::redact_conninfo,
+        api::views::operation_owner
+    ]
 );
 extension_sql_file!("../sql/schema/90_comments_and_grants.sql", name = "comments_and_grants", finalize);
 

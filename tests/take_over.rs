@@ -89,7 +89,7 @@ fn a_failed_one_is_resumed_by_the_owner_of_the_node() {
     assert_eq!(requested_by(&pair), owner.name());
     midway::expect_end(&pair);
     // The subscription needs its owner as long as it is there.
-    let subscription = pair.target.scalar::<String>("select subname::text from pg_subscription where subenabled");
+    let subscription = pair.target.scalar::<String>("select subname::text from pg_subscription s join pg_database d on d.oid = s.subdbid where subenabled and d.datname = current_database()");
     pair.target.exec(&format!("alter subscription {subscription} owner to postgres"));
     pair.target.exec(&format!("reassign owned by {owner} to postgres; drop owned by {owner}"));
 }

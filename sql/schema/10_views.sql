@@ -214,3 +214,15 @@ COMMENT ON VIEW steep_repl.metrics IS 'The same figures by name, for monitoring;
 COMMENT ON COLUMN steep_repl.metrics.name IS 'Name of the figure, with its unit';
 COMMENT ON COLUMN steep_repl.metrics.node IS 'Node it is about';
 COMMENT ON COLUMN steep_repl.metrics.value IS 'Its value';
+
+CREATE VIEW steep_repl.schema_drift AS
+SELECT d.table_schema, d.table_name, d.status, d.difference, d.captured_at
+FROM steep_repl.drift() d
+ORDER BY d.table_schema, d.table_name;
+
+COMMENT ON VIEW steep_repl.schema_drift IS 'Tables of this database that changed since capture_fingerprints(), in the schemas that were captured; ordered by name';
+COMMENT ON COLUMN steep_repl.schema_drift.table_schema IS 'Schema of the table';
+COMMENT ON COLUMN steep_repl.schema_drift.table_name IS 'Name of the table';
+COMMENT ON COLUMN steep_repl.schema_drift.status IS 'CHANGED, ADDED, DROPPED, or BUSY: somebody has it locked';
+COMMENT ON COLUMN steep_repl.schema_drift.difference IS 'What changed, in words';
+COMMENT ON COLUMN steep_repl.schema_drift.captured_at IS 'When it was captured; null when it was added since';

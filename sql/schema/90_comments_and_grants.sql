@@ -7,9 +7,9 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA steep_repl FROM PUBLIC;
 GRANT USAGE ON SCHEMA steep_repl TO pg_create_subscription, pg_monitor;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA steep_repl TO pg_create_subscription;
 GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.operations_without_worker, steep_repl.redact_conninfo, steep_repl.operation_owner,
-    steep_repl.wait_for_init TO pg_monitor;
+    steep_repl.wait_for_init, steep_repl.drift TO pg_monitor;
 GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events,
-    steep_repl.pending_cleanup
+    steep_repl.pending_cleanup, steep_repl.schema_fingerprints, steep_repl.schema_drift
     TO pg_create_subscription, pg_monitor;
 
 COMMENT ON FUNCTION steep_repl.register_node(text, text, boolean) IS
@@ -38,6 +38,18 @@ COMMENT ON FUNCTION steep_repl.tables_not_subscribed(text) IS
     'Tables of the source that are not replicated to the node, by a look at the source now; ordered by name; node_status shows the last look';
 COMMENT ON FUNCTION steep_repl.sync_sequences(text) IS
     'Sets the sequences of the local node to where the source''s are, forward only; returns how many were moved';
+COMMENT ON FUNCTION steep_repl.schema_fingerprint(regclass) IS
+    'SHA-256 of a table''s columns, sorted by name: equal on two nodes when rows of one fit into the other';
+COMMENT ON FUNCTION steep_repl.schema_fingerprint(text, text) IS
+    'SHA-256 of a table''s columns, by schema and name';
+COMMENT ON FUNCTION steep_repl.capture_fingerprints(text[]) IS
+    'Stores what the tables of this database, or of some schemas, are now; returns how many; schema_drift shows what changes afterwards';
+COMMENT ON FUNCTION steep_repl.compare_schemas(text, text, text[]) IS
+    'The tables of two nodes side by side, node_a being the reference: MATCH, MISMATCH, LOCAL_ONLY (only on node_a), REMOTE_ONLY (only on node_b) or BUSY (locked), and what differs in words; ordered by name';
+COMMENT ON FUNCTION steep_repl.schema_diff(text, text, text) IS
+    'What differs in one table, node_a being the reference: one row a difference, with the DDL that brings node_b in line, in the order in which it can be run; is_mismatch is false for notes';
+COMMENT ON FUNCTION steep_repl.drift() IS
+    'Tables that changed since they were captured; schema_drift is built on it';
 COMMENT ON FUNCTION steep_repl.live_progress() IS
     'Progress of the tasks that run now, by table; the views are built on it';
 COMMENT ON FUNCTION steep_repl.operation_owner(text, bigint, text, bigint, boolean) IS

@@ -243,6 +243,13 @@ fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
         );
     }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let foreign = user::not_owned(&relids)?;
+    if !foreign.is_empty() {
+        return lacks(
+            format!("does not own {}", foreign.join(", ")),
+            "Use a role that owns the tables: they are emptied when the operation is cancelled, and their indexes may be rebuilt.".to_owned(),
+        );
+    }
     if let Some((base, oid)) = wanted.joins.and_then(|base| Some((base, base.subscription_oid?))) {
         let out_of_reach = user::not_applicable(&relids, oid)?;
         if !out_of_reach.is_empty() {
@@ -254,13 +261,6 @@ fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
                 hint: format!("Give \"{owner}\" the role of the tables' owner, or the tables to \"{owner}\"."),
             });
         }
-    }
-    let foreign = user::not_owned(&relids)?;
-    if !foreign.is_empty() {
-        return lacks(
-            format!("does not own {}", foreign.join(", ")),
-            "Use a role that owns the tables: they are emptied when the operation is cancelled, and their indexes may be rebuilt.".to_owned(),
-        );
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod init;
 mod nodes;
 mod preflight;
 mod refresh;
+pub mod schemas;
 mod sequences;
 pub mod views;
 mod wait;

@@ -6,6 +6,7 @@
 
 pub mod cleanup;
 pub mod events;
+pub mod fingerprints;
 pub mod indexes;
 pub mod nodes;
 pub mod operations;

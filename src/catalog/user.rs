@@ -6,6 +6,7 @@ use super::{json, parse, texts, Access, Arg};
 use crate::error::{Error, Result};
 use crate::pg::role;
 use serde::{Deserialize, Serialize};
+use steep_repl_core::definition::Definition;
 use steep_repl_core::ident::{qualified, quote_ident};
 use steep_repl_core::inventory::Table;
 use steep_repl_core::lsn::Lsn;
@@ -29,6 +30,24 @@ pub fn inventory_query(with_sizes: bool) -> String {
 /// The tables of this database; sizes are not asked for, since that would wait for a locked table.
 pub fn inventory() -> Result<Vec<Table>> {
     read(&inventory_query(false), &[])
+}
+
+/// The query that lists tables that are locked against all others, as (schema, name), on either node.
+pub const LOCKED_TABLES: &str = include_str!("../../sql/queries/locked_tables.sql");
+
+/// The query that tells what tables are, on either node; `condition` chooses among tables c of schemas n.
+pub fn definitions_query(condition: &str) -> String {
+    include_str!("../../sql/queries/definitions.sql").replace(":filter", condition)
+}
+
+/// What the tables of this database are. 55P03 when somebody has locked one.
+pub fn definitions(query: &str) -> Result<Vec<Definition>> {
+    read(query, &[])
+}
+
+/// Tables of this database that are locked against all others, as (schema, name).
+pub fn locked_tables() -> Result<Vec<(String, String)>> {
+    read(LOCKED_TABLES, &[])
 }
 
 /// Which of the given tables hold rows. Needs SELECT on them (42501). Waits for nobody longer than the given time (55P03).

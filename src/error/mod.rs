@@ -402,6 +402,18 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// Somebody has the table locked.
+    #[error("table {table} is locked")]
+    TableBusy {
+        /// The table.
+        table: String,
+    },
+    /// There is no such table.
+    #[error("table {table} does not exist")]
+    NoSuchTable {
+        /// Its name, or its OID.
+        table: String,
+    },
     /// A process that was told to end and does not.
     #[error("worker process {pid} does not end")]
     WorkerStays {

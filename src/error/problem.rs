@@ -225,6 +225,12 @@ impl Error {
                 Some("Use steep_repl.cancel_init(node) to take them out again, then steep_repl.refresh_tables(node) once more.".to_owned()),
             ),
             CannotJoin { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
+            TableBusy { .. } => (
+                "55P03",
+                Some("What a table is cannot be read while somebody holds it locked against all others, as a load does.".to_owned()),
+                Some("Try again when that has ended.".to_owned()),
+            ),
+            NoSuchTable { .. } => ("42P01", None, Some("Give the name as it is on the node, with its schema.".to_owned())),
             WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
             RoleGone { .. } => (
                 "42704",

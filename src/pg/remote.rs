@@ -201,6 +201,11 @@ impl Connection {
         self.answer_limit_ms = (seconds * 1000.0).clamp(0.0, f64::from(i32::MAX)) as i32;
     }
 
+    /// Major version of the server at the other end.
+    pub fn server_major(&self) -> u32 {
+        self.server_version.unsigned_abs() / 10_000
+    }
+
     /// Name of the node at the other end.
     pub fn node(&self) -> &str {
         &self.node

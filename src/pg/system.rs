@@ -122,3 +122,8 @@ pub fn is_binary_upgrade() -> bool {
     // SAFETY: reads a backend variable.
     unsafe { pg_sys::IsBinaryUpgrade }
 }
+
+/// Major version of this server.
+pub fn major() -> u32 {
+    pg_sys::PG_VERSION_NUM / 10_000
+}

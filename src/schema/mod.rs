@@ -2,8 +2,10 @@
 //!
 //! The comparing is pure and lives in `steep_repl_core`; here it is fed with what one catalog query says on either node.
 
+pub mod compare;
 pub mod joining;
 mod plan;
+pub mod side;
 
 pub use plan::{choose, Joins, Plan, Request, LEFT_OUT};
 

@@ -13,6 +13,8 @@
 //! | [`conninfo`] | connection strings, and keeping their secrets secret |
 //! | [`inventory`] | what one catalog query tells about each table |
 //! | [`selection`] | which tables are copied, and what is published for them |
+//! | [`definition`] | what a table is, and its fingerprint |
+//! | [`schema_diff`] | what differs between two definitions, in words and as DDL |
 //! | [`schema_match`] | whether rows of a source table fit into the target's |
 //! | [`formats`] | which types may travel as binary |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
@@ -25,6 +27,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod conninfo;
+pub mod definition;
 pub mod errors;
 pub mod event;
 pub mod formats;
@@ -37,5 +40,6 @@ pub mod node_state;
 pub mod plan;
 pub mod progress;
 pub mod retry;
+pub mod schema_diff;
 pub mod schema_match;
 pub mod selection;

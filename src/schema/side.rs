@@ -1,0 +1,143 @@
+//! The tables of one node, as definitions: one catalog query a side, over this database or over a connection.
+//!
+//! Deparsing an expression may wait for a lock on its table. A table that is locked, because it is being loaded for one, is left out and
+//! named; nobody is waited for longer than two seconds.
+
+use crate::catalog::nodes::{self, Node};
+use crate::catalog::user;
+use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
+use crate::pg::{role, system, transaction};
+use crate::settings;
+use crate::source;
+use steep_repl_core::definition::Definition;
+use steep_repl_core::ident::quote_literal;
+use steep_repl_core::names::{application_name, Part, Token};
+
+/// How long a lock is waited for, in milliseconds.
+const LOCK_LIMIT_MS: u32 = 2_000;
+/// How often the tables are read again when one was locked meanwhile.
+const TRIES: u32 = 3;
+/// SQLSTATE of a lock that was waited for in vain.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Which tables.
+pub enum Filter<'a> {
+    /// All but those of system schemas and of extensions.
+    All,
+    /// All of these schemas.
+    Schemas(&'a [String]),
+    /// One, by schema and name.
+    Table(&'a str, &'a str),
+}
+
+impl Filter<'_> {
+    fn condition(&self) -> String {
+        match self {
+            Filter::All => "true".to_owned(),
+            Filter::Schemas(names) => {
+                format!(
+                    "n.nspname IN ({})",
+                    names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ")
+                )
+            }
+            Filter::Table(schema, name) => {
+                format!("n.nspname = {} AND c.relname = {}", quote_literal(schema), quote_literal(name))
+            }
+        }
+    }
+}
+
+/// The tables of a node.
+pub struct Side {
+    /// Major version of its server.
+    pub major: u32,
+    /// Its tables, by schema and name in byte order.
+    pub tables: Vec<Definition>,
+    /// Those that could not be read, as (schema, name).
+    pub busy: Vec<(String, String)>,
+}
+
+/// A node whose tables can be read.
+pub enum Reader {
+    /// This database.
+    Here,
+    /// Another one.
+    There(Box<Connection>),
+}
+
+impl Reader {
+    /// Opens a node by name, with the current role's right to use its connection string.
+    pub fn open(name: &str) -> Result<Reader> {
+        let node: Node = nodes::get(name)?;
+        if node.is_local {
+            return Ok(Reader::Here);
+        }
+        let target = source::target(&node, role::current())?;
+        let token = Token::new(system::random_u64());
+        let mut connection = Connection::open(&target, &application_name(token, Part::Check))?;
+        connection.limit_answers(settings::receive_timeout());
+        Ok(Reader::There(Box::new(connection)))
+    }
+
+    /// Reads tables.
+    pub fn read(&self, filter: &Filter) -> Result<Side> {
+        let major = match self {
+            Reader::Here => system::major(),
+            Reader::There(connection) => connection.server_major(),
+        };
+        let mut tries = 0;
+        loop {
+            let busy = self.locked()?;
+            match self.definitions(filter, &busy) {
+                Ok(tables) => return Ok(Side { major, tables, busy }),
+                Err(error) if error.problem().sqlstate == LOCK_NOT_AVAILABLE && tries < TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn locked(&self) -> Result<Vec<(String, String)>> {
+        match self {
+            Reader::Here => user::locked_tables(),
+            Reader::There(connection) => connection.json(user::LOCKED_TABLES, "could not look for locked tables"),
+        }
+    }
+
+    fn definitions(&self, filter: &Filter, busy: &[(String, String)]) -> Result<Vec<Definition>> {
+        let mut condition = format!("({})", filter.condition());
+        if !busy.is_empty() {
+            let names: Vec<String> = busy
+                .iter()
+                .map(|(schema, name)| format!("({}, {})", quote_literal(schema), quote_literal(name)))
+                .collect();
+            condition.push_str(&format!(" AND (n.nspname, c.relname) NOT IN ({})", names.join(", ")));
+        }
+        let query = user::definitions_query(&condition);
+        match self {
+            Reader::Here => transaction::nested(|| {
+                user::set_lock_timeout(LOCK_LIMIT_MS)?;
+                let tables = user::definitions(&query)?;
+                user::set_lock_timeout(0)?;
+                Ok(tables)
+            }),
+            Reader::There(connection) => {
+                let context = "could not read the tables";
+                connection.execute(&format!("SET lock_timeout = {LOCK_LIMIT_MS}"), context)?;
+                connection.json(&query, context)
+            }
+        }
+    }
+}
+
+/// The definition of one table of this database. 42P01 when there is none, 55P03 when somebody has locked it.
+pub fn table_here(schema: &str, name: &str) -> Result<Definition> {
+    let side = Reader::Here.read(&Filter::Table(schema, name))?;
+    if side.busy.iter().any(|(busy_schema, busy)| busy_schema == schema && busy == name) {
+        return Err(Error::TableBusy { table: steep_repl_core::ident::qualified_display(schema, name) });
+    }
+    side.tables
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::NoSuchTable { table: steep_repl_core::ident::qualified_display(schema, name) })
+}
