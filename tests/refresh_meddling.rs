@@ -197,7 +197,7 @@ fn who_asked_loses_the_right_to_in_between() {
     let mut session = pair.session();
     session.batch_execute(&format!("set session authorization asker; {REFRESH}")).unwrap();
     wait_until("the apply worker is stopped", Duration::from_secs(60), || {
-        (operation(&pair, "applied_lsn") != "").then_some(())
+        (!operation(&pair, "applied_lsn").is_empty()).then_some(())
     });
     pair.target.exec("alter role asker nosuperuser");
     end_coordinator(&pair);
@@ -240,7 +240,7 @@ fn what_is_left_is_named_and_what_is_in_use_is_not() {
     hold_up(&pair, &mut reader);
     pair.proxy().throttle(0);
     wait_until("the tables have joined", Duration::from_secs(90), || {
-        (operation(&pair, "replaced_slot") != "").then_some(())
+        (!operation(&pair, "replaced_slot").is_empty()).then_some(())
     });
     let replaced = operation(&pair, "replaced_slot");
     pair.proxy().down();
