@@ -83,7 +83,7 @@ fn between(pair: &Pair) -> Client {
     locker.batch_execute("begin; lock table pg_catalog.pg_subscription_rel in share mode").unwrap();
     refresh(pair);
     wait_until("the apply worker is stopped", Duration::from_secs(60), || {
-        (operation(pair, "applied_lsn") != "").then_some(())
+        (!operation(pair, "applied_lsn").is_empty()).then_some(())
     });
     locker
 }
