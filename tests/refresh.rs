@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postgres::Client;
 use steep_repl_testkit::{
-    check, compare, wait_until, ClusterOptions, Db, LoadOptions, Pair, PairOptions, SchemaState, StopMode, Tables,
+    check, compare, wait_until, ClusterOptions, Db, LoadOptions, Pair, PairOptions, Role, SchemaState, StopMode, Tables,
 };
 
 use crate::refusal::{refused_quickly, Refusal};
@@ -440,4 +440,25 @@ fn what_cannot_be_refreshed_is_refused() {
     pair.target.exec(&format!("alter subscription {subscription} enable"));
     assert!(refresh(&pair).is_some());
     expect_joined(&pair);
+}
+
+/// Who may create subscriptions may call the functions, for nodes of his own.
+#[test]
+fn a_stranger_cannot_refresh_nor_look() {
+    let pair = grown(Pair::options("refresh_stranger"), "");
+    let stranger = Role::create(pair.target.cluster(), "refresh_stranger", "login in role pg_create_subscription");
+    for call in [
+        "refresh_tables('node_b')",
+        "tables_not_subscribed('node_b')",
+        "compare_schemas('node_a', 'node_b')",
+        "schema_diff('node_b', 'node_a', 'old')",
+        "adopt_init('node_b')",
+        "cancel_init('node_b')",
+    ] {
+        let mut session = pair.session();
+        session.batch_execute(&format!("set session authorization {stranger}")).unwrap();
+        let refusal = refused_quickly(|| session.batch_execute(&format!("select steep_repl.{call}")));
+        assert_eq!(refusal.code, "42501", "{call}: {refusal:?}");
+    }
+    assert_eq!(pair.target.scalar::<i64>("select count(*) from steep_repl.operations"), 1);
 }
