@@ -77,7 +77,16 @@ fn tables_are_for_nobody() {
     );
     let mut statements = Vec::new();
     for (name, kind) in relations.iter().filter_map(|line| line.split_once(" | ")) {
-        let public = ["init_progress", "table_progress", "node_status", "metrics", "events", "pending_cleanup"];
+        let public = [
+            "init_progress",
+            "table_progress",
+            "node_status",
+            "metrics",
+            "events",
+            "pending_cleanup",
+            "schema_fingerprints",
+            "schema_drift",
+        ];
         if !public.iter().any(|view| name == format!("steep_repl.{view}")) {
             statements.push(format!("select * from {name}"));
         }
