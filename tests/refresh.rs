@@ -188,7 +188,7 @@ fn somebody_looks_from_time_to_time() {
     let expected = format!("{{{}}}", NEW_TABLES.join(","));
     let seen = || (status(&pair, "tables_not_subscribed") == expected).then_some(());
     wait_until("the new tables are noticed", Duration::from_secs(30), seen);
-    // After a restart too, and it takes no transaction id to see the same again.
+    // After a restart too.
     pair.target.cluster().restart();
     let looks = "select count(*) from pg_stat_activity where backend_type = 'steep_repl monitor'";
     wait_until("it looks again", Duration::from_secs(30), || (pair.target.scalar::<i64>(looks) > 0).then_some(()));

@@ -6,6 +6,7 @@
 use crate::catalog::cleanup;
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation, Options};
+use crate::catalog::ownership;
 use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
@@ -206,7 +207,7 @@ fn check_nodes(wanted: &Wanted) -> Result<Node> {
     }
     if state != NodeState::Uninitialized {
         // A state that came along with another's operation is left in another way.
-        operations::newest_of(node)?.map_or(Ok(()), |operation| operations::require_ours(&operation))?;
+        operations::newest_of(node)?.map_or(Ok(()), |operation| ownership::require_ours(&operation))?;
         return Err(Error::WrongState {
             node: node.to_owned(),
             state: local.state,

@@ -3,6 +3,7 @@
 use super::{given, SqlResult};
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
+use crate::catalog::ownership;
 use crate::catalog::{cleanup, events, indexes};
 use crate::coordinator::decide::Phase;
 use crate::error::{Error, Result};
@@ -82,7 +83,7 @@ fn abandon(name: &str) -> Result<i64> {
 /// The node, locked, and its newest operation, when it is this database's and the caller may do something about it.
 fn controlled(name: &str) -> Result<(Node, Operation)> {
     let (node, operation) = permitted(name)?;
-    operations::require_ours(&operation)?;
+    ownership::require_ours(&operation)?;
     if cannot_go_on(&operation)? {
         // Whoever takes it up takes it over.
         let me = role::current();
@@ -122,7 +123,7 @@ fn adopt(name: &str) -> Result<i64> {
     let (_, operation) = permitted(name)?;
     match operation.owner() {
         Owner::Ours => return Err(Error::OwnOperation { operation: operation.id }),
-        Owner::Elsewhere => operations::require_ours(&operation)?,
+        Owner::Elsewhere => ownership::require_ours(&operation)?,
         Owner::Original => {}
     }
     if operation.enable_lsn.is_some() {
@@ -131,7 +132,7 @@ fn adopt(name: &str) -> Result<i64> {
              if it was made from an older backup, initialize the node anew",
         );
     }
-    for id in operations::adopt(&operation)? {
+    for id in ownership::adopt(&operation)? {
         let Some(adopted) = operations::get(id)? else { continue };
         let event = Event::info("init.adopted")
             .operation_id(id)

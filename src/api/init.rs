@@ -6,7 +6,7 @@ use super::{given, list, seconds, SqlResult};
 use crate::catalog::operations::{self, Kind, NewOperation, Options};
 use crate::catalog::{events, nodes};
 use crate::error::{Error, Result};
-use crate::pg::{instance, raise, role, shmem};
+use crate::pg::{raise, role, shmem};
 use crate::schema::{Plan, LEFT_OUT};
 use crate::settings;
 use pgrx::datum::Interval;
@@ -160,10 +160,6 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         }
         None => vec![names::publication_name(token)],
     };
-    // Before anything new: what a copy has brought along is told from what it begins itself.
-    operations::settle()?;
-    let here = instance::here().ok_or_else(|| Error::internal("this instance cannot be told from others"))?;
-    let timeline = here.timeline.ok_or_else(|| Error::internal("a standby writes nothing"))?;
     let id = operations::insert(&NewOperation {
         node,
         source,
@@ -171,10 +167,6 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         method: "parallel",
         options,
         requested_by: role::current(),
-        system_identifier: here.system_identifier,
-        database: here.database,
-        instance: here.instance,
-        timeline,
         token: token.to_string(),
         slot_name: names::slot_name(token),
         publications: &publications,

@@ -5,11 +5,12 @@ use super::init::{parse_no_identity, resolved, say_remarks};
 use super::{given, list, SqlResult};
 use crate::catalog::nodes::{self, Node, Unsubscribed};
 use crate::catalog::operations::{self, Kind, NewOperation, Operation, Options};
+use crate::catalog::ownership;
 use crate::catalog::{events, user};
 use crate::error::{Error, Result};
 use crate::pg::raise::ErrorReport;
 use crate::pg::remote::Connection;
-use crate::pg::{instance, raise, role, shmem};
+use crate::pg::{raise, role, shmem};
 use crate::schema::joining::{self, joins, subscription_of};
 use crate::schema::{self, Plan};
 use crate::settings;
@@ -58,7 +59,7 @@ fn initialized(name: &str) -> Result<(Node, Operation)> {
         state: node.state.clone(),
         hint: "Initialize the node first: steep_repl.init_node(node, source).".to_owned(),
     })?;
-    operations::require_ours(&base)?;
+    ownership::require_ours(&base)?;
     Ok((node, base))
 }
 
@@ -151,9 +152,6 @@ fn check_subscription(base: &Operation) -> Result<()> {
 /// Writes the operation; it begins when the transaction commits.
 fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result<i64> {
     let Wanted { node, source, options, .. } = *wanted;
-    operations::settle()?;
-    let here = instance::here().ok_or_else(|| Error::internal("this instance cannot be told from others"))?;
-    let timeline = here.timeline.ok_or_else(|| Error::internal("a standby writes nothing"))?;
     let id = operations::insert(&NewOperation {
         node,
         source,
@@ -161,10 +159,6 @@ fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result
         method: "parallel",
         options,
         requested_by: role::current(),
-        system_identifier: here.system_identifier,
-        database: here.database,
-        instance: here.instance,
-        timeline,
         token: token.to_string(),
         slot_name: names::slot_name(token),
         publications: &base.publications,

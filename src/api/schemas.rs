@@ -6,9 +6,9 @@ use crate::catalog::fingerprints::{self, Captured};
 use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::raise::ErrorReport;
+use crate::pg::system::Oid;
 use crate::schema::compare::{compare, Compared};
 use crate::schema::side::{table_here, Filter, Reader, Side};
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 use steep_repl_core::definition::Definition;
@@ -21,7 +21,7 @@ use steep_repl_core::schema_diff::{diff, Difference};
     sql = r#"CREATE FUNCTION steep_repl."schema_fingerprint"("relation" regclass) RETURNS TEXT
     LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"#
 )]
-fn schema_fingerprint_of(relation: Option<pg_sys::Oid>) -> SqlResult<String> {
+fn schema_fingerprint_of(relation: Option<Oid>) -> SqlResult<String> {
     let relid = u32::from(given("relation", relation)?);
     let named = user::names_now(&[relid])?.into_iter().next();
     let (_, schema, name) = named.ok_or_else(|| Error::NoSuchTable { table: relid.to_string() })?;

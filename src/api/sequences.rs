@@ -1,6 +1,7 @@
 //! Moving sequences to where the source's are, for a cut-over.
 
 use super::{given, SqlResult};
+use crate::catalog::ownership;
 use crate::catalog::{nodes, operations, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
@@ -27,7 +28,7 @@ fn sync(name: &str) -> Result<i32> {
         return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
     }
     let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
-    operations::require_ours(&operation)?;
+    ownership::require_ours(&operation)?;
     if !matches!(node.state()?, NodeState::Synchronized | NodeState::Diverged | NodeState::CatchingUp) {
         return Err(Error::WrongState {
             node: name.to_owned(),

@@ -1,6 +1,6 @@
 //! Functions under the views: what the server shows to owners of the sessions only, shown to whoever may read the views.
 
-use crate::catalog::operations;
+use crate::catalog::ownership;
 use crate::catalog::progress::{self, Live};
 use crate::pg::{raise, shmem, system};
 use crate::source;
@@ -60,7 +60,7 @@ pub fn operation_owner(
             disowned,
         })
     })();
-    Some(maker.map_or(Owner::Elsewhere, |maker| operations::owner(&maker)).as_str().to_owned())
+    Some(maker.map_or(Owner::Elsewhere, |maker| ownership::owner(&maker)).as_str().to_owned())
 }
 
 /// Operations of this database that wait because max_worker_processes is used up.

@@ -1,6 +1,7 @@
 //! Waiting for an operation, without being in its way.
 
 use super::{given, seconds, SqlResult};
+use crate::catalog::ownership;
 use crate::catalog::{nodes, operations, progress};
 use crate::error::{Error, Result};
 use crate::pg::{raise, snapshot, system};
@@ -36,7 +37,7 @@ fn wait(node: &str, timeout: Option<f64>) -> Result<String> {
     let operation = operations::newest_of(node)?.ok_or_else(|| Error::NoOperation { node: node.to_owned() })?;
     if operation.is_unfinished() {
         // Nobody works on it here.
-        operations::require_ours(&operation)?;
+        ownership::require_ours(&operation)?;
     }
     if STARTED.with(Cell::get) == operation.id {
         return Err(Error::WaitInTransaction);

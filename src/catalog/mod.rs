@@ -10,6 +10,7 @@ pub mod fingerprints;
 pub mod indexes;
 pub mod nodes;
 pub mod operations;
+pub mod ownership;
 pub mod progress;
 pub mod tasks;
 pub mod user;

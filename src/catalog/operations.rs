@@ -1,11 +1,10 @@
 //! Rows of `steep_repl.operations` and of its tables.
 
-use super::{execute, json, maybe, rows, write, Arg};
+use super::{execute, json, maybe, ownership, rows, write, Arg};
 use crate::error::{Error, Result};
-use crate::pg::instance;
 use serde::{Deserialize, Serialize};
 use steep_repl_core::errors::Problem;
-use steep_repl_core::instance::{self as identity, Instance, Maker, Owner, Settlement};
+use steep_repl_core::instance::{Maker, Owner};
 use steep_repl_core::lsn::Lsn;
 use steep_repl_core::names::Token;
 
@@ -39,6 +38,13 @@ pub struct Options {
     pub schemas: Option<Vec<String>>,
     /// Tables asked for, as given.
     pub tables: Option<Vec<String>>,
+}
+
+/// The query that reads operations, with a condition and an order.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(include_str!("../../sql/queries/operation_select.sql"), $rest)
+    };
 }
 
 /// What an operation does.
@@ -125,7 +131,7 @@ impl Operation {
 
     /// Whose it is. A copy of the database or of the server carries the row too, and must not act on it.
     pub fn owner(&self) -> Owner {
-        owner(&self.maker)
+        ownership::owner(&self.maker)
     }
 
     /// Whether it is this database's.
@@ -147,11 +153,6 @@ impl Operation {
     pub fn is_unfinished(&self) -> bool {
         matches!(self.status.as_str(), "pending" | "running" | "cancelling" | "failed")
     }
-}
-
-/// Whose an operation is that was made like this. Who cannot tell where he is owns nothing.
-pub fn owner(maker: &Maker) -> Owner {
-    instance::here().map_or(Owner::Original, |here| identity::owner(maker, &here))
 }
 
 /// What is to be published, as it is stored.
@@ -193,14 +194,6 @@ pub struct NewOperation<'a> {
     pub options: &'a Options,
     /// OID of the role that asks.
     pub requested_by: u32,
-    /// This cluster.
-    pub system_identifier: String,
-    /// This database.
-    pub database: u32,
-    /// This instance.
-    pub instance: Instance,
-    /// The timeline it is on.
-    pub timeline: u32,
     /// Random identity.
     pub token: String,
     /// Slot it will make.
@@ -258,9 +251,20 @@ pub struct PlannedTable {
     pub rows_estimated: f64,
 }
 
-/// Stores a new operation; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check first.
+/// Stores a new operation as this instance's; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check
+/// first.
 pub fn insert(new: &NewOperation) -> Result<i64> {
-    let ids: Vec<i64> = write(include_str!("../../sql/queries/operation_insert.sql"), &[Arg::Text(&json(new)?)])?;
+    #[derive(Serialize)]
+    struct Row<'a> {
+        #[serde(flatten)]
+        new: &'a NewOperation<'a>,
+        #[serde(flatten)]
+        maker: Maker,
+    }
+    // Before anything new: what a copy has brought along is told from what it begins itself.
+    ownership::settle()?;
+    let row = Row { new, maker: ownership::this_instance()? };
+    let ids: Vec<i64> = write(include_str!("../../sql/queries/operation_insert.sql"), &[Arg::Text(&json(&row)?)])?;
     ids.into_iter().next().ok_or_else(|| Error::internal("no operation was stored"))
 }
 
@@ -285,17 +289,20 @@ pub fn tables(operation: i64) -> Result<Vec<PlannedTable>> {
 
 /// The operation of that number.
 pub fn get(operation: i64) -> Result<Option<Operation>> {
-    maybe(include_str!("../../sql/queries/operation_get.sql"), &[Arg::Int(operation)])
+    maybe(select!("WHERE o.id = $1"), &[Arg::Int(operation)])
 }
 
 /// The newest operation of a node.
 pub fn newest_of(node: &str) -> Result<Option<Operation>> {
-    maybe(include_str!("../../sql/queries/operation_newest.sql"), &[Arg::Text(node)])
+    maybe(select!("WHERE o.node = $1 ORDER BY o.id DESC LIMIT 1"), &[Arg::Text(node)])
 }
 
 /// The operation that made a node what it is: its newest initialization that is complete.
 pub fn origin_of(node: &str) -> Result<Option<Operation>> {
-    maybe(include_str!("../../sql/queries/operation_of_subscription.sql"), &[Arg::Text(node)])
+    maybe(
+        select!("WHERE o.node = $1 AND o.kind = 'init' AND o.status = 'completed' ORDER BY o.id DESC LIMIT 1"),
+        &[Arg::Text(node)],
+    )
 }
 
 /// OIDs on the source of all tables that came to a node through a subscription.
@@ -348,12 +355,18 @@ pub fn tables_with_lsn(operation: i64) -> Result<Vec<(u32, Lsn)>> {
 
 /// Unfinished operations that want a coordinator, whoever made them.
 pub fn wanting_a_coordinator() -> Result<Vec<Operation>> {
-    rows(include_str!("../../sql/queries/operations_wanting.sql"), &[])
+    rows(
+        select!(
+            "WHERE o.status IN ('pending', 'running', 'cancelling') \
+         OR EXISTS (SELECT FROM steep_repl.cleanup c WHERE c.operation_id = o.id) ORDER BY o.id"
+        ),
+        &[],
+    )
 }
 
 /// All operations that have not come to an end.
 pub fn unfinished() -> Result<Vec<Operation>> {
-    rows(include_str!("../../sql/queries/operations_unfinished.sql"), &[])
+    rows(select!("WHERE o.status IN ('pending', 'running', 'cancelling', 'failed') ORDER BY o.id"), &[])
 }
 
 /// An operation of this database that has failed and was neither resumed nor cancelled.
@@ -362,78 +375,6 @@ pub fn failed_here() -> Result<Option<i64>> {
         .into_iter()
         .find(|operation| operation.status == "failed" && operation.is_ours())
         .map(|found| found.id))
-}
-
-/// A subscription of an operation.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Replicating {
-    /// It in words.
-    pub what: String,
-    /// Whether the operation is complete.
-    pub completed: bool,
-    #[serde(flatten)]
-    maker: Maker,
-}
-
-impl Replicating {
-    /// Whether its operation is this database's.
-    pub fn is_ours(&self) -> bool {
-        owner(&self.maker) == Owner::Ours
-    }
-}
-
-/// The subscriptions of this database that are an operation's.
-pub fn replicating_here() -> Result<Vec<Replicating>> {
-    rows(include_str!("../../sql/queries/operations_replicating.sql"), &[])
-}
-
-/// 55000 when an operation is another's, with the ways out.
-pub fn require_ours(operation: &Operation) -> Result<()> {
-    match operation.owner() {
-        Owner::Ours => Ok(()),
-        owner => Err(Error::ForeignOperation { operation: operation.id, of_original: owner == Owner::Original }),
-    }
-}
-
-/// Writes down whose the operations here are, as far as it has changed: a promoted standby takes its primary's over; a copy
-/// gives those of its original up, for itself and for whatever is made from it. Writes nothing when nothing has changed.
-pub fn settle() -> Result<()> {
-    #[derive(Deserialize)]
-    struct Row {
-        id: i64,
-        #[serde(flatten)]
-        maker: Maker,
-    }
-    let Some(here) = instance::here() else { return Ok(()) };
-    let found: Vec<Row> = rows(include_str!("../../sql/queries/operations_makers.sql"), &[])?;
-    for row in found {
-        match identity::settle(&row.maker, &here) {
-            Some(Settlement::Own) => own(row.id, &here.instance, here.timeline.unwrap_or(row.maker.timeline))?,
-            Some(Settlement::Disown) => {
-                execute("UPDATE steep_repl.operations SET disowned = true WHERE id = $1", &[Arg::Int(row.id)])?;
-            }
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-fn own(operation: i64, instance: &Instance, timeline: u32) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.operations SET instance = $2, timeline = $3, disowned = false WHERE id = $1",
-        &[Arg::Int(operation), Arg::Text(&instance.to_string()), Arg::Int(i64::from(timeline))],
-    )
-}
-
-/// Makes this instance the owner of an operation of its original, and of those before it that the same instance had. Returns
-/// their numbers.
-pub fn adopt(operation: &Operation) -> Result<Vec<i64>> {
-    let here = instance::here().ok_or_else(|| Error::internal("this instance cannot be told from others"))?;
-    let timeline = here.timeline.unwrap_or(operation.maker.timeline);
-    write(
-        include_str!("../../sql/queries/operations_adopt.sql"),
-        &[Arg::Int(operation.id), Arg::Text(&here.instance.to_string()), Arg::Int(i64::from(timeline))],
-    )
 }
 
 /// Notes that a coordinator took the operation up.

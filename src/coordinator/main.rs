@@ -5,6 +5,7 @@ use super::node;
 use super::observe::Samples;
 use super::silence::Silence;
 use crate::catalog::operations::{self, Operation};
+use crate::catalog::ownership;
 use crate::catalog::{cleanup, events, indexes, nodes, tasks};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
@@ -213,7 +214,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         if !role::extension_exists() {
             return Ok(None);
         }
-        operations::settle()?;
+        ownership::settle()?;
         let Some(operation) = operations::get(assignment.operation)? else {
             return Ok(None);
         };

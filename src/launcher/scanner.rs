@@ -1,5 +1,6 @@
 //! The scanner: reads the unfinished operations of one database into shared memory, and ends.
 
+use crate::catalog::ownership;
 use crate::catalog::{nodes, operations};
 use crate::error::Result;
 use crate::pg::worker::Assignment;
@@ -16,7 +17,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
     }
     let unfinished = transaction::run(|| {
         if role::extension_exists() {
-            operations::settle()?;
+            ownership::settle()?;
             operations::wanting_a_coordinator()
         } else {
             Ok(Vec::new())

@@ -1,7 +1,7 @@
 //! Hooks into the server: what must not happen while an operation runs.
 
 use super::{raise, shmem, system};
-use crate::catalog::operations::Replicating;
+use crate::catalog::ownership::Replicating;
 use crate::error::Error;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -25,7 +25,7 @@ pub fn install() {
 
 /// Replication goes on without the extension; who drops it is told what that is.
 fn say_what_stays() {
-    let stays = match crate::catalog::operations::replicating_here() {
+    let stays = match crate::catalog::ownership::replicating_here() {
         Ok(stays) => stays,
         Err(error) => raise::throw(error),
     };

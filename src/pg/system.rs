@@ -127,3 +127,6 @@ pub fn is_binary_upgrade() -> bool {
 pub fn major() -> u32 {
     pg_sys::PG_VERSION_NUM / 10_000
 }
+
+/// An object identifier, as an argument of a SQL function.
+pub type Oid = pg_sys::Oid;

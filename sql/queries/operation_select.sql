@@ -1,3 +1,4 @@
+-- Operations as they are read; a condition and an order follow.
 SELECT pg_catalog.jsonb_build_object(
     'id', o.id, 'kind', o.kind, 'node', o.node, 'source', o.source, 'status', o.status, 'phase', o.phase, 'options', o.options,
     'requested_by', o.requested_by::oid::bigint, 'system_identifier', o.system_identifier, 'database', o.database::bigint,
@@ -9,6 +10,4 @@ SELECT pg_catalog.jsonb_build_object(
     'apply_stopped', o.apply_stopped, 'applied_lsn', o.applied_lsn, 'replaced_slot', o.replaced_slot,
     'bytes_total', o.bytes_total, 'overall_percent', o.overall_percent, 'workers_planned', o.workers_planned, 'attempts', o.attempts,
     'age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(o.resumed_at, o.started_at)), 'error', o.error)::text
-FROM steep_repl.operations o WHERE o.status IN ('pending', 'running', 'cancelling')
-   OR EXISTS (SELECT FROM steep_repl.cleanup c WHERE c.operation_id = o.id)
- ORDER BY o.id
+FROM steep_repl.operations o
