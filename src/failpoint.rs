@@ -63,6 +63,14 @@ points! {
     SnapshotExported "snapshot_exported",
     /// Keeper: slot and snapshot are noted.
     SnapshotNoted "snapshot_noted",
+    /// Coordinator: the source's definitions are read, nothing is made.
+    SchemaDumped "schema_dumped",
+    /// Coordinator: inside a transaction that has made what the source has.
+    SchemaApplied "schema_applied",
+    /// Coordinator: the same, with the plan.
+    SchemaReplanned "schema_replanned",
+    /// Coordinator: inside a transaction that has taken back what was made here.
+    SchemaUndone "schema_undone",
     /// Coordinator: inside the transaction that makes the subscription.
     SubscriptionMade "subscription_made",
     /// Coordinator: the subscription is committed, the phase is still that of its making.

@@ -46,6 +46,7 @@ mod restore_indexes;
 mod rewrites;
 mod rights;
 mod scale;
+mod schema_auto;
 mod schemas;
 mod secrets;
 mod sequences;

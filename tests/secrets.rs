@@ -59,7 +59,9 @@ impl Watch {
                     }
                 }
                 seen += lines.iter().filter(|line| line.contains("steep_repl")).count();
-                told.extend(lines.into_iter().filter(|line| line.contains(SECRET)));
+                // What the test itself says is no business of the extension's.
+                let is_own = |line: &str| line.contains("alter role copier password");
+                told.extend(lines.into_iter().filter(|line| line.contains(SECRET) && !is_own(line)));
             }
             (told, seen)
         });

@@ -38,6 +38,7 @@ CREATE TABLE steep_repl.operations (
     keeper_number     integer NOT NULL DEFAULT 0,
     keeper_pid        integer,
     enable_lsn        pg_lsn,
+    confirmed_at      timestamptz,
     -- Of a refresh: how the subscription was found.
     apply_stopped     boolean NOT NULL DEFAULT false,
     applied_lsn       pg_lsn,
@@ -100,6 +101,7 @@ COMMENT ON COLUMN steep_repl.operations.snapshot_expired IS 'True when it is old
 COMMENT ON COLUMN steep_repl.operations.keeper_number IS 'Which of the keepers started so far may set the snapshot';
 COMMENT ON COLUMN steep_repl.operations.awaits_snapshot IS 'True when no table holds rows of an earlier snapshot, so that a new one may be taken';
 COMMENT ON COLUMN steep_repl.operations.keeper_pid IS 'Process that keeps the snapshot alive';
+COMMENT ON COLUMN steep_repl.operations.confirmed_at IS 'When somebody let it go on although the schemas differ (schema_sync manual)';
 COMMENT ON COLUMN steep_repl.operations.enable_lsn IS 'Source LSN when the subscription was enabled; the node is synchronized once it has passed it';
 COMMENT ON COLUMN steep_repl.operations.apply_stopped IS 'True while the refresh has the subscription disabled';
 COMMENT ON COLUMN steep_repl.operations.applied_lsn IS 'Up to where the subscription''s other tables were when the refresh stopped it';

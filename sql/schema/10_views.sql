@@ -186,7 +186,7 @@ COMMENT ON VIEW steep_repl.pending_cleanup IS 'What cancelled operations have st
 COMMENT ON COLUMN steep_repl.pending_cleanup.operation_id IS 'The cancelled operation';
 COMMENT ON COLUMN steep_repl.pending_cleanup.node IS 'Its node';
 COMMENT ON COLUMN steep_repl.pending_cleanup.source IS 'Its source';
-COMMENT ON COLUMN steep_repl.pending_cleanup.kind IS 'subscription, tables, constraints, indexes (here) or source (slot, publications, replica identities there)';
+COMMENT ON COLUMN steep_repl.pending_cleanup.kind IS 'subscription, tables, constraints, indexes, schema (here) or source (slot, publications, replica identities there)';
 COMMENT ON COLUMN steep_repl.pending_cleanup.attempts IS 'Failed attempts';
 COMMENT ON COLUMN steep_repl.pending_cleanup.next_try IS 'When it is tried again';
 COMMENT ON COLUMN steep_repl.pending_cleanup.error IS 'What stopped the last attempt';

@@ -20,7 +20,7 @@ COMMENT ON FUNCTION steep_repl.init_node(text, text, text, text, integer, boolea
     'Initializes the local node from a source: copies its tables, builds indexes, catches up; returns the operation''s number at once';
 COMMENT ON FUNCTION steep_repl.wait_for_init(text, interval) IS
     'Waits until the newest operation of a node has ended; raises its error when it failed, 57014 at the timeout; returns the state';
-COMMENT ON FUNCTION steep_repl.preflight(text, text, text, text[], text[], text, text, boolean) IS
+COMMENT ON FUNCTION steep_repl.preflight(text, text, text, text[], text[], text, text, boolean, text) IS
     'What init_node would say, all at once and without starting anything: one row a check, status ok, notice, warning or error';
 COMMENT ON FUNCTION steep_repl.cancel_init(text) IS
     'Cancels the operation of a node and takes away all it has made on either side; what cannot be done now is in pending_cleanup';
@@ -28,6 +28,8 @@ COMMENT ON FUNCTION steep_repl.abandon_cleanup(text) IS
     'Gives up what cancelled initializations of a node have still to take away on a source that is gone for good; warns of what stays there';
 COMMENT ON FUNCTION steep_repl.resume_init(text) IS
     'Goes on with the failed operation of a node after its last finished table; returns the operation''s number';
+COMMENT ON FUNCTION steep_repl.confirm_init(text) IS
+    'Lets an operation with schema_sync manual go on although the schemas differ; tables that cannot be copied are left out; returns the operation''s number';
 COMMENT ON FUNCTION steep_repl.adopt_init(text) IS
     'Makes this server the owner of the operations of a node that it has as a copy of another server, which is gone for good; returns the newest one''s number';
 COMMENT ON FUNCTION steep_repl.restore_indexes(text) IS
@@ -48,6 +50,8 @@ COMMENT ON FUNCTION steep_repl.compare_schemas(text, text, text[]) IS
     'The tables of two nodes side by side, node_a being the reference: MATCH, MISMATCH, LOCAL_ONLY (only on node_a), REMOTE_ONLY (only on node_b) or BUSY (locked), and what differs in words; ordered by name';
 COMMENT ON FUNCTION steep_repl.schema_diff(text, text, text) IS
     'What differs in one table, node_a being the reference: one row a difference, with the DDL that brings node_b in line, in the order in which it can be run; is_mismatch is false for notes';
+COMMENT ON FUNCTION steep_repl.schema_sync_plan(text, text, text[], text[]) IS
+    'What init_node with schema_sync auto would make and alter in this database, step by step, and what it would leave out; changes nothing';
 COMMENT ON FUNCTION steep_repl.drift() IS
     'Tables that changed since they were captured; schema_drift is built on it';
 COMMENT ON FUNCTION steep_repl.live_progress() IS

@@ -11,10 +11,11 @@ use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{raise, role, shmem, system, transaction};
-use crate::schema::{self, Plan, Request};
-use crate::source::{self, preflight, publication};
+use crate::schema::{self, Plan, Request, Sides};
+use crate::source::{self, dump, preflight, publication};
 use steep_repl_core::names::{application_name, Part, Token};
 use steep_repl_core::node_state::NodeState;
+use steep_repl_core::schema_sync::Mode;
 use steep_repl_core::selection::NoIdentity;
 
 /// What is asked for.
@@ -53,11 +54,16 @@ pub(super) trait Judge {
 }
 
 /// Something to know of before one starts.
+#[derive(Default)]
 pub(super) struct Remark {
     /// In one line.
     pub message: String,
+    /// The whole of it.
+    pub detail: Option<String>,
     /// What to do about it.
     pub hint: String,
+    /// Whether it must not be passed over.
+    pub is_warning: bool,
 }
 
 /// The first error is the answer.
@@ -69,7 +75,11 @@ impl Judge for Strict {
     }
 
     fn remark(&mut self, _check: &'static str, remark: Remark) {
-        raise::notice(&format!("{}; {}", remark.message, remark.hint));
+        if remark.is_warning {
+            raise::warning_with(&remark.message, remark.detail.as_deref(), &remark.hint);
+        } else {
+            raise::notice(&format!("{}; {}", remark.message, remark.hint));
+        }
     }
 }
 
@@ -91,7 +101,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     if let Some(message) = preflight::limited_retention(&said) {
         let hint = "A slot that falls behind more than that is lost, and the initialization with it. Raise it for the time of the copy."
             .to_owned();
-        judge.remark("source_retention", Remark { message, hint });
+        judge.remark("source_retention", Remark { message, hint, ..Remark::default() });
     }
     let Some(plan) = check_tables(judge, wanted, &connection, &said)? else { return Ok(None) };
     if let Some(name) = wanted.publication {
@@ -109,7 +119,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     if free < needed {
         let message = format!("{free} of max_worker_processes are free, {needed} would be used");
         let hint = "It goes on with fewer workers, down to one. Raise max_worker_processes and restart the server to give it more.";
-        judge.remark("workers", Remark { message, hint: hint.to_owned() });
+        judge.remark("workers", Remark { message, hint: hint.to_owned(), ..Remark::default() });
     }
     Ok(Some(Examined { token, plan }))
 }
@@ -142,10 +152,23 @@ fn check_tables(
         small_below: crate::coordinator::SMALL_BELOW,
         joins: joins.as_ref(),
     };
-    let Some(chosen) = judge.judge("tables", schema::choose(&request, &source, &here))? else { return Ok(None) };
-    judge.judge("schema", chosen.check_columns())?;
+    let Some(mut chosen) = judge.judge("tables", schema::choose(&request, &source, &here))? else { return Ok(None) };
+    let (mut differences, mut skipped) = (Vec::new(), Vec::new());
+    match wanted.options.schema_sync {
+        Mode::Strict => {
+            let checked = Sides::read(connection).and_then(|sides| chosen.check_columns(&sides));
+            judge.judge("schema", checked)?;
+        }
+        Mode::Auto => check_auto(judge, wanted)?,
+        Mode::Manual => {
+            differences = chosen.differences(&Sides::read(connection)?);
+            skipped = chosen.leave_out_what_cannot_be_copied();
+            say_differences(judge, wanted, &differences, skipped.len());
+        }
+    }
     judge.judge("replica_identity", chosen.check_identity())?;
     let mut plan = chosen.plan();
+    (plan.differences, plan.skipped) = (differences, skipped);
     let here: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let suspended = indexes::suspended_elsewhere(&here)?;
     // However little they hold now: their indexes have to be built.
@@ -156,6 +179,61 @@ fn check_tables(
     let readable = preflight::check_tables(connection, wanted.source, said, &relids, wanted.publication.is_none());
     judge.judge("source_tables", readable)?;
     Ok(Some(plan))
+}
+
+/// What it takes to make this database match: a program of this server's, and the right to have it run.
+fn check_auto(judge: &mut impl Judge, wanted: &Wanted) -> Result<()> {
+    let me = role::current();
+    judge.judge("schema_sync", check_dump(wanted.node, wanted.source, me))?;
+    if role::is_superuser(me) {
+        let message = format!(
+            "what node \"{}\" defines is made here with the rights of superuser {}",
+            wanted.source,
+            role::name_of(me)
+        );
+        let hint =
+            "its functions, triggers and views are trusted; see steep_repl.schema_sync_plan(node, source)".to_owned();
+        judge.remark("schema_sync", Remark { message, hint, ..Remark::default() });
+    }
+    Ok(())
+}
+
+/// Whether the definitions of a source can be dumped for this role.
+pub(super) fn check_dump(node: &str, source: &str, me: u32) -> Result<()> {
+    if !user::may_run_programs()? {
+        let name = role::name_of(me);
+        return Err(Error::Rights {
+            lacks: "may not have programs of the server run".to_owned(),
+            node: node.to_owned(),
+            hint: format!("GRANT pg_execute_server_program TO {name};"),
+            role: name,
+        });
+    }
+    dump::check_target(&source::target(&nodes::get(source)?, me)?)?;
+    dump::check_program().map(drop)
+}
+
+/// Differences that somebody has to confirm.
+fn say_differences(judge: &mut impl Judge, wanted: &Wanted, differences: &[String], skipped: usize) {
+    if differences.is_empty() {
+        return;
+    }
+    let tables = if skipped > 0 { format!("; {skipped} tables cannot be copied") } else { String::new() };
+    judge.remark(
+        "schema",
+        Remark {
+            message: format!(
+                "schema of node \"{}\" differs from node \"{}\" in {} places{tables}",
+                wanted.node,
+                wanted.source,
+                differences.len()
+            ),
+            detail: Some(crate::error::listed(differences)),
+            hint: "The operation waits for steep_repl.confirm_init(node); the tables may be changed until then."
+                .to_owned(),
+            is_warning: true,
+        },
+    );
 }
 
 /// The source node, when an operation may be started from it.
@@ -284,12 +362,12 @@ fn check_indexes(judge: &mut impl Judge, node: &str, plan: &Plan) -> Result<()> 
         let message =
             format!("the server will refuse deferred triggers of other owners' tables: {}", deferred.join(", "));
         let hint = "DISABLE them for the time of the copy, or have it asked for by the tables' owner.".to_owned();
-        judge.remark("deferred_triggers", Remark { message, hint });
+        judge.remark("deferred_triggers", Remark { message, hint, ..Remark::default() });
     }
     if !others.is_empty() {
         let message = format!("unique indexes that are not valid stay so: {}", names(others).join(", "));
         let hint = "REINDEX them or drop them, before or afterwards.".to_owned();
-        judge.remark("indexes", Remark { message, hint });
+        judge.remark("indexes", Remark { message, hint, ..Remark::default() });
     }
     Ok(())
 }

@@ -25,6 +25,11 @@ fn resume_init(node: Option<&str>) -> SqlResult<i64> {
 }
 
 #[pg_extern]
+fn confirm_init(node: Option<&str>) -> SqlResult<i64> {
+    Ok(confirm(given("node", node)?)?)
+}
+
+#[pg_extern]
 fn restore_indexes(node: Option<&str>) -> SqlResult<i64> {
     Ok(restore(given("node", node)?)?)
 }
@@ -196,12 +201,33 @@ fn resume(name: &str) -> Result<i64> {
     let phase: Phase =
         operation.phase.parse().map_err(|()| Error::internal(format!("unknown phase {}", operation.phase)))?;
     let state = match phase {
-        Phase::Publication | Phase::Slot | Phase::Subscription | Phase::Tables => NodeState::Preparing,
+        Phase::Schema | Phase::Publication | Phase::Slot | Phase::Subscription | Phase::Tables => NodeState::Preparing,
         Phase::Catchup | Phase::Done => NodeState::CatchingUp,
         _ => NodeState::Copying,
     };
     nodes::set_state(name, state, None, None)?;
     events::write(&[event(event::INIT_STATE_CHANGE).message(state.as_str())])?;
+    shmem::wake_at_commit(operation.id, operation.requested_by)?;
+    Ok(operation.id)
+}
+
+/// Lets an operation go on whose caller has looked at the differences of the schemas.
+fn confirm(name: &str) -> Result<i64> {
+    let (_, operation) = controlled(name)?;
+    if !operations::confirm(operation.id)? {
+        return Err(Error::NotWaiting {
+            operation: operation.id,
+            node: name.to_owned(),
+            status: operation.status,
+            phase: operation.phase,
+        });
+    }
+    let event = Event::info("init.confirmed")
+        .operation_id(operation.id)
+        .node(&operation.node)
+        .source(&operation.source)
+        .message(format!("confirmed by {}", role::name_of(role::current())));
+    events::write(&[event])?;
     shmem::wake_at_commit(operation.id, operation.requested_by)?;
     Ok(operation.id)
 }

@@ -5,6 +5,7 @@ use super::checks::{examine, Strict, Wanted};
 use super::{given, list, seconds, SqlResult};
 use crate::catalog::operations::{self, Kind, NewOperation, Options};
 use crate::catalog::{events, nodes};
+use crate::coordinator::decide::Phase;
 use crate::error::{Error, Result};
 use crate::pg::{raise, role, shmem};
 use crate::schema::{Plan, LEFT_OUT};
@@ -14,6 +15,7 @@ use pgrx::prelude::*;
 use steep_repl_core::event::{self, Event, Severity};
 use steep_repl_core::names::{self, Token};
 use steep_repl_core::node_state::NodeState;
+use steep_repl_core::schema_sync::Mode;
 use steep_repl_core::selection::NoIdentity;
 
 #[pg_extern]
@@ -37,7 +39,7 @@ fn init_node(
     let (node, source) = (given("node", node)?, given("source", source)?);
     let no_identity = given("no_identity", no_identity)?;
     check_method(given("method", method)?)?;
-    check_schema_sync(schema_sync)?;
+    let schema_sync = parse_schema_sync(schema_sync)?;
     if given("bidirectional", bidirectional)? {
         Err(Error::NotYet { what: "bidirectional => true".to_owned(), hint: "Leave it out.".to_owned() })?;
     }
@@ -57,6 +59,7 @@ fn init_node(
         parallel_workers: workers.unsigned_abs(),
         init_timeout: seconds("timeout", timeout)?.unwrap_or_else(settings::init_timeout),
         no_identity: no_identity.as_str().to_owned(),
+        schema_sync,
         force: given("force", force)?,
         schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
@@ -78,6 +81,7 @@ pub(super) fn resolved() -> Options {
         catchup_lag: settings::catchup_lag(),
         event_retention: settings::event_retention(),
         no_identity: NoIdentity::Error.as_str().to_owned(),
+        schema_sync: Mode::Strict,
         force: false,
         schemas: None,
         tables: None,
@@ -123,20 +127,14 @@ pub(super) fn check_method(method: &str) -> Result<()> {
     }
 }
 
-fn check_schema_sync(mode: Option<&str>) -> Result<()> {
+/// What to do when schemas differ: as the argument says, or the setting.
+pub(super) fn parse_schema_sync(mode: Option<&str>) -> Result<Mode> {
     let mode = mode.map_or_else(settings::schema_sync_mode, str::to_owned);
-    match mode.as_str() {
-        "strict" => Ok(()),
-        "auto" | "manual" => Err(Error::NotYet {
-            what: format!("schema_sync => '{mode}'"),
-            hint: "Make the tables match first and use schema_sync => 'strict'.".to_owned(),
-        }),
-        _ => Err(Error::Argument {
-            argument: "schema_sync",
-            value: mode,
-            hint: "It can be strict, auto or manual.".to_owned(),
-        }),
-    }
+    mode.parse().map_err(|()| Error::Argument {
+        argument: "schema_sync",
+        value: mode,
+        hint: "It can be strict, auto or manual.".to_owned(),
+    })
 }
 
 /// Examines what is wanted, strictly, and starts it.
@@ -176,16 +174,42 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
         workers_planned: options.parallel_workers,
+        phase: first_phase(options.schema_sync, plan).as_str(),
     })?;
     operations::insert_tables(id, &plan.tables)?;
     nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
     let change = Event::info(event::INIT_STATE_CHANGE).operation_id(id).node(node).source(source).message("PREPARING");
     let mut noted = vec![change];
+    noted.extend(mismatch(id, wanted, plan));
     noted.extend(say_remarks(id, wanted, plan));
     events::write(&noted)?;
     shmem::want_at_commit(id)?;
     super::wait::note_started(id);
     Ok(id)
+}
+
+/// What an operation begins with. Differences that nobody has to look at are none.
+fn first_phase(mode: Mode, plan: &Plan) -> Phase {
+    match mode {
+        Mode::Auto => Phase::Schema,
+        Mode::Manual if !plan.differences.is_empty() => Phase::Schema,
+        Mode::Manual | Mode::Strict => Phase::Publication,
+    }
+}
+
+/// The event about differences that somebody has to confirm.
+fn mismatch(id: i64, wanted: &Wanted, plan: &Plan) -> Option<Event> {
+    if plan.differences.is_empty() {
+        return None;
+    }
+    let mut event = Event::info(event::SCHEMA_MISMATCH_DETECTED)
+        .operation_id(id)
+        .node(wanted.node)
+        .source(wanted.source)
+        .message(crate::error::listed(&plan.differences))
+        .hint("Change the tables where that is wanted, then use steep_repl.confirm_init(node).");
+    event.severity = Severity::Warning;
+    Some(event)
 }
 
 /// Tells the caller what one should know of a plan; returns the events about it.

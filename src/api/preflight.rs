@@ -1,7 +1,7 @@
 //! Everything that stands against an initialization, listed at once.
 
 use super::checks::{examine, Judge, Remark, Wanted};
-use super::init::{check_method, parse_no_identity, resolved, schema_names};
+use super::init::{check_method, parse_no_identity, parse_schema_sync, resolved, schema_names};
 use super::{given, list};
 use crate::catalog::operations::Options;
 use crate::error::Result;
@@ -53,6 +53,7 @@ impl Judge for Listing {
             check: check.to_owned(),
             status: "warning",
             message: Some(remark.message),
+            detail: remark.detail,
             hint: Some(remark.hint),
             ..Finding::default()
         });
@@ -71,6 +72,7 @@ fn preflight(
     publication: default!(Option<&str>, "NULL"),
     no_identity: default!(Option<&str>, "'error'"),
     force: default!(Option<bool>, "false"),
+    schema_sync: default!(Option<&str>, "NULL"),
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -90,6 +92,7 @@ fn preflight(
         schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
         force: given("force", force)?,
+        schema_sync: parse_schema_sync(schema_sync)?,
         ..resolved()
     };
     let wanted = Wanted {

@@ -7,6 +7,7 @@ use crate::catalog::nodes::{self, Node, Unsubscribed};
 use crate::catalog::operations::{self, Kind, NewOperation, Operation, Options};
 use crate::catalog::ownership;
 use crate::catalog::{events, user};
+use crate::coordinator::decide::Phase;
 use crate::error::{Error, Result};
 use crate::pg::raise::ErrorReport;
 use crate::pg::remote::Connection;
@@ -168,6 +169,7 @@ fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result
         subscription_oid: base.subscription_oid,
         bytes_total: plan.bytes_total(),
         workers_planned: options.parallel_workers,
+        phase: Phase::Publication.as_str(),
     })?;
     operations::insert_tables(id, &plan.tables)?;
     events::write(&say_remarks(id, wanted, plan))?;

@@ -1,19 +1,29 @@
 //! Fingerprints of tables, what has changed since they were captured, and what differs between nodes.
 
+use super::checks::check_dump;
+use super::init::schema_names;
 use super::{given, list, SqlResult};
-use crate::api::init::schema_names;
 use crate::catalog::fingerprints::{self, Captured};
-use crate::catalog::user;
+use crate::catalog::{nodes, user};
 use crate::error::{Error, Result};
 use crate::pg::raise::ErrorReport;
+use crate::pg::remote::Connection;
 use crate::pg::system::Oid;
+use crate::pg::{raise, role, system};
 use crate::schema::compare::{compare, Compared};
 use crate::schema::side::{table_here, Filter, Reader, Side};
+use crate::schema::sync::{plan_of, Dump};
+use crate::schema::Request;
+use crate::settings;
+use crate::source::{self, dump};
 use pgrx::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 use steep_repl_core::definition::Definition;
 use steep_repl_core::ident::{parse_qualified, qualified_display};
+use steep_repl_core::names::{application_name, Part, Token};
 use steep_repl_core::schema_diff::{diff, Difference};
+use steep_repl_core::schema_sync::Plan;
+use steep_repl_core::selection::NoIdentity;
 
 /// The argument is a regclass, so that names are looked up as everywhere.
 #[pg_extern(
@@ -225,4 +235,65 @@ fn differences(node_a: &str, node_b: &str, table: &str) -> Result<Vec<Difference
         return Err(Error::NoSuchTable { table: qualified_display(&schema, &name) });
     }
     Ok(diff(a.tables.first(), b.tables.first(), a.major == b.major))
+}
+
+/// What `init_node(..., schema_sync => 'auto')` would do to this database. Changes nothing.
+#[pg_extern]
+#[allow(clippy::type_complexity)]
+fn schema_sync_plan(
+    node: Option<&str>,
+    source: Option<&str>,
+    schemas: default!(Option<Vec<Option<String>>>, "NULL"),
+    tables: default!(Option<Vec<Option<String>>>, "NULL"),
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(step, i32),
+            name!(action, String),
+            name!(object_kind, String),
+            name!(object_name, String),
+            name!(statements, Option<String>),
+            name!(remark, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let schemas = list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?;
+    let tables = list("tables", tables)?;
+    let plan = planned(given("node", node)?, given("source", source)?, schemas.as_deref(), tables.as_deref())?;
+    for (_, message, hint) in plan.warnings() {
+        raise::warning_with(&message, None, hint);
+    }
+    Ok(TableIterator::new(plan.steps.into_iter().zip(1..).map(|(step, number)| {
+        let statements = step.statements.join("\n");
+        (
+            number,
+            step.action.as_str().to_owned(),
+            step.kind,
+            step.name,
+            (!statements.is_empty()).then_some(statements),
+            step.remark,
+        )
+    })))
+}
+
+fn planned(node: &str, source: &str, schemas: Option<&[String]>, tables: Option<&[String]>) -> Result<Plan> {
+    let (local, from) = (nodes::get(node)?, nodes::get(source)?);
+    if !local.is_local {
+        let target = source::parse(node, &local.conninfo)?.describe();
+        return Err(Error::NodeNotLocal { node: node.to_owned(), target });
+    }
+    if from.is_local {
+        return Err(Error::SourceIsLocal { node: source.to_owned() });
+    }
+    let me = role::current();
+    check_dump(node, source, me)?;
+    let (target, token) = (source::target(&from, me)?, Token::new(system::random_u64()));
+    let mut connection = Connection::open(&target, &application_name(token, Part::Check))?;
+    connection.limit_answers(settings::receive_timeout());
+    let dump = Dump::identified(&connection, dump::definitions(&target, token, &mut || Ok(()))?)?;
+    let request =
+        Request { node, source, schemas, tables, no_identity: NoIdentity::Error, small_below: 0, joins: None };
+    plan_of(&connection, &request, &dump)
 }

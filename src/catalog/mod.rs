@@ -12,6 +12,7 @@ pub mod nodes;
 pub mod operations;
 pub mod ownership;
 pub mod progress;
+pub mod schema_changes;
 pub mod tasks;
 pub mod user;
 

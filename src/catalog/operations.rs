@@ -7,6 +7,7 @@ use steep_repl_core::errors::Problem;
 use steep_repl_core::instance::{Maker, Owner};
 use steep_repl_core::lsn::Lsn;
 use steep_repl_core::names::Token;
+use steep_repl_core::schema_sync::Mode;
 
 /// Arguments and settings of an operation as they were resolved when it was requested: what a session had set then counts,
 /// not what the worker's session happens to have.
@@ -32,6 +33,9 @@ pub struct Options {
     pub event_retention: f64,
     /// What to do with tables without replica identity: error, insert_only or full.
     pub no_identity: String,
+    /// What to do when schemas differ.
+    #[serde(default)]
+    pub schema_sync: Mode,
     /// Empty tables that are not.
     pub force: bool,
     /// Schemas asked for.
@@ -87,6 +91,8 @@ pub struct Operation {
     pub publications: Vec<String>,
     /// Whether it makes them itself.
     pub own_publications: bool,
+    /// Whether somebody has to look at the differences of the schemas first.
+    pub awaits_confirmation: bool,
     /// Subscription here.
     pub subscription: String,
     /// OID of the subscription, once made.
@@ -212,6 +218,8 @@ pub struct NewOperation<'a> {
     pub bytes_total: i64,
     /// Copy workers.
     pub workers_planned: u32,
+    /// The step it begins with.
+    pub phase: &'a str,
 }
 
 /// A table of the plan, as it is stored.
@@ -274,6 +282,21 @@ pub fn insert_tables(operation: i64, tables: &[PlannedTable]) -> Result<()> {
         include_str!("../../sql/queries/operation_tables_insert.sql"),
         &[Arg::Int(operation), Arg::Text(&json(&tables)?)],
     )
+}
+
+/// Replaces the plan of an operation that has not begun to carry it out.
+pub fn replan(operation: i64, publication: &PublicationPlan, bytes_total: i64, tables: &[PlannedTable]) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/operation_replan.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(publication)?), Arg::Int(bytes_total)],
+    )?;
+    insert_tables(operation, tables)
+}
+
+/// Lets an operation go on that waits for it. False when it does not.
+pub fn confirm(operation: i64) -> Result<bool> {
+    let changed: Vec<i64> = write(include_str!("../../sql/queries/operation_confirm.sql"), &[Arg::Int(operation)])?;
+    Ok(!changed.is_empty())
 }
 
 /// What an operation is to publish.

@@ -50,6 +50,61 @@ pub fn locked_tables() -> Result<Vec<(String, String)>> {
     read(LOCKED_TABLES, &[])
 }
 
+/// What the objects of this database are called that a dump may have, as (kind, identity).
+pub fn objects() -> Result<Vec<(String, String)>> {
+    read(include_str!("../../sql/queries/objects_here.sql"), &[])
+}
+
+/// The roles of this server, and whether the current one may give objects to them.
+pub fn roles() -> Result<Vec<(String, bool)>> {
+    read(
+        "SELECT pg_catalog.jsonb_build_array(rolname, pg_catalog.pg_has_role(oid, 'SET'))::text FROM pg_catalog.pg_roles",
+        &[],
+    )
+}
+
+/// Schemas that have the privileges they were made with by initdb, with the statements that give those back to PUBLIC.
+pub fn untouched_schemas() -> Result<Vec<(String, Vec<String>)>> {
+    read(include_str!("../../sql/queries/schemas_untouched.sql"), &[])
+}
+
+/// Whether the current role may have programs of the server run.
+pub fn may_run_programs() -> Result<bool> {
+    let rows: Vec<bool> = read("SELECT pg_catalog.pg_has_role('pg_execute_server_program', 'USAGE')::text", &[])?;
+    Ok(rows.contains(&true))
+}
+
+/// The OID here of a table by its name.
+pub fn table_oid(schema: &str, name: &str) -> Result<Option<u32>> {
+    let found: Vec<u32> = read(
+        "SELECT c.oid::bigint::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1 AND c.relname = $2",
+        &[Arg::Text(schema), Arg::Text(name)],
+    )?;
+    Ok(found.into_iter().next())
+}
+
+/// Runs a statement of somebody else's that makes or alters an object, as the current role.
+pub fn define(statement: &str) -> Result<()> {
+    run(statement)
+}
+
+/// For the rest of the transaction, what a dump expects of the session that it is read into.
+pub fn set_for_definitions() -> Result<()> {
+    texts(
+        Access::Write,
+        "SET LOCAL check_function_bodies = off; SET LOCAL xmloption = content; SET LOCAL client_min_messages = warning; \
+         SET LOCAL standard_conforming_strings = on",
+        &[],
+    )
+    .map(drop)
+}
+
+/// The access method of tables that are made in the rest of the transaction.
+pub fn set_table_access_method(name: &str) -> Result<()> {
+    texts(Access::Write, &format!("SET LOCAL default_table_access_method = {}", quote_ident(name)), &[]).map(drop)
+}
+
 /// Which of the given tables hold rows. Needs SELECT on them (42501). Waits for nobody longer than the given time (55P03).
 pub fn not_empty(tables: &[(u32, String, String)]) -> Result<Vec<u32>> {
     let mut found = Vec::new();

@@ -33,6 +33,7 @@ impl Coordinator {
         match step {
             Step::DoPhase => {
                 match phase {
+                    Phase::Schema => return self.match_schemas(),
                     Phase::Publication => {
                         self.make_publications()?;
                         failpoint!(PublicationsMade)?;

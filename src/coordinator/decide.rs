@@ -6,6 +6,8 @@ use std::str::FromStr;
 /// The steps an operation goes through, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// The target's tables are made to match, or somebody looks at the differences.
+    Schema,
     /// Publications are made on the source and committed.
     Publication,
     /// The slot is made, with its snapshot.
@@ -29,7 +31,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [(Phase, &'static str); 10] = [
+    const ALL: [(Phase, &'static str); 11] = [
+        (Phase::Schema, "schema"),
         (Phase::Publication, "publication"),
         (Phase::Slot, "slot"),
         (Phase::Subscription, "subscription"),
@@ -81,6 +84,8 @@ pub enum Keeper {
 pub struct Seen {
     /// The step it is in.
     pub phase: Phase,
+    /// Whether somebody has to look at the differences of the schemas first.
+    pub awaits_confirmation: bool,
     /// Whether its slot exists: its start is known.
     pub has_slot: bool,
     /// Whether there is a snapshot to copy under.
@@ -157,6 +162,10 @@ pub fn decide(seen: &Seen) -> Step {
     if seen.phase == Phase::Done {
         return Step::Finished;
     }
+    if seen.phase == Phase::Schema && seen.awaits_confirmation {
+        // However long it takes: nothing is held anywhere. The clock starts again with the confirmation.
+        return Step::Wait;
+    }
     if seen.timed_out {
         return Step::FailByTimeout;
     }
@@ -229,6 +238,7 @@ mod tests {
     fn copying() -> Seen {
         Seen {
             phase: Phase::Copy,
+            awaits_confirmation: false,
             has_slot: true,
             has_snapshot: true,
             awaits_snapshot: false,
@@ -253,13 +263,16 @@ mod tests {
 
     #[test]
     fn phases_are_words_in_order() {
-        let mut phase = Phase::Publication;
+        let mut phase = Phase::Schema;
         let mut words = vec![phase.as_str()];
         while phase != Phase::Done {
             phase = phase.next();
             words.push(phase.as_str());
         }
-        assert_eq!(words.join(" "), "publication slot subscription tables copy indexes sequences enable catchup done");
+        assert_eq!(
+            words.join(" "),
+            "schema publication slot subscription tables copy indexes sequences enable catchup done"
+        );
         assert!(words.iter().all(|word| word.parse::<Phase>().map(Phase::as_str) == Ok(*word)));
         assert_eq!(Phase::Done.next(), Phase::Done);
     }
@@ -334,6 +347,14 @@ mod tests {
         let built = Seen { builds_left: 0, builds_open: 0, workers: 1, ..building };
         assert_eq!(decide(&built), Step::Wait);
         assert_eq!(decide(&Seen { workers: 0, ..built }), Step::NextPhase);
+    }
+
+    #[test]
+    fn whoever_has_to_look_has_all_the_time() {
+        let waiting = Seen { phase: Phase::Schema, awaits_confirmation: true, timed_out: true, ..copying() };
+        assert_eq!(decide(&waiting), Step::Wait);
+        assert_eq!(decide(&Seen { awaits_confirmation: false, ..waiting }), Step::FailByTimeout);
+        assert_eq!(decide(&Seen { awaits_confirmation: false, timed_out: false, ..waiting }), Step::DoPhase);
     }
 
     #[test]

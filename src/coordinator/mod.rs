@@ -7,7 +7,7 @@
 //! What is only in memory: the handles of workers and keeper, the control connection, samples for rates. All of it is made
 //! anew by the next coordinator.
 //!
-//! Phases: publication -> slot -> subscription -> tables -> copy -> indexes -> sequences -> enable -> catchup -> done.
+//! Phases: schema (not by `schema_sync => 'strict'`) -> publication -> slot -> subscription -> tables -> copy -> indexes -> sequences -> enable -> catchup -> done.
 //! A snapshot that is lost, and a table that is rewritten on the source, do not leave `copy`: the tables that are not finished
 //! are emptied and copied under a new snapshot, and the subscription is told where each table stands.
 
@@ -19,6 +19,7 @@ pub mod keeper;
 pub mod main;
 pub mod node;
 mod observe;
+mod schema;
 mod silence;
 mod tables;
 mod undo;

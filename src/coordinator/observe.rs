@@ -109,6 +109,7 @@ impl Coordinator {
         let (limit, oldest) = (self.operation.options.init_timeout, self.operation.options.max_snapshot_age);
         let seen = Seen {
             phase,
+            awaits_confirmation: self.operation.awaits_confirmation,
             has_slot: self.operation.start_lsn.is_some(),
             has_snapshot: self.operation.snapshot.is_some(),
             awaits_snapshot: self.operation.awaits_snapshot,

@@ -16,8 +16,8 @@ use steep_repl_core::names::{slot_name, tablesync_slot_name};
 use steep_repl_core::node_state::NodeState;
 
 /// The kinds of work, in their order: the apply worker must be gone before tables are emptied, and tables must be empty before
-/// indexes are built and constraints checked again.
-const KINDS: [&str; 5] = ["subscription", "tables", "constraints", "indexes", "source"];
+/// indexes are built and constraints checked again. What was made here goes last.
+const KINDS: [&str; 6] = ["subscription", "tables", "constraints", "indexes", "schema", "source"];
 /// How long a statement on the source may take, in milliseconds.
 const SOURCE_LIMIT_MS: u32 = 10_000;
 /// How long to wait for a lock here, in milliseconds.
@@ -88,6 +88,7 @@ impl Coordinator {
             "tables" => self.undo_tables(),
             "constraints" => self.restore_constraints(),
             "indexes" => self.undo_indexes(),
+            "schema" => self.undo_schema(),
             _ => self.undo_source(),
         }
     }

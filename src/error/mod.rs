@@ -6,6 +6,8 @@
 
 mod problem;
 
+pub use problem::listed;
+
 use steep_repl_core::errors::Problem;
 use steep_repl_core::retry::{self, Verdict};
 
@@ -441,6 +443,90 @@ pub enum Error {
         /// Each difference, in words.
         differences: Vec<String>,
     },
+    /// A program of the server's installation is not there.
+    #[error("{program} of PostgreSQL {major} is not in \"{directory}\"")]
+    ProgramMissing {
+        /// The program.
+        program: &'static str,
+        /// Where it should be.
+        directory: String,
+        /// Major version of the server.
+        major: u32,
+    },
+    /// A program of another version than the server's.
+    #[error("{program} has version {version}, this server is PostgreSQL {major}")]
+    ProgramVersion {
+        /// The program.
+        program: &'static str,
+        /// What it says of itself.
+        version: String,
+        /// Major version of the server.
+        major: u32,
+    },
+    /// A program has not done what it should.
+    #[error("{program} could not dump the schema of node \"{node}\"")]
+    ProgramFailed {
+        /// The program.
+        program: &'static str,
+        /// The node.
+        node: String,
+        /// The program's own words.
+        complaints: String,
+    },
+    /// A file of ours.
+    #[error("could not use \"{path}\"")]
+    File {
+        /// Its path.
+        path: String,
+        /// What the system says.
+        reason: String,
+        /// Whether the disk is full.
+        is_full: bool,
+    },
+    /// An object of the source could not be made here.
+    #[error("could not {what}: {}", problem.message)]
+    SchemaSync {
+        /// What was being done.
+        what: String,
+        /// The server's own words.
+        problem: Box<Problem>,
+    },
+    /// Names of the source that this database's encoding does not have.
+    #[error("the schema of node \"{node}\" cannot be made in a database of encoding {encoding}")]
+    SchemaEncoding {
+        /// The source.
+        node: String,
+        /// Encoding of this database.
+        encoding: String,
+    },
+    /// A connection string that cannot be handed to a program without showing a secret.
+    #[error("the connection string of node \"{node}\" has {keyword}, which cannot be handed to {program}")]
+    ConninfoSecret {
+        /// The node.
+        node: String,
+        /// The keyword.
+        keyword: &'static str,
+        /// The program.
+        program: &'static str,
+    },
+    /// Somebody has cancelled the operation meanwhile.
+    #[error("operation {operation} is not wanted any more")]
+    NotWanted {
+        /// Its number.
+        operation: i64,
+    },
+    /// Nothing waits for a confirmation.
+    #[error("operation {operation} of node \"{node}\" does not wait for a confirmation")]
+    NotWaiting {
+        /// Its number.
+        operation: i64,
+        /// The node.
+        node: String,
+        /// Its status.
+        status: String,
+        /// Its phase.
+        phase: String,
+    },
     /// The wait ended before the work.
     #[error("node \"{node}\" is not synchronized after {waited}")]
     WaitTimeout {
@@ -572,8 +658,14 @@ impl Error {
                 Verdict::SnapshotLost => Verdict::Fail,
                 verdict => verdict,
             },
-            Error::TaskTaken | Error::TakenOver { .. } | Error::WorkerStays { .. } => Verdict::RetryTask,
-            Error::Server(problem) => retry::verdict(retry::Origin::Target, &problem.sqlstate),
+            Error::TaskTaken | Error::NotWanted { .. } | Error::TakenOver { .. } | Error::WorkerStays { .. } => {
+                Verdict::RetryTask
+            }
+            Error::Server(problem) | Error::SchemaSync { problem, .. } => {
+                retry::verdict(retry::Origin::Target, &problem.sqlstate)
+            }
+            // It does not say why; whether the source is away is asked over our own connection before it is run again.
+            Error::ProgramFailed { .. } => Verdict::RetryTask,
             _ => Verdict::Fail,
         }
     }

@@ -4,7 +4,7 @@ use super::Error;
 use steep_repl_core::errors::Problem;
 
 /// A list for a DETAIL: at most 50 lines, then how many there are more.
-fn listed(lines: &[String]) -> String {
+pub fn listed(lines: &[String]) -> String {
     const MOST: usize = 50;
     let mut text = lines.iter().take(MOST).cloned().collect::<Vec<_>>().join("\n");
     if lines.len() > MOST {
@@ -251,6 +251,57 @@ impl Error {
                      steep_repl.cancel_init(node), make the tables match and initialize the node again."
                         .to_owned(),
                 ),
+            ),
+            ProgramMissing { major, .. } => (
+                "58P01",
+                Some("schema_sync => 'auto' reads the source's definitions by the pg_dump that belongs to this server.".to_owned()),
+                Some(format!(
+                    "Install the client programs of PostgreSQL {major} beside the server, or make the tables by hand and use \
+                     schema_sync => 'strict'."
+                )),
+            ),
+            ProgramVersion { major, .. } => (
+                "58P01",
+                Some("What an older one writes may lack what this server has, and what a newer one writes may not be understood.".to_owned()),
+                Some(format!("Install the client programs of PostgreSQL {major} beside the server.")),
+            ),
+            ProgramFailed { complaints, .. } => (
+                "58000",
+                Some(complaints.clone()),
+                Some(
+                    "The role that the node's connection string names needs SELECT on all tables of the source, and the source must be \
+                     of no later major version than this server."
+                        .to_owned(),
+                ),
+            ),
+            File { reason, is_full, .. } => (
+                if *is_full { "53100" } else { "58030" },
+                Some(reason.clone()),
+                Some("Look at the server's data directory: its space, its owner, its permissions.".to_owned()),
+            ),
+            SchemaSync { problem, .. } => (
+                &problem.sqlstate,
+                problem.detail.clone(),
+                Some(match &problem.hint {
+                    Some(hint) => format!("{hint} Nothing of the source's definitions was left here."),
+                    None => "Nothing of the source's definitions was left here. See steep_repl.schema_sync_plan(node, source).".to_owned(),
+                }),
+            ),
+            SchemaEncoding { .. } => (
+                "22P05",
+                Some("The source's definitions have letters outside ASCII.".to_owned()),
+                Some("Use a database of encoding UTF8, or make the tables by hand and use schema_sync => 'strict'.".to_owned()),
+            ),
+            ConninfoSecret { keyword, .. } => (
+                "0A000",
+                None,
+                Some(format!("Take {keyword} out of the connection string, or make the tables by hand and use schema_sync => 'strict'.")),
+            ),
+            NotWanted { .. } => ("57014", None, None),
+            NotWaiting { status, phase, .. } => (
+                "55000",
+                Some(format!("It is {status} in phase {phase}.")),
+                Some("Only an operation with schema_sync => 'manual' waits, in phase schema, when the schemas differ.".to_owned()),
             ),
             WaitTimeout { progress, .. } => (
                 "57014",

@@ -15,6 +15,8 @@ pub mod hooks;
 pub mod index;
 pub mod instance;
 pub mod origin;
+pub mod parse;
+pub mod program;
 pub mod raise;
 pub mod remote;
 pub mod role;

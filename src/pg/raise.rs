@@ -85,3 +85,13 @@ pub fn notice_with_hint(line: &str, hint: &str) {
 pub fn warning(line: &str) {
     pgrx::warning!("{line}");
 }
+
+/// A WARNING with a detail and a hint.
+pub fn warning_with(line: &str, detail: Option<&str>, hint: &str) {
+    let mut report =
+        ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, line.to_owned(), "steep_repl").set_hint(hint.to_owned());
+    if let Some(detail) = detail {
+        report = report.set_detail(detail.to_owned());
+    }
+    report.report(PgLogLevel::WARNING);
+}

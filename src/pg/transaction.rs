@@ -62,6 +62,18 @@ fn attempt<T>(with_snapshot: bool, work: impl FnOnce() -> Result<T>) -> Result<T
     outcome
 }
 
+/// From now on what is read in this transaction shows what it has changed itself.
+pub fn see_own_changes() {
+    // SAFETY: inside `run`, which has pushed the snapshot that is replaced here and pops the one that is pushed.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        if pg_sys::ActiveSnapshotSet() {
+            pg_sys::PopActiveSnapshot();
+        }
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+    }
+}
+
 /// Runs a piece of work in a subtransaction of the session's transaction: an error takes back what the piece did, and no more.
 pub fn nested<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: inside a transaction; context and owner are put back as PL/pgSQL does for a block with an exception clause.

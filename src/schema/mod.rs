@@ -6,8 +6,9 @@ pub mod compare;
 pub mod joining;
 mod plan;
 pub mod side;
+pub mod sync;
 
-pub use plan::{choose, Joins, Plan, Request, LEFT_OUT};
+pub use plan::{choose, Joins, Plan, Request, Sides, LEFT_OUT};
 
 use crate::catalog::operations::PlannedTable;
 use crate::catalog::user;

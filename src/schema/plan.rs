@@ -1,11 +1,14 @@
 //! The plan of an operation: from two inventories to tables, columns, formats and publications. Nothing is changed.
 
+use super::side::{Filter, Reader, Side};
 use crate::catalog::operations::{PlannedTable, PublicationPlan, Published};
 use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
 use std::collections::HashMap;
 use steep_repl_core::formats::binary_is_safe;
 use steep_repl_core::ident::{parse_qualified, qualified};
 use steep_repl_core::inventory::{Column, Table};
+use steep_repl_core::schema_diff::{diff, Change};
 use steep_repl_core::schema_match::{copy_columns, match_columns};
 use steep_repl_core::selection::{self, NoIdentity, Selection};
 
@@ -41,6 +44,21 @@ pub struct Joins {
     pub only: Option<Vec<String>>,
 }
 
+/// The tables of both nodes, as definitions.
+pub struct Sides {
+    /// Of the source.
+    pub source: Side,
+    /// Of this database.
+    pub here: Side,
+}
+
+impl Sides {
+    /// Reads both.
+    pub fn read(connection: &Connection) -> Result<Sides> {
+        Ok(Sides { source: Reader::over(connection).read(&Filter::All)?, here: Reader::Here.read(&Filter::All)? })
+    }
+}
+
 /// What is to be done.
 pub struct Plan {
     /// Tables, largest first.
@@ -53,6 +71,10 @@ pub struct Plan {
     pub left_out: Vec<String>,
     /// Tables with triggers that will fire, in words.
     pub triggers: Vec<String>,
+    /// What somebody has to look at before it begins, in words.
+    pub differences: Vec<String>,
+    /// Tables that cannot be copied as they are, in words; no part of the plan.
+    pub skipped: Vec<String>,
 }
 
 impl Plan {
@@ -174,14 +196,9 @@ impl Chosen<'_> {
             .collect()
     }
 
-    /// [`Error::SchemaMismatch`] with every difference that stands against the copy.
-    pub fn check_columns(&self) -> Result<()> {
-        let differences: Vec<String> = self
-            .tables()
-            .flat_map(|table| match_columns(table, self.here(table)))
-            .filter(|difference| difference.is_blocking())
-            .map(|difference| difference.to_string())
-            .collect();
+    /// [`Error::SchemaMismatch`] with every difference that strictness stands against.
+    pub fn check_columns(&self, sides: &Sides) -> Result<()> {
+        let differences = self.differences(sides);
         if differences.is_empty() {
             return Ok(());
         }
@@ -191,6 +208,62 @@ impl Chosen<'_> {
             count: differences.len(),
             differences,
         })
+    }
+
+    /// Every difference of the tables that are chosen, in words.
+    pub fn differences(&self, sides: &Sides) -> Vec<String> {
+        self.tables().flat_map(|table| self.differences_of(table, sides)).collect()
+    }
+
+    fn differences_of(&self, table: &Table, sides: &Sides) -> Vec<String> {
+        let here = self.here(table);
+        let blocking: Vec<_> = match_columns(table, here).into_iter().filter(|one| one.is_blocking()).collect();
+        let mut found: Vec<String> = blocking.iter().map(ToString::to_string).collect();
+        // A table that somebody has locked could not be read whole; whether rows fit is known all the same.
+        let a = sides.source.table(&table.schema, &table.name);
+        let Some(b) = sides.here.table(&table.schema, &table.name).filter(|_| a.is_some()) else { return found };
+        let is_said = |one: &steep_repl_core::schema_diff::Difference| match (one.kind, one.change) {
+            ("column", Change::Missing | Change::Type) => true,
+            ("column" | "generated", _) => blocking.iter().any(|other| other.column() == Some(&one.name)),
+            _ => false,
+        };
+        found.extend(
+            diff(a, Some(b), sides.source.major == sides.here.major)
+                .iter()
+                .filter(|one| one.is_mismatch && !is_said(one))
+                .map(|one| {
+                    format!(
+                        "table {}: {}",
+                        table.qualified_display(),
+                        one.words(self.request.source, self.request.node)
+                    )
+                }),
+        );
+        found
+    }
+
+    /// Leaves out what cannot be copied, whatever the differences of the others; says what and why.
+    pub fn leave_out_what_cannot_be_copied(&mut self) -> Vec<String> {
+        let why = |place: &usize| -> Option<String> {
+            let table = self.source.get(*place)?;
+            let found = match_columns(table, self.here(table));
+            found.iter().find(|one| one.stops_copy()).map(ToString::to_string)
+        };
+        let skipped: Vec<(usize, String)> =
+            self.selected.tables.iter().filter_map(|place| Some((*place, why(place)?))).collect();
+        let is_skipped = |place: &usize| skipped.iter().any(|(other, _)| other == place);
+        self.selected.tables.retain(|place| !is_skipped(place));
+        self.all.tables.retain(|place| !is_skipped(place));
+        self.lacking = selection::without_identity(self.source, &self.selected)
+            .into_iter()
+            .filter_map(|place| self.source.get(place))
+            .collect();
+        skipped.into_iter().map(|(_, why)| why).collect()
+    }
+
+    /// The tables that were named, each with its schema.
+    pub fn named(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.selected.named.iter().cloned()
     }
 
     /// [`Error::NoIdentity`] when tables lack one and nothing was said about that.
@@ -230,6 +303,8 @@ impl Chosen<'_> {
             named: self.selected.named.iter().map(|(schema, name)| qualified(schema, name)).collect(),
             left_out: self.left_out(),
             publication: self.publication(),
+            differences: Vec::new(),
+            skipped: Vec::new(),
             tables,
         }
     }
@@ -280,8 +355,11 @@ impl Chosen<'_> {
 fn planned(source: &Table, target: &Table, small_below: i64, insert_only: bool) -> PlannedTable {
     let columns = copy_columns(source, target);
     let copied: Vec<&Column> = columns.iter().filter_map(|name| source.column(name)).collect();
-    // The same names with types that are equal on both sides; the fast format only where every one of them travels safely.
-    let binary = !copied.is_empty() && binary_is_safe(&copied);
+    // The fast format only where types are equal on both sides and every one of them travels safely.
+    let same_types = copied
+        .iter()
+        .all(|column| target.column(&column.name).is_some_and(|other| other.type_name == column.type_name));
+    let binary = !copied.is_empty() && same_types && binary_is_safe(&copied);
     PlannedTable {
         relid: target.oid,
         ordinal: 0,

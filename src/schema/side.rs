@@ -49,6 +49,7 @@ impl Filter<'_> {
 }
 
 /// The tables of a node.
+#[derive(Debug, Clone)]
 pub struct Side {
     /// Major version of its server.
     pub major: u32,
@@ -58,17 +59,34 @@ pub struct Side {
     pub busy: Vec<(String, String)>,
 }
 
+impl Side {
+    /// The table of this name.
+    pub fn table(&self, schema: &str, name: &str) -> Option<&Definition> {
+        let key = (schema.as_bytes(), name.as_bytes());
+        let place =
+            self.tables.binary_search_by(|table| (table.schema.as_bytes(), table.name.as_bytes()).cmp(&key)).ok()?;
+        self.tables.get(place)
+    }
+}
+
 /// A node whose tables can be read.
-pub enum Reader {
+pub enum Reader<'a> {
     /// This database.
     Here,
     /// Another one.
     There(Box<Connection>),
+    /// Another one, over somebody else's connection.
+    Over(&'a Connection),
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
+    /// Reads over a connection that is open.
+    pub fn over(connection: &'a Connection) -> Reader<'a> {
+        Reader::Over(connection)
+    }
+
     /// Opens a node by name, with the current role's right to use its connection string.
-    pub fn open(name: &str) -> Result<Reader> {
+    pub fn open(name: &str) -> Result<Reader<'static>> {
         let node: Node = nodes::get(name)?;
         if node.is_local {
             return Ok(Reader::Here);
@@ -82,10 +100,7 @@ impl Reader {
 
     /// Reads tables.
     pub fn read(&self, filter: &Filter) -> Result<Side> {
-        let major = match self {
-            Reader::Here => system::major(),
-            Reader::There(connection) => connection.server_major(),
-        };
+        let major = self.connection().map_or_else(system::major, Connection::server_major);
         let mut tries = 0;
         loop {
             let busy = self.locked()?;
@@ -98,9 +113,17 @@ impl Reader {
     }
 
     fn locked(&self) -> Result<Vec<(String, String)>> {
+        match self.connection() {
+            None => user::locked_tables(),
+            Some(connection) => connection.json(user::LOCKED_TABLES, "could not look for locked tables"),
+        }
+    }
+
+    fn connection(&self) -> Option<&Connection> {
         match self {
-            Reader::Here => user::locked_tables(),
-            Reader::There(connection) => connection.json(user::LOCKED_TABLES, "could not look for locked tables"),
+            Reader::Here => None,
+            Reader::There(connection) => Some(connection),
+            Reader::Over(connection) => Some(connection),
         }
     }
 
@@ -114,17 +137,19 @@ impl Reader {
             condition.push_str(&format!(" AND (n.nspname, c.relname) NOT IN ({})", names.join(", ")));
         }
         let query = user::definitions_query(&condition);
-        match self {
-            Reader::Here => transaction::nested(|| {
+        match self.connection() {
+            None => transaction::nested(|| {
                 user::set_lock_timeout(LOCK_LIMIT_MS)?;
                 let tables = user::definitions(&query)?;
                 user::set_lock_timeout(0)?;
                 Ok(tables)
             }),
-            Reader::There(connection) => {
+            Some(connection) => {
                 let context = "could not read the tables";
                 connection.execute(&format!("SET lock_timeout = {LOCK_LIMIT_MS}"), context)?;
-                connection.json(&query, context)
+                let tables = connection.json(&query, context)?;
+                connection.execute("SET lock_timeout = 0", context)?;
+                Ok(tables)
             }
         }
     }

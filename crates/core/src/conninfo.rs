@@ -94,6 +94,26 @@ impl Conninfo {
         render(self.pairs())
     }
 
+    /// The same connection as a program's command line may show it, and its password apart.
+    ///
+    /// # Errors
+    ///
+    /// The keyword of another secret, for which libpq knows no other way in.
+    pub fn without_password(&self) -> Result<(Conninfo, Option<String>), &'static str> {
+        let (mut pairs, mut password) = (Vec::new(), None);
+        for (keyword, value) in self.pairs() {
+            match SECRETS.iter().find(|secret| **secret == keyword) {
+                Some(&"password") => password = Some(value.to_owned()),
+                // The name of a file is hidden from other people's eyes, but it is no secret.
+                Some(&"passfile") => pairs.push((keyword.to_owned(), value.to_owned())),
+                Some(other) if !value.is_empty() => return Err(other),
+                _ if keyword == "dbname" && shown(keyword, value) == HIDDEN => return Err("dbname"),
+                _ => pairs.push((keyword.to_owned(), value.to_owned())),
+            }
+        }
+        Ok((Conninfo { pairs }, password.filter(|password| !password.is_empty())))
+    }
+
     /// The canonical form for people: values of secrets are replaced.
     ///
     /// Hidden are passwords, client secrets, keys and the password file, values of keywords that libpq does not know,

@@ -20,6 +20,9 @@ pub struct Definition {
     /// Partition key, as `pg_get_partkeydef` has it.
     #[serde(default)]
     pub partition_key: Option<String>,
+    /// Tables that it inherits from or is a partition of, as (schema, name). What is altered there is altered here too.
+    #[serde(default)]
+    pub parents: Vec<(String, String)>,
     /// Columns in the order of the table, dropped ones left out.
     #[serde(default)]
     pub columns: Vec<Column>,
@@ -197,6 +200,7 @@ mod tests {
             name: "t".to_owned(),
             kind: 'r',
             partition_key: None,
+            parents: Vec::new(),
             columns,
             objects: Vec::new(),
         }

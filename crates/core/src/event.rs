@@ -32,6 +32,12 @@ pub const INIT_CATCHUP_FALLING_BEHIND: &str = "init.catchup_falling_behind";
 pub const SCHEMA_MISMATCH_DETECTED: &str = "schema.mismatch_detected";
 /// The target's schema was changed to match the source's.
 pub const SCHEMA_SYNC_APPLIED: &str = "schema.sync_applied";
+/// A table is not copied, since it cannot be.
+pub const SCHEMA_TABLE_SKIPPED: &str = "schema.table_skipped";
+/// Objects of the source that were not made.
+pub const SCHEMA_LEFT_OUT: &str = "schema.left_out";
+/// Roles of the source that are not on the target, or that the caller may not give things to.
+pub const SCHEMA_ROLES_MISSING: &str = "schema.roles_missing";
 
 /// Tables of the source are in no subscription of the node.
 pub const TABLES_NOT_SUBSCRIBED: &str = "schema.tables_not_subscribed";

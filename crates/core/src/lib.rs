@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod archive;
 pub mod conninfo;
 pub mod definition;
 pub mod errors;
@@ -42,4 +43,5 @@ pub mod progress;
 pub mod retry;
 pub mod schema_diff;
 pub mod schema_match;
+pub mod schema_sync;
 pub mod selection;

@@ -80,6 +80,8 @@ pub enum Part {
     Keeper,
     /// Publication, slot, lag.
     Coordinator,
+    /// The program that dumps the schema.
+    Dump,
     /// A copy worker, by its number.
     Worker(u32),
 }
@@ -90,6 +92,7 @@ impl fmt::Display for Part {
             Part::Check => f.write_str("check"),
             Part::Keeper => f.write_str("keeper"),
             Part::Coordinator => f.write_str("coordinator"),
+            Part::Dump => f.write_str("dump"),
             Part::Worker(n) => write!(f, "worker{n}"),
         }
     }

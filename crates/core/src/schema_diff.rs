@@ -91,6 +91,15 @@ impl Difference {
         }
     }
 
+    /// Whether the DDL drops a column that may hold values which nothing brings back.
+    pub fn loses_data(&self) -> bool {
+        match self.kind {
+            "column" => self.change == Change::Extra,
+            "generated" => self.ddl.is_some() && self.b.is_none(),
+            _ => false,
+        }
+    }
+
     fn is_of_column(&self) -> bool {
         matches!(self.kind, "column" | "collation" | "nullability" | "default" | "identity" | "generated")
     }
@@ -128,8 +137,12 @@ pub fn diff(a: Option<&Definition>, b: Option<&Definition>, same_major: bool) ->
     // Generated ones last: they are computed from the others.
     let (computed, plain): (Vec<&Column>, Vec<&Column>) = a.columns.iter().partition(is_generated);
     for columns in [plain, computed] {
-        let (common, missing): (Vec<&Column>, Vec<&Column>) =
+        let (mut common, missing): (Vec<&Column>, Vec<&Column>) =
             columns.into_iter().partition(|column| b.column(&column.name).is_some());
+        // Where values do not fit, what cannot fail has been done before; in one transaction all of it is taken back.
+        common.sort_by_key(|column| {
+            b.column(&column.name).is_some_and(|other| narrows(&other.type_name, &column.type_name))
+        });
         for column in common {
             found.extend(b.column(&column.name).into_iter().flat_map(|other| sides.column(column, other)));
         }
@@ -137,6 +150,36 @@ pub fn diff(a: Option<&Definition>, b: Option<&Definition>, same_major: bool) ->
     }
     found.extend(after);
     found
+}
+
+/// Whether values of one type may not fit into another, as far as their names tell.
+fn narrows(from: &str, to: &str) -> bool {
+    const WHOLE: [&str; 3] = ["smallint", "integer", "bigint"];
+    let rank = |name: &str| WHOLE.iter().position(|whole| *whole == name);
+    if from == to || to == "text" || to == "numeric" && rank(from).is_some() {
+        return false;
+    }
+    if let (Some(from), Some(to)) = (rank(from), rank(to)) {
+        return to < from;
+    }
+    let split = |name: &str| -> Option<(String, Vec<i64>)> {
+        let (base, rest) = name.split_once('(')?;
+        let numbers = rest.trim_end_matches(')').split(',').map(|number| number.trim().parse().ok()).collect();
+        Some((base.to_owned(), numbers)).and_then(|(base, numbers): (_, Option<Vec<i64>>)| Some((base, numbers?)))
+    };
+    match (split(from), split(to)) {
+        (Some((base, from)), Some((other, to))) if base == other => match (from.as_slice(), to.as_slice()) {
+            ([from], [to]) => to < from,
+            // Digits before the point must not become fewer, nor those behind it.
+            ([precision, scale], [to_precision, to_scale]) => {
+                to_scale < scale || to_precision - to_scale < precision - scale
+            }
+            _ => true,
+        },
+        // A limit goes away.
+        (Some((base, _)), None) if base == to => false,
+        _ => true,
+    }
 }
 
 /// Whether rows of `a` and `b` are of one kind: nothing but notes among the differences.

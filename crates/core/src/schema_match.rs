@@ -84,6 +84,26 @@ impl Difference {
         !matches!(self, Difference::CollationDiffers { .. })
     }
 
+    /// Whether no row can be copied while this stands. Values of another type may fit all the same, as text.
+    pub fn stops_copy(&self) -> bool {
+        self.is_blocking() && !matches!(self, Difference::TypeDiffers { .. })
+    }
+
+    /// The column it is about.
+    pub fn column(&self) -> Option<&String> {
+        match self {
+            Difference::ColumnMissing { column, .. }
+            | Difference::TypeDiffers { column, .. }
+            | Difference::CollationDiffers { column, .. }
+            | Difference::GeneratedOnTarget { column, .. }
+            | Difference::NotNullExtra { column, .. } => Some(column),
+            Difference::TableMissing { .. }
+            | Difference::NotATable { .. }
+            | Difference::NotPermanent { .. }
+            | Difference::NoColumnInCommon { .. } => None,
+        }
+    }
+
     /// The table it is about.
     pub fn table(&self) -> &str {
         match self {

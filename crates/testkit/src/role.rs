@@ -18,6 +18,15 @@ impl Role {
     pub fn create(cluster: &Arc<Cluster>, label: &str, options: &str) -> Role {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{label}_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        Self::named(cluster, name, options)
+    }
+
+    /// The role of the same name in another cluster.
+    pub fn twin(&self, cluster: &Arc<Cluster>, options: &str) -> Role {
+        Self::named(cluster, self.name.clone(), options)
+    }
+
+    fn named(cluster: &Arc<Cluster>, name: String, options: &str) -> Role {
         let sql = format!("create role {name} {options}");
         if let Err(error) = cluster.connect("postgres").batch_execute(&sql) {
             panic!("{sql}: {}", describe(&error));

@@ -19,6 +19,7 @@ fn table(columns: Vec<Column>) -> Definition {
         name: "orders".to_owned(),
         kind: 'r',
         partition_key: None,
+        parents: Vec::new(),
         columns,
         objects: Vec::new(),
     }
@@ -191,4 +192,27 @@ fn a_table_that_is_not_there_is_made_with_all_that_belongs_to_it() {
         )
     );
     assert_eq!(diff(None, Some(&a), true)[0].words("node_a", "node_b"), "table missing on node_a");
+}
+
+#[test]
+fn what_always_fits_is_altered_before_what_may_not() {
+    for (from, to) in [
+        ("smallint", "bigint"),
+        ("integer", "numeric"),
+        ("character varying(10)", "character varying(20)"),
+        ("character varying(10)", "character varying"),
+        ("character varying(10)", "text"),
+        ("numeric(10,2)", "numeric(12,2)"),
+        ("numeric(10,2)", "numeric"),
+    ] {
+        assert!(!super::narrows(from, to), "{from} {to}");
+        assert!(super::narrows(to, from), "{to} {from}");
+    }
+    assert!(super::narrows("numeric(10,2)", "numeric(10,4)"));
+    let with = |types: [&str; 2]| table(vec![column("a", types[0]), column("b", types[1])]);
+    let order: Vec<String> = diff(Some(&with(["smallint", "bigint"])), Some(&with(["integer", "integer"])), true)
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
+    assert_eq!(order, ["b", "a"]);
 }
