@@ -47,6 +47,7 @@ mod rewrites;
 mod rights;
 mod scale;
 mod schemas;
+mod schemas_formats;
 mod schemas_majors;
 mod secrets;
 mod sequences;
