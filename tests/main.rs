@@ -49,6 +49,7 @@ mod scale;
 mod schemas;
 mod schemas_formats;
 mod schemas_majors;
+mod schemas_recorded;
 mod secrets;
 mod sequences;
 mod shop;

@@ -47,7 +47,7 @@ CREATE TRIGGER customers_touch BEFORE UPDATE OF name, nick ON shop.customers
     FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION shop.touch('a', 'it''s');
 CREATE TABLE shop.defaults (
     plain integer DEFAULT 1, negative integer DEFAULT -1, big bigint DEFAULT 9223372036854775807, small smallint DEFAULT '-5',
-    exact numeric(10,2) DEFAULT 0.50, scientific double precision DEFAULT 1e-7, third real DEFAULT 0.1, nan double precision DEFAULT 'NaN',
+    exact numeric(10,2) DEFAULT 0.50, scientific double precision DEFAULT 1e-7, third real DEFAULT 0.1, nan double precision DEFAULT 'NaN', pi double precision DEFAULT '3.141592653589793',
     nothing text DEFAULT NULL, empty text DEFAULT '', quoted text DEFAULT 'it''s', slashed text DEFAULT 'a\b', escaped text DEFAULT E'line\ntab\t',
     cast_ text DEFAULT 5::text, cast_too varchar(3) DEFAULT 'abc'::varchar(3), yes boolean DEFAULT true, no boolean DEFAULT 'no',
     bits bit(4) DEFAULT B'1010', bytes bytea DEFAULT '\xdeadbeef', cash money DEFAULT 12.34, network inet DEFAULT '10.0.0.1/8',
