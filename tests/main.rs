@@ -50,6 +50,7 @@ mod schemas;
 mod schemas_formats;
 mod schemas_majors;
 mod schemas_recorded;
+mod schemas_rights;
 mod secrets;
 mod sequences;
 mod shop;
