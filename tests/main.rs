@@ -51,6 +51,7 @@ mod schemas_formats;
 mod schemas_majors;
 mod schemas_recorded;
 mod schemas_rights;
+mod schemas_speed;
 mod secrets;
 mod sequences;
 mod shop;
