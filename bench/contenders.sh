@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # Sourced by bench/run.sh: what is copied, and the ways to copy it. Each way gets an empty database on the target, prints the
-# seconds it took and those of processor time, checks the number of rows, and leaves nothing behind.
+# seconds it took and those of processor time, checks the number of rows, and leaves nothing behind. Schemas are only looked at: that
+# has no contender, and is measured likewise.
 
 # pgbench's tables at a scale, pgbench_accounts with three indexes: on the key, on bid (few values), on abalance. As pgbench leaves
 # it, abalance is 0 and every index grows at its end, the cheapest way for whoever inserts row by row; `used` gives abalance
@@ -27,6 +28,33 @@ FROM generate_series(1, :tables) n
 VACUUM (FREEZE, ANALYZE);
 CHECKPOINT;
 SQL
+}
+
+# That many tables of 20 columns on both servers, and the two registered as nodes.
+fill_schemas() {
+    local name
+    for name in source target; do
+        sql "$name" postgres -c "CREATE DATABASE $1"
+        sql "$name" "$1" -v tables="$2" <<'SQL'
+SELECT format('CREATE TABLE t%s (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer bigint NOT NULL, state text NOT NULL DEFAULT ''new'', '
+              'total numeric(12,2) NOT NULL DEFAULT 0 CHECK (total >= 0), at timestamptz NOT NULL DEFAULT now(), '
+              'until date DEFAULT current_date + 7, doc jsonb DEFAULT ''{}'', tags text[], note varchar(200), flag boolean DEFAULT false, '
+              'c1 integer, c2 integer DEFAULT 1, c3 bigint, c4 text COLLATE "C", c5 uuid DEFAULT gen_random_uuid(), c6 double precision, '
+              'c7 integer GENERATED ALWAYS AS (c1 + 1) STORED, c8 bytea, c9 interval DEFAULT ''1 day'', c10 inet); '
+              'CREATE INDEX ON t%s (customer, at)', n, n)
+FROM generate_series(1, :tables) n
+\gexec
+VACUUM (FREEZE, ANALYZE);
+CHECKPOINT;
+SQL
+    done
+    sql target "$1" -c 'CREATE EXTENSION steep_repl' -c "SELECT steep_repl.register_node('a', '$(conninfo source "$1")')" \
+        -c "SELECT steep_repl.register_node('b', '$(conninfo target "$1")', is_local => true)" >/dev/null
+}
+
+drop_schemas() {
+    local name
+    for name in source target; do sql "$name" postgres -c "DROP DATABASE $1"; done
 }
 
 rows_of() {
@@ -108,6 +136,24 @@ phases() {
             (SELECT round(sum(index_ms)::numeric / 1000, 1) FROM steep_repl.operation_tables),
             (SELECT round(sum(extract(epoch FROM until - since)), 1)
              FROM (SELECT min(started_at) AS since, max(finished_at) AS until FROM steep_repl.tasks WHERE kind = 'vacuum' GROUP BY worker_pid) v))"
+}
+
+run_capture() {
+    local got took
+    clock_start
+    got=$(sql target "$1" -c 'SELECT steep_repl.capture_fingerprints()')
+    took=$(clock_stop)
+    [ "schemas$got" = "$1" ] || die "$got tables were captured of $1"
+    printf '%s\n' "$took"
+}
+
+run_comparison() {
+    local got took
+    clock_start
+    got=$(sql target "$1" -c "SELECT count(*) FROM steep_repl.compare_schemas('a', 'b') WHERE status = 'MATCH'")
+    took=$(clock_stop)
+    [ "schemas$got" = "$1" ] || die "$got tables of $1 match"
+    printf '%s\n' "$took"
 }
 
 run_builtin() {

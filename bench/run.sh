@@ -4,8 +4,8 @@
 #
 #   BENCH_RUNS=5      runs of each contender
 #   BENCH_SCALE=100   percent of the full size
-#   BENCH_ONLY='idle accounts tables large used'   which parts
-#   BENCH_RESULTS=bench/RESULTS.md
+#   BENCH_ONLY='idle accounts tables large used schemas'   which parts
+#   BENCH_RESULTS=bench/RESULTS.md   the whole file is written; name another one to try a part
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 RUNS=${BENCH_RUNS:-5}
 SCALE=${BENCH_SCALE:-100}
-ONLY=${BENCH_ONLY:-idle accounts tables large used}
+ONLY=${BENCH_ONLY:-idle accounts tables large used schemas}
 RESULTS=${BENCH_RESULTS:-bench/RESULTS.md}
 JOBS=4
 SETTINGS=("shared_buffers = 1GB" "max_wal_size = 16GB" "checkpoint_timeout = 30min" "maintenance_work_mem = 256MB"
@@ -101,8 +101,16 @@ accounts_results() {
     printf '\nWhere the last run of steep_repl spent its time:\n\n%s\n' "$(cat "$servers_dir/phases.$part")"
 }
 
+# What the schemas of that many tables take: part, what is measured, its name, aimed at how many seconds.
+schemas_row() {
+    local took
+    took=$(median "schemas$1" "$2")
+    printf '| %s, %s tables of 20 columns | %s s | %s s | %s s | %s s: %s |\n' "$3" "$1" "$took" "$(spread "schemas$1" "$2")" \
+        "$(median "schemas$1" "$2" 5)" "$4" "$(verdict "$4" "$took")"
+}
+
 write_results() {
-    local ours base
+    local ours base tables
     cat <<END
 # Results
 
@@ -145,6 +153,15 @@ END
     fi
     if finished idle; then
         printf '\n## Idle\n\nOver 60 s with nothing to do: %s transaction ids taken, the launcher woke up %s times.\n' "$idle_xids" "$idle_wakeups"
+    fi
+    if finished schemas; then
+        printf '\n## Schemas\n\n| what | median | spread | processor time | aimed at |\n| --- | --- | --- | --- | --- |\n'
+        for tables in "${schemas_tables[@]}"; do
+            # A second for every thousand.
+            schemas_row "$tables" capture capture_fingerprints "$(ratio 1000 "$tables")"
+            schemas_row "$tables" comparison compare_schemas "$(ratio 1000 "$tables")"
+        done
+        printf '\nEach table has a key, an index, a check and nine defaults. Each run is the first call of its session.\n'
     fi
 }
 
@@ -191,6 +208,15 @@ if wanted used; then
     step 'filling: accounts with random balances' fill_accounts used "$((SCALE * 50 / 100))" used
     compare used used "$RUNS" ours builtin dump
     finish_part used
+fi
+if wanted schemas; then
+    schemas_tables=("$((SCALE * 10))" "$((SCALE * 100))")
+    for tables in "${schemas_tables[@]}"; do
+        step "filling: $tables tables of 20 columns on both" fill_schemas "schemas$tables" "$tables"
+        compare "schemas$tables" "schemas$tables" "$RUNS" capture comparison
+        drop_schemas "schemas$tables"
+    done
+    finish_part schemas
 fi
 
 cat "$RESULTS"

@@ -6,7 +6,7 @@ use super::{json, parse, texts, Access, Arg};
 use crate::error::{Error, Result};
 use crate::pg::role;
 use serde::{Deserialize, Serialize};
-use steep_repl_core::definition::Definition;
+use steep_repl_core::definition::{self, Definition};
 use steep_repl_core::ident::{qualified, quote_ident};
 use steep_repl_core::inventory::Table;
 use steep_repl_core::lsn::Lsn;
@@ -42,7 +42,7 @@ pub fn definitions_query(condition: &str) -> String {
 
 /// What the tables of this database are. 55P03 when somebody has locked one.
 pub fn definitions(query: &str) -> Result<Vec<Definition>> {
-    read(query, &[])
+    parse(role::with_settings(&definition::SETTINGS, || texts(Access::Read, query, &[]))?)
 }
 
 /// Tables of this database that are locked against all others, as (schema, name).

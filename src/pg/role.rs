@@ -202,6 +202,19 @@ pub fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
     value
 }
 
+/// [`with_pinned_path`], with these settings as well, which everybody may set.
+pub fn with_settings<T>(settings: &[(&str, &str)], work: impl FnOnce() -> T) -> T {
+    with_pinned_path(|| {
+        for (name, value) in settings {
+            if let (Ok(name), Ok(value)) = (CString::new(*name), CString::new(*value)) {
+                // SAFETY: inside the nest level that `with_pinned_path` has opened.
+                unsafe { set_until(&name, &value, pg_sys::GucAction::GUC_ACTION_SAVE) };
+            }
+        }
+        work()
+    })
+}
+
 /// Fixes a setting of this session against the role's and the database's configuration, as autovacuum's workers do.
 pub fn override_setting(name: &str, value: &str) {
     let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else {

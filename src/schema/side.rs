@@ -10,7 +10,7 @@ use crate::pg::remote::Connection;
 use crate::pg::{role, system, transaction};
 use crate::settings;
 use crate::source;
-use steep_repl_core::definition::Definition;
+use steep_repl_core::definition::{Definition, SETTINGS};
 use steep_repl_core::ident::quote_literal;
 use steep_repl_core::names::{application_name, Part, Token};
 
@@ -146,7 +146,11 @@ impl<'a> Reader<'a> {
             }),
             Some(connection) => {
                 let context = "could not read the tables";
-                connection.execute(&format!("SET lock_timeout = {LOCK_LIMIT_MS}"), context)?;
+                let mut settings = format!("SET lock_timeout = {LOCK_LIMIT_MS}");
+                for (name, value) in SETTINGS {
+                    settings.push_str(&format!("; SET {name} = {}", quote_literal(value)));
+                }
+                connection.execute(&settings, context)?;
                 let tables = connection.json(&query, context)?;
                 connection.execute("SET lock_timeout = 0", context)?;
                 Ok(tables)

@@ -1,12 +1,25 @@
 //! What a table is: the answer of one catalog query on either node, and its fingerprint.
 //!
 //! Columns are compared by name, as logical replication matches them: their order is no part of a definition, and dropped ones
-//! leave no trace. Both nodes are asked under an empty `search_path`, so that every name outside `pg_catalog` is qualified.
+//! leave no trace. Both nodes are asked under an empty `search_path`, so that every name outside `pg_catalog` is qualified, and
+//! under [`SETTINGS`], so that a constant is written the same whatever the session, its role or its database prefers.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ident;
+
+/// Settings that the text of a constant in an expression depends on, and what they are while a server is asked what its tables are.
+pub const SETTINGS: [(&str, &str); 8] = [
+    ("quote_all_identifiers", "off"),
+    ("standard_conforming_strings", "on"),
+    ("timezone", "UTC"),
+    ("datestyle", "ISO, MDY"),
+    ("intervalstyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+];
 
 /// A table with everything that makes it what it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
