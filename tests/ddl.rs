@@ -175,7 +175,7 @@ on_source! {
     // What was written with the column cannot be read again without it.
     column_added_and_used: OrCancelled,
         ["alter table victim add extra int default 5", "update victim set extra = 6 where id < 20"]
-        back ["alter table victim add extra int"];
+        back ["alter table victim add extra int default 5"];
     column_dropped: OrCancelled, ["alter table victim drop v"] back [];
     // The old values are gone on the source, under the same name and type.
     column_replaced: OrCancelled, ["begin; alter table victim drop v; alter table victim add v int; commit"] back [];

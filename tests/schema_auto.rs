@@ -1,6 +1,12 @@
 //! `schema_sync => 'auto'`: the target is made to match, all of it or nothing.
 
-use steep_repl_testkit::{schema_text, shared, Pair, Role, SchemaState};
+use std::time::Duration;
+
+use steep_repl_testkit::{check, schema_text, shared, wait_until, Pair, Role, SchemaState};
+
+use crate::refusal::Refusal;
+
+const LONG: Duration = Duration::from_secs(120);
 
 /// A database as people have it: extensions, types, functions, triggers, views, partitions, policies, comments, odd names.
 fn realistic(owner: &str, reader: &str) -> String {
@@ -131,9 +137,117 @@ fn an_empty_target_becomes_a_full_copy_with_owners_and_privileges() {
         assert!(events.contains(&"schema.left_out left out: event trigger watcher".to_owned()), "{events:#?}");
         assert!(!events.iter().any(|line| line.contains("roles_missing")), "{events:#?}");
         assert!(pair.notices().iter().any(|line| line.contains("superuser")), "{:?}", pair.notices());
-        for (db, sql) in [(&pair.source, "drop owned by"), (&pair.target, "drop owned by")] {
-            db.exec(&format!("{sql} {owner}, {reader} cascade"));
+        for db in [&pair.source, &pair.target] {
+            // One after the other: the privileges that go with the schema are also those of its owner.
+            db.exec("drop schema sales cascade");
+            db.exec(&format!("drop owned by {owner}, {reader} cascade"));
         }
     }
     drop((owner, owner_here, reader, reader_here));
+}
+
+/// Tables that differ in every way that can be altered, one that is missing, and a partitioned one.
+fn different(pair: &Pair) {
+    pair.source.exec(
+        "create type mood as enum ('a', 'b');
+         create table orders (id serial primary key, total numeric(12,2) not null default 1, name varchar(20), mood mood default 'a',
+             twice int generated always as (id * 2) stored, check (total >= 0));
+         create index orders_name on orders (name);
+         create table missing (id int primary key, v text);
+         create table parted (id int, added int default 3, primary key (id)) partition by range (id);
+         create table parted_1 partition of parted for values from (0) to (1000);
+         insert into orders (total, name) select i, 'n' || i from generate_series(1, 500) i;
+         insert into missing select i, 'v' from generate_series(1, 100) i; insert into parted select i from generate_series(1, 100) i",
+    );
+    pair.target.exec(
+        "create table orders (total numeric(10,2), name varchar(30) not null, gone text);
+         create table parted (id int, primary key (id)) partition by range (id);
+         create table parted_1 partition of parted for values from (0) to (1000)",
+    );
+    pair.register();
+}
+
+#[test]
+fn tables_that_are_here_are_altered_and_get_what_they_lack() {
+    let pair = Pair::new("auto_alter");
+    different(&pair);
+    pair.synchronize("schema_sync => 'auto'");
+    pair.source.exec("update orders set total = 7 where id % 3 = 0; delete from missing where id < 10; insert into parted values (500)");
+    pair.expect_equal();
+    let differing = pair.target.rows(
+        "select table_name || ' ' || status from steep_repl.compare_schemas('node_a', 'node_b') where status <> 'MATCH'",
+    );
+    assert_eq!(differing, [""; 0]);
+    let lacking = pair.target.rows(
+        "select object_kind || ' ' || object_name from steep_repl.schema_diff('node_a', 'node_b', 'orders') where change = 'missing'",
+    );
+    assert_eq!(lacking, [""; 0]);
+}
+
+#[test]
+fn a_failure_in_the_middle_leaves_nothing_and_a_cancel_takes_everything_back() {
+    let pair = Pair::new("auto_cancel");
+    different(&pair);
+    // What comes last cannot be made: its function is not here.
+    pair.source.exec("create function checked(int) returns boolean language sql immutable return $1 > 0; create view zzz as select checked(id) from orders");
+    pair.target.exec("create view zz as select 1 as checked; create type zzz as (a int)");
+    let before = SchemaState::of(&pair.target);
+    pair.init("schema_sync => 'auto'").unwrap();
+    let refusal = Refusal::of(&pair.wait(LONG).unwrap_err());
+    refusal.names(&["zzz", "schema_sync_plan"]);
+    assert_eq!(pair.state(), "FAILED");
+    before.assert_same(&pair.target);
+    pair.target.exec("drop type zzz; drop view zz");
+    let before = SchemaState::of(&pair.target);
+    // Somebody holds a table of the source, so that it stops after the schema was made.
+    pair.source.exec("create table held (id int primary key); insert into held values (1)");
+    let mut holder = pair.source.connect();
+    holder.batch_execute("begin; insert into held values (2)").unwrap();
+    pair.target.exec("select steep_repl.resume_init('node_b')");
+    let made = "select count(*) from pg_class where relname = 'missing'";
+    wait_until("the schema is made", LONG, || (pair.target.scalar::<i64>(made) == 1).then_some(()));
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("it is cancelled", LONG, || (pair.state() == "UNINITIALIZED").then_some(()));
+    holder.batch_execute("rollback").unwrap();
+    let left = "select kind, error from steep_repl.pending_cleanup";
+    wait_until("nothing is left", LONG, || pair.target.rows(left).is_empty().then_some(()));
+    before.assert_same(&pair.target);
+    check::assert_clean(&pair.source, &pair.target);
+    pair.synchronize("schema_sync => 'auto'");
+    pair.expect_equal();
+}
+
+#[test]
+fn somebody_looks_and_lets_it_go_on() {
+    let pair = Pair::new("manual");
+    pair.source.exec(
+        "create table wide (id int primary key, v int); create table missing (id int primary key); create table same (id int primary key);
+         insert into wide select i, i from generate_series(1, 500) i; insert into missing values (1); insert into same values (1)",
+    );
+    pair.target.exec(
+        "create table wide (id bigint primary key, v int not null, note text); create table same (id int primary key)",
+    );
+    pair.register();
+    let early = Refusal::of(&pair.target.try_exec("select steep_repl.confirm_init('node_b')").unwrap_err());
+    assert_ne!(early.code, "XX000");
+    pair.init("schema_sync => 'manual'").unwrap();
+    assert!(
+        pair.notices().iter().any(|line| line.contains("missing") && line.contains("bigint")),
+        "{:?}",
+        pair.notices()
+    );
+    let phase = "select state || ' ' || phase from steep_repl.init_progress where node = 'node_b'";
+    assert_eq!(pair.target.rows(phase), ["PREPARING schema"]);
+    pair.target.exec("select steep_repl.confirm_init('node_b')");
+    let again = Refusal::of(&pair.target.try_exec("select steep_repl.confirm_init('node_b')").unwrap_err());
+    assert_eq!(again.code, "55000");
+    pair.wait(LONG).unwrap();
+    pair.source.exec("update wide set v = 0 where id = 3; insert into same values (2)");
+    check::wait_caught_up(&pair.source, &pair.target, LONG);
+    let rows = "select count(*) || ' ' || sum(v) from wide";
+    assert_eq!(pair.target.rows(rows), pair.source.rows(rows));
+    assert_eq!(pair.target.rows("select id from same order by 1"), ["1", "2"]);
+    let skipped = "select details ->> 'message' from steep_repl.events where event = 'schema.table_skipped'";
+    assert_eq!(pair.target.rows(skipped), ["not copied: table public.missing does not exist on the target"]);
+    check::assert_no_conflicts(&pair.target);
 }

@@ -64,13 +64,15 @@ WITH chosen AS MATERIALIZED (
         FROM chosen c WHERE c.relreplident <> 'd') AS o
     GROUP BY o.relid
 )
-SELECT pg_catalog.jsonb_build_object(
+SELECT (pg_catalog.jsonb_build_object(
     'schema', c.nspname, 'name', c.relname, 'kind', c.relkind,
     'partition_key', CASE c.relkind WHEN 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END,
-    'parents', ARRAY(
-        SELECT pg_catalog.jsonb_build_array(pn.nspname, pc.relname) FROM pg_catalog.pg_inherits h
-        JOIN pg_catalog.pg_class pc ON pc.oid = h.inhparent JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace
-        WHERE h.inhrelid = c.oid ORDER BY h.inhseqno),
-    'columns', coalesce(a.columns, '[]'::jsonb), 'objects', coalesce(o.objects, '[]'::jsonb))::text
+    'columns', coalesce(a.columns, '[]'::jsonb), 'objects', coalesce(o.objects, '[]'::jsonb))
+    || coalesce(h.parents, '{}'::jsonb))::text
 FROM chosen c LEFT JOIN columns a ON a.attrelid = c.oid LEFT JOIN objects o ON o.relid = c.oid
+LEFT JOIN (
+    SELECT h.inhrelid, pg_catalog.jsonb_build_object('parents',
+               pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(n.nspname, p.relname) ORDER BY h.inhseqno)) AS parents
+    FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class p ON p.oid = h.inhparent JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
+    GROUP BY h.inhrelid) AS h ON h.inhrelid = c.oid
 ORDER BY c.nspname COLLATE "C", c.relname COLLATE "C"

@@ -44,11 +44,3 @@ pub fn undone(operation: i64, position: i32) -> Result<()> {
         &[Arg::Int(operation), Arg::Int(i64::from(position))],
     )
 }
-
-/// Notes that nothing is taken back any more.
-pub fn give_up(operation: i64) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.schema_changes SET undone_at = pg_catalog.clock_timestamp() WHERE operation_id = $1 AND undone_at IS NULL",
-        &[Arg::Int(operation)],
-    )
-}

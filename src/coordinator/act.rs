@@ -395,8 +395,9 @@ impl Coordinator {
         }
         let id = self.operation.id;
         let planned = transaction::run(|| operations::tables(id))?;
+        let mode = self.operation.options.schema_sync;
         let connection = self.source_patiently()?;
-        let mut differences = transaction::run(|| schema::changed_since(connection, &planned))?;
+        let mut differences = transaction::run(|| schema::changed_since(connection, &planned, mode))?;
         differences.extend(transaction::run(|| schema::replaced_here(&planned))?);
         if !differences.is_empty() {
             return Err(Error::SourceChanged { differences });

@@ -197,8 +197,9 @@ impl Coordinator {
             .into_iter()
             .filter(|table| relids.contains(&table.relid))
             .collect();
+        let mode = self.operation.options.schema_sync;
         let connection = self.source_patiently()?;
-        let differences = transaction::run(|| schema::changed_since(connection, &planned))?;
+        let differences = transaction::run(|| schema::changed_since(connection, &planned, mode))?;
         if !differences.is_empty() {
             return Err(Error::SourceChanged { differences });
         }

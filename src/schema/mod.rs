@@ -16,14 +16,16 @@ use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use steep_repl_core::inventory::Table;
 use steep_repl_core::schema_match::match_columns;
+use steep_repl_core::schema_sync::Mode;
 
 /// The tables of the source, with sizes where they are wanted.
 pub fn source_inventory(connection: &Connection, with_sizes: bool) -> Result<Vec<Table>> {
     connection.json(&user::inventory_query(with_sizes), "could not read the tables")
 }
 
-/// Compares the planned tables once more with what both sides are now; each difference in words.
-pub fn changed_since(connection: &Connection, planned: &[PlannedTable]) -> Result<Vec<String>> {
+/// Compares the planned tables once more with what both sides are now; each difference in words. Other types are none where somebody
+/// has let them through.
+pub fn changed_since(connection: &Connection, planned: &[PlannedTable], mode: Mode) -> Result<Vec<String>> {
     let source = index(source_inventory(connection, false)?);
     let target = index(user::inventory()?);
     let mut differences = Vec::new();
@@ -37,7 +39,7 @@ pub fn changed_since(connection: &Connection, planned: &[PlannedTable]) -> Resul
             Some(there) => differences.extend(
                 match_columns(there, target.get(&key))
                     .iter()
-                    .filter(|difference| difference.is_blocking())
+                    .filter(|one| if mode == Mode::Manual { one.stops_copy() } else { one.is_blocking() })
                     .map(ToString::to_string)
                     .chain(appeared(there, table))
                     .chain(replaced(there, table)),

@@ -224,7 +224,9 @@ impl Chosen<'_> {
         let Some(b) = sides.here.table(&table.schema, &table.name).filter(|_| a.is_some()) else { return found };
         let is_said = |one: &steep_repl_core::schema_diff::Difference| match (one.kind, one.change) {
             ("column", Change::Missing | Change::Type) => true,
-            ("column" | "generated", _) => blocking.iter().any(|other| other.column() == Some(&one.name)),
+            // A column that only this side has is in nobody's way, as long as it needs no value: then it is said already.
+            ("column", Change::Extra) => true,
+            ("generated", _) => blocking.iter().any(|other| other.column() == Some(&one.name)),
             _ => false,
         };
         found.extend(
