@@ -17,6 +17,8 @@ const SETTINGS: [(&str, &str); 2] = [("chunk_size", "1MB"), ("max_retries", "3")
 /// Those that only tables come to that join a subscription.
 const JOINING: [&str; 6] =
     ["apply_stopped", "applied_noted", "tables_joined", "join_committed", "replaced_slot_dropped", "tables_left"];
+/// Those that only an operation comes to that makes this side match.
+const MATCHING: [&str; 4] = ["schema_dumped", "schema_applied", "schema_replanned", "schema_undone"];
 /// The failpoints from this one on are those of a cancel.
 const UNDOING: &str = "cancel_begun";
 
@@ -104,6 +106,44 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
     drive::assert_sound(target);
 }
 
+/// One moment while this side is made to match, or while that is taken back.
+fn one_matching(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
+    target.disarm();
+    let pair = pair(source, target);
+    pair.source.exec("create table absent (id int primary key, note text); insert into absent values (1, 'here')");
+    let (here, there) = (SchemaState::of(&pair.target), SchemaState::of(&pair.source));
+    let sql = INIT.replace("force => true", "force => true, schema_sync => 'auto'");
+    let init = Asked { begun: "kind = 'init'", settings: &SETTINGS, sql: &sql };
+    let armed = format!("1*{action}");
+    target.arm(point, &armed);
+    let undoing = point == "schema_undone";
+    if undoing {
+        target.arm("task_taken", "2*sleep");
+    }
+    drive::start(&pair, &init);
+    if undoing {
+        wait_until("a worker has a task", Duration::from_secs(60), || {
+            drive::was_reached(target, "task_taken", "2*sleep").then_some(())
+        });
+        assert!(drive::ask_to_cancel(&pair));
+        drive::wait_until_undone(&pair);
+        drive::wait_until_quiet(&pair);
+        check::assert_clean(&pair.source, &pair.target);
+        here.assert_same(&pair.target);
+        there.assert_same(&pair.source);
+        assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
+        target.disarm();
+        drive::start(&pair, &init);
+    }
+    drive::finish(&pair);
+    drive::wait_until_quiet(&pair);
+    assert!(undoing || drive::was_reached(target, point, &armed), "nobody came to {point}");
+    target.disarm();
+    pair.expect_equal();
+    drive::assert_settled(&pair);
+    drive::assert_sound(target);
+}
+
 /// One moment while tables join the subscription of a node that replicates.
 fn one_joining(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
     target.disarm();
@@ -167,6 +207,8 @@ fn each_moment() {
             let _ = writeln!(std::io::stderr(), "{point} {action}");
             if JOINING.contains(&point.as_str()) {
                 one_joining(&source, &target, point, action);
+            } else if MATCHING.contains(&point.as_str()) {
+                one_matching(&source, &target, point, action);
             } else {
                 one(&source, &target, point, action, Some(number) >= first_undoing);
             }

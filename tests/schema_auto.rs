@@ -154,6 +154,8 @@ fn different(pair: &Pair) {
              twice int generated always as (id * 2) stored, check (total >= 0));
          create index orders_name on orders (name);
          create table missing (id int primary key, v text);
+         create table zparted (id int primary key) partition by range (id);
+         create table a_partition partition of zparted for values from (0) to (1000); insert into zparted values (1), (2);
          create table parted (id int, added int default 3, primary key (id)) partition by range (id);
          create table parted_1 partition of parted for values from (0) to (1000);
          insert into orders (total, name) select i, 'n' || i from generate_series(1, 500) i;
@@ -250,4 +252,51 @@ fn somebody_looks_and_lets_it_go_on() {
     let skipped = "select details ->> 'message' from steep_repl.events where event = 'schema.table_skipped'";
     assert_eq!(pair.target.rows(skipped), ["not copied: table public.missing does not exist on the target"]);
     check::assert_no_conflicts(&pair.target);
+}
+
+#[test]
+fn what_somebody_has_put_into_a_new_table_is_not_thrown_away() {
+    let pair = Pair::new("auto_filled");
+    pair.source.exec("create table fresh (id int primary key); create table held (id int primary key)");
+    pair.register();
+    let mut holder = pair.source.connect();
+    holder.batch_execute("begin; insert into held values (2)").unwrap();
+    pair.init("schema_sync => 'auto'").unwrap();
+    let made = "select count(*) from pg_class where relname in ('fresh', 'held')";
+    wait_until("the schema is made", LONG, || (pair.target.scalar::<i64>(made) == 2).then_some(()));
+    pair.target.exec("insert into fresh values (77); select steep_repl.cancel_init('node_b')");
+    let left = "select kind || ' ' || error from steep_repl.pending_cleanup";
+    wait_until("it is said what is in the way", LONG, || {
+        pair.target
+            .rows(left)
+            .iter()
+            .any(|line| line.starts_with("schema ") && line.contains("not empty"))
+            .then_some(())
+    });
+    holder.batch_execute("rollback").unwrap();
+    assert_eq!(pair.target.rows("select id from fresh"), ["77"]);
+    let again = Refusal::of(&pair.init("schema_sync => 'auto'").unwrap_err());
+    assert_eq!(again.code, "55006");
+    pair.target.exec("delete from fresh");
+    wait_until("nothing is left", LONG, || pair.target.rows(left).is_empty().then_some(()));
+    assert_eq!(pair.target.scalar::<i64>(made), 0);
+}
+
+#[test]
+fn what_cannot_be_read_on_the_source_is_said_before_anything_is_made() {
+    let reader = Role::create(&shared::source(), "auto_blind", "login replication");
+    {
+        let pair = Pair::new("auto_blind");
+        pair.source.exec(&format!(
+            "create table hidden (id int primary key); grant create on database {} to {reader}",
+            pair.source.name()
+        ));
+        pair.register_with(&format!("{} user={reader}", pair.source.conninfo()));
+        let before = SchemaState::of(&pair.target);
+        let refusal = Refusal::of(&pair.init("schema_sync => 'auto'").unwrap_err());
+        assert_eq!(refusal.names(&["hidden"]).code, "42501");
+        before.assert_same(&pair.target);
+        pair.source.exec(&format!("drop owned by {reader}"));
+    }
+    drop(reader);
 }

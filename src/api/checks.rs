@@ -105,9 +105,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     }
     let Some(plan) = check_tables(judge, wanted, &connection, &said)? else { return Ok(None) };
     if let Some(name) = wanted.publication {
-        let leaves: Vec<(String, String)> =
-            plan.tables.iter().map(|table| (table.table_schema.clone(), table.table_name.clone())).collect();
-        judge.judge("publication", publication::check(&connection, wanted.source, name, &leaves))?;
+        judge.judge("publication", publication::check(&connection, wanted.source, name, &plan.leaves()))?;
     }
     drop(connection);
     judge.judge("rights", check_rights_here(wanted, &plan))?;
@@ -153,29 +151,22 @@ fn check_tables(
         joins: joins.as_ref(),
     };
     let Some(mut chosen) = judge.judge("tables", schema::choose(&request, &source, &here))? else { return Ok(None) };
-    let (mut differences, mut skipped) = (Vec::new(), Vec::new());
+    let mut differences = Vec::new();
     match wanted.options.schema_sync {
         Mode::Strict => {
-            let checked = Sides::read(connection).and_then(|sides| chosen.check_columns(&sides));
+            let checked = Sides::read(connection, &chosen).and_then(|sides| chosen.check_columns(&sides));
             judge.judge("schema", checked)?;
         }
         Mode::Auto => check_auto(judge, wanted)?,
         Mode::Manual => {
-            differences = chosen.differences(&Sides::read(connection)?);
-            skipped = chosen.leave_out_what_cannot_be_copied();
+            differences = chosen.differences(&Sides::read(connection, &chosen)?);
+            let skipped = chosen.leave_out_what_cannot_be_copied();
             say_differences(judge, wanted, &differences, skipped.len());
         }
     }
     judge.judge("replica_identity", chosen.check_identity())?;
-    let mut plan = chosen.plan();
-    (plan.differences, plan.skipped) = (differences, skipped);
-    let here: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
-    let suspended = indexes::suspended_elsewhere(&here)?;
-    // However little they hold now: their indexes have to be built.
-    for table in plan.tables.iter_mut().filter(|table| suspended.contains(&table.relid)) {
-        (table.small, table.keeps_indexes) = (false, false);
-    }
-    let relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
+    let plan = Plan { differences, ..schema::planned(&chosen)? };
+    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
     let readable = preflight::check_tables(connection, wanted.source, said, &relids, wanted.publication.is_none());
     judge.judge("source_tables", readable)?;
     Ok(Some(plan))
@@ -241,10 +232,7 @@ fn check_nodes(wanted: &Wanted) -> Result<Node> {
     let Wanted { node, source, .. } = *wanted;
     let local = nodes::get(node)?;
     let me = role::current();
-    if !local.is_local {
-        let target = source::parse(node, &local.conninfo)?.describe();
-        return Err(Error::NodeNotLocal { node: node.to_owned(), target });
-    }
+    source::require_local(&local)?;
     if !role::is_superuser(me) && !role::has_rights_of(me, local.owner) {
         return Err(Error::NodeNotYours { node: node.to_owned(), owner: role::name_of(local.owner) });
     }

@@ -47,10 +47,7 @@ fn tables_not_subscribed(
 /// The node, which must be this database, and the initialization that made it what it is.
 fn initialized(name: &str) -> Result<(Node, Operation)> {
     let node = nodes::get(name)?;
-    if !node.is_local {
-        let target = source::parse(name, &node.conninfo)?.describe();
-        return Err(Error::NodeNotLocal { node: name.to_owned(), target });
-    }
+    source::require_local(&node)?;
     let me = role::current();
     if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
         return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });

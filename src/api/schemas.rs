@@ -280,10 +280,7 @@ fn schema_sync_plan(
 
 fn planned(node: &str, source: &str, schemas: Option<&[String]>, tables: Option<&[String]>) -> Result<Plan> {
     let (local, from) = (nodes::get(node)?, nodes::get(source)?);
-    if !local.is_local {
-        let target = source::parse(node, &local.conninfo)?.describe();
-        return Err(Error::NodeNotLocal { node: node.to_owned(), target });
-    }
+    source::require_local(&local)?;
     if from.is_local {
         return Err(Error::SourceIsLocal { node: source.to_owned() });
     }

@@ -19,10 +19,7 @@ fn sync_sequences(node: Option<&str>) -> SqlResult<i32> {
 
 fn sync(name: &str) -> Result<i32> {
     let node = nodes::get(name)?;
-    if !node.is_local {
-        let target = source::parse(name, &node.conninfo)?.describe();
-        return Err(Error::NodeNotLocal { node: name.to_owned(), target });
-    }
+    source::require_local(&node)?;
     let me = role::current();
     if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
         return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });

@@ -58,7 +58,8 @@ pub fn objects() -> Result<Vec<(String, String)>> {
 /// The roles of this server, and whether the current one may give objects to them.
 pub fn roles() -> Result<Vec<(String, bool)>> {
     read(
-        "SELECT pg_catalog.jsonb_build_array(rolname, pg_catalog.pg_has_role(oid, 'SET'))::text FROM pg_catalog.pg_roles",
+        "SELECT pg_catalog.jsonb_build_array(rolname, pg_catalog.pg_has_role(oid, 'SET') AND pg_catalog.pg_has_role(oid, 'USAGE'))::text \
+         FROM pg_catalog.pg_roles",
         &[],
     )
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{role, transaction};
 use crate::schema::{self, sync, Request, Sides};
-use crate::source::dump;
+use crate::source::{dump, publication};
 use std::cell::RefCell;
 use steep_repl_core::event::{self, Event, Severity};
 use steep_repl_core::ident::qualified_display;
@@ -65,8 +65,14 @@ impl Coordinator {
         match apply(&operation, connection, &plan) {
             Ok(()) | Err(Error::NotWanted { .. }) => self.refresh().map(drop),
             Err(error) => {
-                // Of several transactions some may have been committed.
-                self.undo_schema()?;
+                // Of several transactions some may have been committed. What cannot be taken back now is left to a cancel.
+                if let Err(left) = self.undo_schema() {
+                    let problem = left.problem();
+                    let mut event =
+                        self.event(event::SCHEMA_UNDO_FAILED).sqlstate(&problem.sqlstate).message(problem.message);
+                    event.severity = Severity::Warning;
+                    self.say_once("schema_undo", event)?;
+                }
                 Err(error)
             }
         }
@@ -82,8 +88,11 @@ impl Coordinator {
             }
             transaction::run(|| {
                 user::set_lock_timeout(LOCK_LIMIT_MS)?;
+                // All before anything goes: what is dropped in this transaction may take others of them along.
                 for change in &changes {
                     keep_rows(&self.operation.node, change)?;
+                }
+                for change in &changes {
                     for statement in &change.undo {
                         take_back(statement)?;
                     }
@@ -236,11 +245,15 @@ fn replan(operation: &operations::Operation, connection: &Connection) -> Result<
     let skipped = if operation.options.schema_sync == Mode::Manual {
         chosen.leave_out_what_cannot_be_copied()
     } else {
-        chosen.check_columns(&Sides::read(connection)?)?;
+        chosen.check_columns(&Sides::read(connection, &chosen)?)?;
         Vec::new()
     };
     chosen.check_identity()?;
-    let plan = chosen.plan();
+    let plan = schema::planned(&chosen)?;
+    if !operation.own_publications {
+        let names = operation.publications.join(",");
+        publication::check(connection, &operation.source, &names, &plan.leaves())?;
+    }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let foreign = user::not_owned(&relids)?;
     if !foreign.is_empty() {

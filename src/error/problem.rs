@@ -283,8 +283,8 @@ impl Error {
                 &problem.sqlstate,
                 problem.detail.clone(),
                 Some(match &problem.hint {
-                    Some(hint) => format!("{hint} Nothing of the source's definitions was left here."),
-                    None => "Nothing of the source's definitions was left here. See steep_repl.schema_sync_plan(node, source).".to_owned(),
+                    Some(hint) => hint.clone(),
+                    None => "steep_repl.schema_sync_plan(node, source) shows each step.".to_owned(),
                 }),
             ),
             SchemaEncoding { .. } => (

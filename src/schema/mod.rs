@@ -8,10 +8,10 @@ mod plan;
 pub mod side;
 pub mod sync;
 
-pub use plan::{choose, Joins, Plan, Request, Sides, LEFT_OUT};
+pub use plan::{choose, Chosen, Joins, Plan, Request, Sides, LEFT_OUT};
 
 use crate::catalog::operations::PlannedTable;
-use crate::catalog::user;
+use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use steep_repl_core::inventory::Table;
@@ -21,6 +21,18 @@ use steep_repl_core::schema_sync::Mode;
 /// The tables of the source, with sizes where they are wanted.
 pub fn source_inventory(connection: &Connection, with_sizes: bool) -> Result<Vec<Table>> {
     connection.json(&user::inventory_query(with_sizes), "could not read the tables")
+}
+
+/// The plan of what is chosen, with what this database says of its tables.
+pub fn planned(chosen: &Chosen) -> Result<Plan> {
+    let mut plan = chosen.plan();
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let suspended = indexes::suspended_elsewhere(&relids)?;
+    // However little they hold now: their indexes have to be built.
+    for table in plan.tables.iter_mut().filter(|table| suspended.contains(&table.relid)) {
+        (table.small, table.keeps_indexes) = (false, false);
+    }
+    Ok(plan)
 }
 
 /// Compares the planned tables once more with what both sides are now; each difference in words. Other types are none where somebody

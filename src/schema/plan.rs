@@ -4,7 +4,7 @@ use super::side::{Filter, Reader, Side};
 use crate::catalog::operations::{PlannedTable, PublicationPlan, Published};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use steep_repl_core::formats::binary_is_safe;
 use steep_repl_core::ident::{parse_qualified, qualified};
 use steep_repl_core::inventory::{Column, Table};
@@ -53,9 +53,12 @@ pub struct Sides {
 }
 
 impl Sides {
-    /// Reads both.
-    pub fn read(connection: &Connection) -> Result<Sides> {
-        Ok(Sides { source: Reader::over(connection).read(&Filter::All)?, here: Reader::Here.read(&Filter::All)? })
+    /// Reads both, as far as tables are chosen.
+    pub fn read(connection: &Connection, chosen: &Chosen) -> Result<Sides> {
+        let schemas: BTreeSet<&str> = chosen.tables().map(|table| table.schema.as_str()).collect();
+        let schemas: Vec<String> = schemas.into_iter().map(str::to_owned).collect();
+        let filter = Filter::Schemas(&schemas);
+        Ok(Sides { source: Reader::over(connection).read(&filter)?, here: Reader::Here.read(&filter)? })
     }
 }
 
@@ -73,11 +76,16 @@ pub struct Plan {
     pub triggers: Vec<String>,
     /// What somebody has to look at before it begins, in words.
     pub differences: Vec<String>,
-    /// Tables that cannot be copied as they are, in words; no part of the plan.
-    pub skipped: Vec<String>,
+    /// The tables that are chosen as they are on the source, by OID, schema and name; some may have still to be made here.
+    pub chosen: Vec<(u32, String, String)>,
 }
 
 impl Plan {
+    /// The chosen tables by schema and name.
+    pub fn leaves(&self) -> Vec<(String, String)> {
+        self.chosen.iter().map(|(_, schema, name)| (schema.clone(), name.clone())).collect()
+    }
+
     /// Sum of the sizes, in bytes.
     pub fn bytes_total(&self) -> i64 {
         self.tables.iter().map(|table| table.bytes_total).sum()
@@ -306,7 +314,7 @@ impl Chosen<'_> {
             left_out: self.left_out(),
             publication: self.publication(),
             differences: Vec::new(),
-            skipped: Vec::new(),
+            chosen: self.tables().map(|table| (table.oid, table.schema.clone(), table.name.clone())).collect(),
             tables,
         }
     }

@@ -35,6 +35,7 @@ impl Filter<'_> {
     fn condition(&self) -> String {
         match self {
             Filter::All => "true".to_owned(),
+            Filter::Schemas([]) => "false".to_owned(),
             Filter::Schemas(names) => {
                 format!(
                     "n.nspname IN ({})",

@@ -29,6 +29,15 @@ pub fn target(node: &Node, role: u32) -> Result<Target> {
     Ok(Target { node: node.node.clone(), conninfo, must_use_password: !superuser })
 }
 
+/// Refuses a node that is not this database, with where to connect instead. 55000.
+pub fn require_local(node: &Node) -> Result<()> {
+    if node.is_local {
+        return Ok(());
+    }
+    let target = parse(&node.node, &node.conninfo)?.describe();
+    Err(Error::NodeNotLocal { node: node.node.clone(), target })
+}
+
 /// A connection string, or what is wrong with it; never a value of it.
 pub fn parse(node: &str, conninfo: &str) -> Result<Conninfo> {
     Conninfo::parse(conninfo).map_err(|error| Error::Conninfo { node: node.to_owned(), reason: format!("{error}.") })

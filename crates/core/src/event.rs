@@ -34,6 +34,8 @@ pub const SCHEMA_MISMATCH_DETECTED: &str = "schema.mismatch_detected";
 pub const SCHEMA_SYNC_APPLIED: &str = "schema.sync_applied";
 /// A table is not copied, since it cannot be.
 pub const SCHEMA_TABLE_SKIPPED: &str = "schema.table_skipped";
+/// What was made before a failure could not be taken back at once.
+pub const SCHEMA_UNDO_FAILED: &str = "schema.undo_failed";
 /// Objects of the source that were not made.
 pub const SCHEMA_LEFT_OUT: &str = "schema.left_out";
 /// Roles of the source that are not on the target, or that the caller may not give things to.
