@@ -138,22 +138,20 @@ phases() {
              FROM (SELECT min(started_at) AS since, max(finished_at) AS until FROM steep_repl.tasks WHERE kind = 'vacuum' GROUP BY worker_pid) v))"
 }
 
-run_capture() {
+# A query about all tables of a database named schemas<number>, which must answer with their number.
+time_of_tables() {
     local got took
     clock_start
-    got=$(sql target "$1" -c 'SELECT steep_repl.capture_fingerprints()')
+    got=$(sql target "$1" -c "$2")
     took=$(clock_stop)
-    [ "schemas$got" = "$1" ] || die "$got tables were captured of $1"
+    [ "schemas$got" = "$1" ] || die "$got tables were seen of $1"
     printf '%s\n' "$took"
 }
 
+run_capture() { time_of_tables "$1" 'SELECT steep_repl.capture_fingerprints()'; }
+
 run_comparison() {
-    local got took
-    clock_start
-    got=$(sql target "$1" -c "SELECT count(*) FROM steep_repl.compare_schemas('a', 'b') WHERE status = 'MATCH'")
-    took=$(clock_stop)
-    [ "schemas$got" = "$1" ] || die "$got tables of $1 match"
-    printf '%s\n' "$took"
+    time_of_tables "$1" "SELECT count(*) FROM steep_repl.compare_schemas('a', 'b') WHERE status = 'MATCH'"
 }
 
 run_builtin() {

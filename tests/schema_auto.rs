@@ -300,3 +300,28 @@ fn what_cannot_be_read_on_the_source_is_said_before_anything_is_made() {
     }
     drop(reader);
 }
+
+#[test]
+fn thousands_of_objects_go_in_several_transactions_and_come_back_from_all() {
+    let pair = Pair::new("auto_many");
+    pair.source.exec(
+        "do $$begin for i in 1..1100 loop
+             execute format('create table t_%s (id int primary key, v text default %L)', i, i);
+             if i % 100 = 0 then execute format('insert into t_%s select generate_series(1, 50)', i); end if;
+         end loop; end$$",
+    );
+    // In the way of one of the last.
+    pair.target.exec("create table t_999_pkey (id int)");
+    pair.register();
+    let before = SchemaState::of(&pair.target);
+    pair.init("schema_sync => 'auto'").unwrap();
+    let refusal = Refusal::of(&pair.wait(LONG).unwrap_err());
+    assert_eq!(refusal.names(&["t_999_pkey", "t_999"]).code, "42P07");
+    let changes = "select count(*) filter (where undone_at is null) || ' of ' || (count(*) >= 1000) from steep_repl.schema_changes";
+    assert_eq!(pair.target.rows(changes), ["0 of true"], "it did not go in several transactions");
+    before.assert_same(&pair.target);
+    pair.target.exec("drop table t_999_pkey; select steep_repl.resume_init('node_b')");
+    pair.expect_synchronized();
+    pair.source.exec("update t_500 set v = 'new'");
+    pair.expect_equal();
+}

@@ -84,7 +84,7 @@ fn only_those_of_the_set() {
 fn a_sequence_that_is_missing_on_the_target() {
     let pair = Pair::new("seq_missing");
     pair.source.exec("create table t (id serial primary key); insert into t default values; create sequence lonely; select nextval('lonely')");
-    pair.target.exec("create table t (id int primary key)");
+    pair.target.exec("create table t (id serial primary key)");
     pair.register();
     // The rows are what matters: a sequence that is not there cannot be behind.
     match pair.init("method => 'parallel'") {

@@ -171,7 +171,8 @@ impl Error {
             SchemaMismatch { differences, .. } => (
                 "42P15",
                 Some(listed(differences)),
-                Some("Make the tables match, or copy only those that do with tables => or schemas =>.".to_owned()),
+                Some("Make the tables match, by schema_sync => 'auto' if you like; see what differs and go on with 'manual'; or copy only those \
+                     that match with tables => or schemas =>.".to_owned()),
             ),
             NoIdentity { tables, .. } => (
                 "55000",
