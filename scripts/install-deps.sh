@@ -99,6 +99,8 @@ build_postgres() {
     [ "$major" -lt 18 ] || options+=(--with-liburing)
     [ "$flavour" != cassert ] || options+=(--enable-cassert --enable-debug)
     (
+        # PostgreSQL makes its generated headers only where its make is the outermost one, and this may run within `make deps`.
+        unset MAKELEVEL MAKEFLAGS MFLAGS
         cd "$work/source"
         ./configure --prefix="$prefix" "${options[@]}" --quiet &&
             make -s -j"$(nproc)" world-bin &&
