@@ -69,6 +69,10 @@ points! {
     SchemaApplied "schema_applied",
     /// Coordinator: the same, with the plan.
     SchemaReplanned "schema_replanned",
+    /// Coordinator: inside the transaction that disables the subscription, since a table has to be copied again.
+    CatchupStopped "catchup_stopped",
+    /// Coordinator: the subscription is disabled, its apply worker may still run.
+    CatchupStopCommitted "catchup_stop_committed",
     /// Coordinator: inside a transaction that has taken back what was made here.
     SchemaUndone "schema_undone",
     /// Coordinator: inside the transaction that makes the subscription.

@@ -16,6 +16,7 @@ mod copies;
 mod ddl;
 mod deferred_triggers;
 mod direct_load;
+mod drift;
 mod drop_extension;
 mod errors;
 mod errors_source;

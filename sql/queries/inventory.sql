@@ -19,6 +19,8 @@ SELECT pg_catalog.jsonb_build_object(
     'pages', CASE WHEN :sizes AND c.relkind = 'r'
         THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) / pg_catalog.current_setting('block_size')::bigint ELSE 0 END,
     'bytes', CASE WHEN :sizes AND c.relkind = 'r' THEN coalesce(pg_catalog.pg_table_size(c.oid), 0) ELSE 0 END,
+    'filenode', c.relfilenode::bigint,
+    'natts', c.relnatts,
     'rows', c.reltuples,
     -- Only where it matters: looked up by name, column by column.
     'width', CASE WHEN :sizes AND c.relkind = 'r' AND c.relpages >= 1024 THEN (
@@ -51,6 +53,7 @@ SELECT pg_catalog.jsonb_build_object(
                     WHERE co.oid = a.attcollation) END,
             'not_null', a.attnotnull,
             'default', CASE WHEN a.atthasdef AND a.attgenerated = '' THEN '' END,
+            'has_missing', a.atthasmissing,
             'identity', nullif(a.attidentity, ''),
             'generated', nullif(a.attgenerated, '')) ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid

@@ -9,7 +9,7 @@ WITH resumed AS (
     FROM resumed r WHERE t.operation_id = r.id AND t.status = 'failed'
 ), tables AS (
     UPDATE steep_repl.operation_tables t
-    SET attempts = 0, error = NULL,
+    SET attempts = 0, deferrals = 0, error = NULL,
         status = CASE WHEN t.status <> 'failed' THEN t.status WHEN t.copies_left > 0 THEN 'copying'
                       WHEN t.indexes_left > 0 THEN 'indexing' ELSE 'vacuuming' END
     FROM resumed r WHERE t.operation_id = r.id AND (t.status IN ('failed', 'deferred') OR t.attempts > 0)

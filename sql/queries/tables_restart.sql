@@ -9,7 +9,7 @@ WITH given AS (
     RETURNING t.relid, t.kind
 )
 UPDATE steep_repl.operation_tables o
-SET status = 'waiting', frozen = true, rows_done = 0, bytes_done = 0, finished_at = NULL,
+SET status = 'waiting', frozen = true, rows_done = 0, bytes_done = 0, finished_at = NULL, source_filenode = NULL, source_natts = NULL,
     copies_left = a.copies, indexes_left = a.indexes
 FROM (SELECT again.relid, count(*) FILTER (WHERE again.kind = 'copy') AS copies,
              count(*) FILTER (WHERE again.kind = 'index') AS indexes

@@ -1,7 +1,8 @@
 -- The table's row is locked by the update, so of two workers that finish its last two ranges at once one sees the other's.
 WITH given AS (
     SELECT * FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS t (
-        id bigint, relid bigint, rows bigint, bytes bigint, ms double precision, frozen boolean, snapshot_lsn pg_lsn)
+        id bigint, relid bigint, rows bigint, bytes bigint, ms double precision, frozen boolean, snapshot_lsn pg_lsn,
+        source_filenode bigint, source_natts smallint)
 ), done AS (
     UPDATE steep_repl.tasks t
     SET status = 'done', rows_done = g.rows, finished_at = pg_catalog.clock_timestamp()
@@ -17,6 +18,8 @@ WITH given AS (
         copy_ms = o.copy_ms + g.ms,
         frozen = o.frozen AND g.frozen,
         snapshot_lsn = g.snapshot_lsn,
+        source_filenode = g.source_filenode::oid,
+        source_natts = g.source_natts,
         status = CASE WHEN o.status = 'deferred' THEN 'deferred' WHEN o.copies_left > 1 THEN 'copying' WHEN o.indexes_left > 0 THEN 'indexing' ELSE 'vacuuming' END
     FROM done d JOIN given g ON g.id = d.id
     WHERE o.operation_id = d.operation_id AND o.relid = d.relid

@@ -133,6 +133,7 @@ CREATE TABLE steep_repl.operation_tables (
     source_relid    oid NOT NULL,
     columns         text[] NOT NULL,
     column_numbers  smallint[] NOT NULL,
+    column_types    text[] NOT NULL,
     format          text NOT NULL CHECK (format IN ('binary', 'text')),
     small           boolean NOT NULL,
     keeps_indexes   boolean NOT NULL,
@@ -143,6 +144,8 @@ CREATE TABLE steep_repl.operation_tables (
     bytes_total     bigint NOT NULL,
     rows_estimated  double precision NOT NULL,
     snapshot_lsn    pg_lsn,
+    source_filenode oid,
+    source_natts    smallint,
     status          text NOT NULL DEFAULT 'waiting'
                         CHECK (status IN ('waiting', 'copying', 'deferred', 'indexing', 'vacuuming', 'done', 'failed')),
     copies_left     integer NOT NULL DEFAULT 0,
@@ -153,6 +156,7 @@ CREATE TABLE steep_repl.operation_tables (
     copy_ms         double precision NOT NULL DEFAULT 0,
     index_ms        double precision NOT NULL DEFAULT 0,
     attempts        integer NOT NULL DEFAULT 0,
+    deferrals       integer NOT NULL DEFAULT 0,
     started_at      timestamptz,
     finished_at     timestamptz,
     error           jsonb,
@@ -168,6 +172,7 @@ COMMENT ON COLUMN steep_repl.operation_tables.table_name IS 'Name of the table';
 COMMENT ON COLUMN steep_repl.operation_tables.source_relid IS 'OID of the table on the source';
 COMMENT ON COLUMN steep_repl.operation_tables.columns IS 'Columns that are copied';
 COMMENT ON COLUMN steep_repl.operation_tables.column_numbers IS 'Their attnum on the source: a column that is dropped and added again is another one';
+COMMENT ON COLUMN steep_repl.operation_tables.column_types IS 'Their types on the source';
 COMMENT ON COLUMN steep_repl.operation_tables.format IS 'COPY format: binary where every type travels safely, text otherwise';
 COMMENT ON COLUMN steep_repl.operation_tables.small IS 'True when the table is copied in a batch with others';
 COMMENT ON COLUMN steep_repl.operation_tables.keeps_indexes IS 'True when the table keeps its indexes during the load: a small one, or one that joins a subscription';
@@ -178,6 +183,8 @@ COMMENT ON COLUMN steep_repl.operation_tables.pages IS 'Blocks of the main fork 
 COMMENT ON COLUMN steep_repl.operation_tables.bytes_total IS 'pg_table_size() on the source when planned, in bytes';
 COMMENT ON COLUMN steep_repl.operation_tables.rows_estimated IS 'Rows on the source by its statistics, -1 when unknown';
 COMMENT ON COLUMN steep_repl.operation_tables.snapshot_lsn IS 'LSN of the snapshot the table was copied under';
+COMMENT ON COLUMN steep_repl.operation_tables.source_filenode IS 'pg_class.relfilenode on the source under that snapshot';
+COMMENT ON COLUMN steep_repl.operation_tables.source_natts IS 'pg_class.relnatts on the source under that snapshot: what has a higher number came later';
 COMMENT ON COLUMN steep_repl.operation_tables.status IS 'waiting, copying, deferred (to a later snapshot), indexing, vacuuming, done or failed';
 COMMENT ON COLUMN steep_repl.operation_tables.copies_left IS 'Copy tasks not yet done';
 COMMENT ON COLUMN steep_repl.operation_tables.indexes_left IS 'Index builds not yet done';
@@ -187,6 +194,7 @@ COMMENT ON COLUMN steep_repl.operation_tables.bytes_done IS 'Share of bytes_tota
 COMMENT ON COLUMN steep_repl.operation_tables.copy_ms IS 'Time spent copying, summed over the workers, in milliseconds';
 COMMENT ON COLUMN steep_repl.operation_tables.index_ms IS 'Time spent building indexes, summed over the workers, in milliseconds';
 COMMENT ON COLUMN steep_repl.operation_tables.attempts IS 'Failed attempts';
+COMMENT ON COLUMN steep_repl.operation_tables.deferrals IS 'Times it was put aside for a later snapshot since the operation was started or resumed';
 COMMENT ON COLUMN steep_repl.operation_tables.started_at IS 'When the first row was asked for';
 COMMENT ON COLUMN steep_repl.operation_tables.finished_at IS 'When the table was ready: rows, indexes, statistics';
 COMMENT ON COLUMN steep_repl.operation_tables.error IS 'Last error: sqlstate, message, detail, hint';

@@ -239,6 +239,14 @@ pub struct PlannedTable {
     pub columns: Vec<String>,
     /// Their numbers on the source.
     pub column_numbers: Vec<i16>,
+    /// Their types there.
+    pub column_types: Vec<String>,
+    /// `relfilenode` on the source under the snapshot that it was copied under.
+    #[serde(default)]
+    pub source_filenode: Option<u32>,
+    /// Its `relnatts` there.
+    #[serde(default)]
+    pub source_natts: Option<i16>,
     /// binary or text.
     pub format: String,
     /// Copied in a batch.
@@ -291,6 +299,14 @@ pub fn replan(operation: i64, publication: &PublicationPlan, bytes_total: i64, t
         &[Arg::Int(operation), Arg::Text(&json(publication)?), Arg::Int(bytes_total)],
     )?;
     insert_tables(operation, tables)
+}
+
+/// Replaces what is copied of tables whose definition has changed.
+pub fn replan_tables(operation: i64, tables: &[PlannedTable]) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/operation_tables_replan.sql"),
+        &[Arg::Int(operation), Arg::Text(&json(&tables)?)],
+    )
 }
 
 /// Lets an operation go on that waits for it. False when it does not.

@@ -103,6 +103,10 @@ pub struct Copied {
     pub frozen: bool,
     /// What the snapshot stands for that they were read under.
     pub snapshot_lsn: Option<Lsn>,
+    /// `relfilenode` of the table on the source under it.
+    pub source_filenode: u32,
+    /// Its `relnatts`.
+    pub source_natts: i16,
 }
 
 /// What noting the end of tasks did.
@@ -182,14 +186,9 @@ pub fn defer(task: i64, problem: &Problem) -> Result<bool> {
     Ok(!newly.is_empty())
 }
 
-/// Puts tables aside that were copied already, to be copied anew.
+/// Puts tables aside that were copied already, or whose copy has failed, to be copied anew.
 pub fn defer_tables(operation: i64, relids: &[u32]) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.operation_tables SET status = 'deferred', copies_left = greatest(copies_left, 1), \
-         attempts = attempts + 1 WHERE operation_id = $1 AND relid IN \
-         (SELECT r.value::oid FROM pg_catalog.jsonb_array_elements_text($2::jsonb) AS r)",
-        &[Arg::Int(operation), Arg::Text(&json(&relids)?)],
-    )
+    execute(include_str!("../../sql/queries/tables_defer.sql"), &[Arg::Int(operation), Arg::Text(&json(&relids)?)])
 }
 
 /// A table that no finished copy stands for yet, and must be copied whole under a new snapshot.
@@ -205,8 +204,8 @@ pub struct Unfinished {
     pub touched: bool,
     /// Put aside because it was rewritten on the source.
     pub deferred: bool,
-    /// Failed attempts.
-    pub attempts: u32,
+    /// Times it was put aside.
+    pub deferrals: u32,
 }
 
 /// Tables that are not wholly copied.
@@ -254,6 +253,8 @@ pub fn recover(operation: i64) -> Result<usize> {
 /// A task that failed for good.
 #[derive(Debug, Deserialize)]
 pub struct Failed {
+    /// Its table here.
+    pub relid: u32,
     /// Its table, schema-qualified.
     pub table: String,
     /// copy, index or vacuum.

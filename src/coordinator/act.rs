@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::pg::subscription::{self, NewSubscription, TableState};
 use crate::pg::worker::{self, Assignment, Kind};
 use crate::pg::{origin, system, transaction};
-use crate::schema;
 use crate::source::{publication, sequences, state};
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::ident::qualified_display;
@@ -318,6 +317,9 @@ impl Coordinator {
         let Some(failed) = transaction::run(|| tasks::first_failed(id))? else {
             return Ok(());
         };
+        if failed.kind == "copy" && self.follow_failed_copy(failed.relid, &failed.error)? {
+            return Ok(());
+        }
         let mut problem = failed.error;
         problem.message = format!("{} of table {} failed: {}", failed.kind, failed.table, problem.message);
         self.fail(&Error::Server(Box::new(problem)))
@@ -346,29 +348,9 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Tables that another one has replaced on the source since they were copied are put aside, and the operation goes back to
-    /// copying: what replaced them is in no publication and its rows are not here. True when there were such.
-    fn put_replaced_aside(&mut self, planned: &[operations::PlannedTable]) -> Result<bool> {
-        let id = self.operation.id;
-        let connection = self.source_patiently()?;
-        let now = transaction::run(|| schema::oids_now(connection, planned))?;
-        let replaced: Vec<u32> = planned
-            .iter()
-            .zip(now)
-            .filter(|(table, oid)| table.source_relid != *oid)
-            .map(|(table, _)| table.relid)
-            .collect();
-        if replaced.is_empty() {
-            return Ok(false);
-        }
-        transaction::run(|| tasks::defer_tables(id, &replaced))?;
-        self.enter(Phase::Copy)?;
-        Ok(true)
-    }
-
     /// Refuses a subscription that somebody has dropped, or made to follow something else: what it would not bring will never
     /// come. Where the source is may be changed.
-    fn check_subscription(&self) -> Result<()> {
+    pub(super) fn check_subscription(&self) -> Result<()> {
         let (operation, found) = (&self.operation, self.joined_subscription()?);
         if operation.is_refresh() {
             // It has another slot until the tables join, and may have publications besides.
@@ -393,18 +375,10 @@ impl Coordinator {
         if self.operation.is_refresh() && !self.may_join()? {
             return Ok(());
         }
-        let id = self.operation.id;
-        let planned = transaction::run(|| operations::tables(id))?;
-        let mode = self.operation.options.schema_sync;
-        let connection = self.source_patiently()?;
-        let mut differences = transaction::run(|| schema::changed_since(connection, &planned, mode))?;
-        differences.extend(transaction::run(|| schema::replaced_here(&planned))?);
-        if !differences.is_empty() {
-            return Err(Error::SourceChanged { differences });
+        if !self.operation.is_refresh() && !self.has_apply_ended()? {
+            return Ok(());
         }
-        self.check_publications()?;
-        self.check_subscription()?;
-        if self.put_replaced_aside(&planned)? {
+        if self.follow_before_enabling()? {
             return Ok(());
         }
         let connection = self.source()?;

@@ -24,6 +24,8 @@ const FALLING_BEHIND_AFTER: f64 = 300.0;
 /// What was seen of the catch-up so far. In memory only.
 pub struct Watch {
     errors_before: Option<i64>,
+    /// Errors of the apply worker when the tables were last compared with the source's; none when they were not.
+    errors_compared: Option<i64>,
     replayed: RateMeter,
     written: RateMeter,
     smallest_lag: Option<(f64, u64)>,
@@ -34,6 +36,7 @@ impl Default for Watch {
     fn default() -> Self {
         Watch {
             errors_before: None,
+            errors_compared: None,
             replayed: RateMeter::new(60.0),
             written: RateMeter::new(60.0),
             smallest_lag: None,
@@ -65,6 +68,13 @@ impl Coordinator {
         };
         let applying = transaction::run(|| user::applying(subscription, &name))?;
         let before = *self.catchup.errors_before.get_or_insert(applying.errors);
+        if self.catchup.errors_compared.is_none_or(|compared| applying.errors > compared) {
+            // It may have been altered while nobody looked, or that may be what stops the apply worker.
+            if self.follow_catching_up()? {
+                return Ok(());
+            }
+            self.catchup.errors_compared = Some(applying.errors);
+        }
         self.say_apply_errors(applying.errors - before, &applying.conflicts)?;
         let lag = slot.now.bytes_since(confirmed);
         let now = system::now_secs();
@@ -92,8 +102,12 @@ impl Coordinator {
             .and_then(|connection| transaction::run_without_snapshot(|| state::slot(connection, &slot_name)));
         match seen {
             Ok(slot) if slot.is_lost() => Err(Error::SlotLost { slot: slot_name, node: self.operation.source.clone() }),
-            // Nobody has used it yet but another instance of this one: this is a copy, older than what that one has replicated.
-            Ok(slot) if self.operation.start_lsn.is_some_and(|start| slot.confirmed > Some(start)) => {
+            // Before the subscription was ever enabled nobody has used it but another instance of this one: this is a copy, older than
+            // what that one has replicated.
+            Ok(slot)
+                if self.operation.enable_lsn.is_none()
+                    && self.operation.start_lsn.is_some_and(|start| slot.confirmed > Some(start)) =>
+            {
                 Err(Error::SlotAhead { slot: slot_name, node: self.operation.source.clone() })
             }
             Ok(_) => Ok(()),
@@ -180,6 +194,10 @@ impl Coordinator {
 
     /// The node is synchronized: sequences once more, then the end.
     fn finish(&mut self) -> Result<()> {
+        if self.follow_catching_up()? {
+            return Ok(());
+        }
+        self.say_what_differs()?;
         self.check_publications()?;
         self.set_sequences()?;
         self.drop_replaced_slot()?;

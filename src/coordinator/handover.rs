@@ -161,10 +161,15 @@ impl Coordinator {
             user::enable_subscription(&found.name, false)
         })?;
         self.operation.apply_stopped = true;
+        self.await_apply_end(found.apply_pid, unless)
+    }
+
+    /// Waits until the apply worker of a subscription that is disabled is gone. False when the operation's status has become one that
+    /// is not to be gone on with.
+    pub(super) fn await_apply_end(&mut self, mut pid: Option<i32>, unless: Option<&str>) -> Result<bool> {
         let started = system::now_secs();
         let mut told = false;
         // Its session is seen longer than its entry among the workers, and holds the origin as long.
-        let mut pid = found.apply_pid;
         loop {
             pid = self.joined_subscription()?.apply_pid.or(pid);
             let Some(alive) = pid else { return Ok(true) };

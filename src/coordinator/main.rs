@@ -66,6 +66,8 @@ pub struct Coordinator {
     /// What was said already, so that it is said once.
     pub(super) said: std::collections::HashSet<String>,
     pub(super) catchup: super::catchup::Watch,
+    /// Times that tables were altered here after the source's.
+    pub(super) followed: u32,
     /// Snapshots taken anew since a copy was last finished under one.
     pub(super) renewals: u32,
     /// Copies that were done at the last look.
@@ -269,6 +271,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         own_failures: 0,
         said: std::collections::HashSet::new(),
         catchup: super::catchup::Watch::default(),
+        followed: 0,
         renewals: 0,
         copies_seen: 0,
         copies_at_renewal: 0,

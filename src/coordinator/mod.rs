@@ -9,11 +9,13 @@
 //!
 //! Phases: schema (not by `schema_sync => 'strict'`) -> publication -> slot -> subscription -> tables -> copy -> indexes -> sequences -> enable -> catchup -> done.
 //! A snapshot that is lost, and a table that is rewritten on the source, do not leave `copy`: the tables that are not finished
-//! are emptied and copied under a new snapshot, and the subscription is told where each table stands.
+//! are emptied and copied under a new snapshot, and the subscription is told where each table stands. So are tables whose rows lack what
+//! an ALTER TABLE has written into all of them: from `enable` they go back to `copy`, and from `catchup` over `enable`.
 
 mod act;
 mod catchup;
 pub mod decide;
+mod drift;
 pub mod handover;
 pub mod keeper;
 pub mod main;

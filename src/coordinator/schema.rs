@@ -156,10 +156,13 @@ fn apply(operation: &operations::Operation, connection: &Connection, plan: &Plan
     })
 }
 
-/// Carries steps out in one transaction, with what belongs into it.
-fn in_transaction(operation: &operations::Operation, steps: &[&Step], then: impl FnOnce() -> Result<()>) -> Result<()> {
-    let doing = RefCell::new(None);
-    let outcome = transaction::run(|| {
+/// The step that is carried out, for the error that it may end in.
+#[derive(Default)]
+pub(super) struct Doing(RefCell<Option<String>>);
+
+impl Doing {
+    /// Carries steps out and writes down what takes them back. In the caller's transaction.
+    pub(super) fn carry_out(&self, operation: &operations::Operation, steps: &[&Step]) -> Result<()> {
         user::set_lock_timeout(LOCK_LIMIT_MS)?;
         user::set_for_definitions()?;
         for (number, step) in steps.iter().enumerate() {
@@ -169,20 +172,36 @@ fn in_transaction(operation: &operations::Operation, steps: &[&Step], then: impl
                     return Err(Error::NotWanted { operation: operation.id });
                 }
             }
-            *doing.borrow_mut() = Some(format!("{} {} {}", step.action.as_str(), step.kind, step.name));
+            *self.0.borrow_mut() = Some(format!("{} {} {}", step.action.as_str(), step.kind, step.name));
             carry_out(operation, step)?;
         }
-        *doing.borrow_mut() = None;
+        *self.0.borrow_mut() = None;
         failpoint!(SchemaApplied)?;
         let changes: Vec<SchemaChange> = steps.iter().map(|step| change(step)).collect();
-        schema_changes::record(operation.id, &changes)?;
+        schema_changes::record(operation.id, &changes)
+    }
+
+    /// The error of the transaction, with the step that it came from.
+    pub(super) fn named(self, error: Error) -> Error {
+        match (error, self.0.into_inner()) {
+            (Error::Server(problem), Some(what)) => Error::SchemaSync { what, problem },
+            (error, _) => error,
+        }
+    }
+}
+
+/// Carries steps out in one transaction, with what belongs into it.
+pub(super) fn in_transaction(
+    operation: &operations::Operation,
+    steps: &[&Step],
+    then: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let doing = Doing::default();
+    let outcome = transaction::run(|| {
+        doing.carry_out(operation, steps)?;
         then()
     });
-    let doing = doing.into_inner();
-    outcome.map_err(|error| match (error, doing) {
-        (Error::Server(problem), Some(what)) => Error::SchemaSync { what, problem },
-        (error, _) => error,
-    })
+    outcome.map_err(|error| doing.named(error))
 }
 
 fn carry_out(operation: &operations::Operation, step: &Step) -> Result<()> {
@@ -215,7 +234,7 @@ fn change(step: &Step) -> SchemaChange {
 }
 
 /// What was done, what was not, and for whom nothing could be done, as events.
-fn applied(operation: &operations::Operation, plan: &Plan) -> Vec<Event> {
+pub(super) fn applied(operation: &operations::Operation, plan: &Plan) -> Vec<Event> {
     let about =
         |name: &str| Event::info(name).operation_id(operation.id).node(&operation.node).source(&operation.source);
     let mut said: Vec<Event> = plan

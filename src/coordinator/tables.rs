@@ -3,16 +3,19 @@
 use super::decide::Phase;
 use super::main::Coordinator;
 use super::node;
+use super::schema::{applied, Doing};
 use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::tasks::{self, NewTask};
 use crate::catalog::{events, indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::{index, role, storage, transaction};
 use crate::schema;
+use crate::schema::drift::Drift;
 use crate::source::publication;
 use steep_repl_core::event;
 use steep_repl_core::node_state::NodeState;
 use steep_repl_core::plan::{plan_copies, TableSize};
+use steep_repl_core::schema_sync::altering;
 
 /// Tables below this size keep their indexes during the load and go in batches, in bytes.
 pub const SMALL_BELOW: i64 = 1024 * 1024;
@@ -140,7 +143,7 @@ impl Coordinator {
         self.give_snapshot_up()?;
         let unfinished = transaction::run(|| tasks::unfinished_tables(id))?;
         let most = self.operation.options.max_retries;
-        if let Some(table) = unfinished.iter().find(|table| table.deferred && table.attempts > most) {
+        if let Some(table) = unfinished.iter().find(|table| table.deferred && table.deferrals > most) {
             let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
             return self.fail(&Error::Rewritten { table });
         }
@@ -153,23 +156,29 @@ impl Coordinator {
             return self.fail(&Error::SnapshotLost { node });
         }
         let deferred: Vec<u32> = unfinished.iter().filter(|table| table.deferred).map(|table| table.relid).collect();
+        let mut drift = None;
         if !deferred.is_empty() {
             self.check_publications()?;
-            self.follow_source(&deferred)?;
+            drift = Some(self.follow_source(&deferred)?);
             failpoint!(ReplacementPublished)?;
             self.mark_publications()?;
         }
         let planned = transaction::run(|| operations::tables(id))?;
+        // One that is altered gets indexes anew.
         let touched: Vec<&PlannedTable> = planned
             .iter()
-            .filter(|table| unfinished.iter().any(|one| one.relid == table.relid && one.touched))
+            .filter(|table| unfinished.iter().any(|one| one.relid == table.relid && (one.touched || one.deferred)))
             .collect();
         let relids: Vec<u32> = unfinished.iter().map(|table| table.relid).collect();
-        transaction::run(|| {
+        let (operation, doing) = (self.operation.clone(), Doing::default());
+        let outcome = transaction::run(|| {
             user::lock_exclusively(&names(&touched))?;
             user::set_lock_timeout(LOCK_LIMIT_MS)?;
             // Others, finished ones, may refer to them and must keep their rows.
             empty(&touched, &touched)?;
+            if let Some(drift) = drift {
+                follow(&operation, &doing, drift, &planned, &deferred)?;
+            }
             suspend_indexes(id, touched.iter().copied().filter(|table| !table.keeps_indexes))?;
             tasks::restart_tables(id, &relids)?;
             // An index that was made meanwhile was suspended now and must be built too.
@@ -178,7 +187,8 @@ impl Coordinator {
             tasks::insert_index_tasks(id, &large)?;
             failpoint!(UnfinishedEmptied)?;
             operations::await_snapshot(id)
-        })?;
+        });
+        outcome.map_err(|error| doing.named(error))?;
         failpoint!(SnapshotAwaited)?;
         let why = if self.operation.snapshot_expired { ": max_snapshot_age is over" } else { "" };
         let mut event = self
@@ -191,18 +201,14 @@ impl Coordinator {
     }
 
     /// Finds out what tables that were put aside are on the source now, and publishes what replaced them.
-    fn follow_source(&mut self, relids: &[u32]) -> Result<()> {
+    fn follow_source(&mut self, relids: &[u32]) -> Result<Drift> {
         let id = self.operation.id;
         let planned: Vec<PlannedTable> = transaction::run(|| operations::tables(id))?
             .into_iter()
             .filter(|table| relids.contains(&table.relid))
             .collect();
-        let mode = self.operation.options.schema_sync;
-        let connection = self.source_patiently()?;
-        let differences = transaction::run(|| schema::changed_since(connection, &planned, mode))?;
-        if !differences.is_empty() {
-            return Err(Error::SourceChanged { differences });
-        }
+        let drift = self.drift(&planned, false)?;
+        let connection = self.source()?;
         let now = transaction::run(|| schema::oids_now(connection, &planned))?;
         let own = self.operation.own_publications.then(|| self.operation.publications.clone());
         let connection = self.source()?;
@@ -239,8 +245,24 @@ impl Coordinator {
             let connection = self.source()?;
             transaction::run(|| publication::check(connection, &node, &name, &leaves))?;
         }
-        Ok(())
+        Ok(drift)
     }
+}
+
+/// Alters tables that were put aside and are empty now, and plans their copy anew.
+fn follow(
+    operation: &operations::Operation,
+    doing: &Doing,
+    mut drift: Drift,
+    planned: &[PlannedTable],
+    deferred: &[u32],
+) -> Result<()> {
+    let plan = altering(std::mem::take(&mut drift.altered));
+    doing.carry_out(operation, &plan.to_do().collect::<Vec<_>>())?;
+    transaction::see_own_changes();
+    let planned: Vec<PlannedTable> = planned.iter().filter(|table| deferred.contains(&table.relid)).cloned().collect();
+    operations::replan_tables(operation.id, &drift.replanned(&planned)?)?;
+    events::write(&applied(operation, &plan))
 }
 
 /// Suspends the indexes of tables that are locked and empty, after writing down what they are.

@@ -1,6 +1,6 @@
 //! One load: a task, or a batch of small ones, in one transaction on either side.
 
-use super::statement;
+use super::statement::{self, Seen};
 use crate::catalog::tasks::{self, Copied, Task};
 use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
@@ -38,25 +38,27 @@ pub fn load(connection: &Connection, taken: &[Task], cached: bool) -> Result<Loa
             return Err(Error::SnapshotLost { node: connection.node().to_owned() });
         }
         connection.execute(&statement::lock(taken), "could not lock tables")?;
-        let gone: Vec<u32> = connection.json(&statement::rewritten(taken), "could not check tables")?;
-        let mut done = Vec::new();
-        let mut unclear = Vec::new();
-        for task in taken.iter().filter(|task| !gone.contains(&task.source_relid)) {
+        let seen: Vec<Seen> = connection.json(&statement::seen(taken), "could not check tables")?;
+        let (mut done, mut rewritten, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
+        for task in taken {
+            let Some(seen) = seen.iter().find(|seen| seen.oid == task.source_relid && seen.is_same) else {
+                rewritten.push(task.id);
+                continue;
+            };
             match way(task)? {
-                Some(frozen) => done.push(load_one(connection, task, frozen, cached)?),
+                Some(frozen) => done.push(load_one(connection, task, seen, frozen, cached)?),
                 None => unclear.push(task.id),
             }
         }
         connection.execute("COMMIT", "could not end the transaction")?;
         let freed = if done.is_empty() { 0 } else { tasks::finish_copies(&done)? };
         failpoint!(RowsLoaded)?;
-        let rewritten = taken.iter().filter(|task| gone.contains(&task.source_relid)).map(|task| task.id).collect();
         Ok(Loaded { freed, rewritten, unclear })
     })
     .map_err(|error| error.of_copy_stream(connection.node()))
 }
 
-fn load_one(connection: &Connection, task: &Task, frozen: Frozen, cached: bool) -> Result<Copied> {
+fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, cached: bool) -> Result<Copied> {
     let started = system::now_micros();
     let name = steep_repl_core::ident::qualified(&task.table_schema, &task.table_name);
     connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
@@ -83,6 +85,8 @@ fn load_one(connection: &Connection, task: &Task, frozen: Frozen, cached: bool) 
         ms: (system::now_micros() - started) as f64 / 1000.0,
         frozen: copied.frozen,
         snapshot_lsn: task.snapshot_lsn,
+        source_filenode: seen.filenode.unwrap_or_default(),
+        source_natts: seen.natts.unwrap_or_default(),
     })
 }
 

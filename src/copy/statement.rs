@@ -1,6 +1,7 @@
 //! The statements a copy sends to the source. Pure.
 
 use crate::catalog::tasks::Task;
+use serde::Deserialize;
 use steep_repl_core::ident::{qualified, quote_ident, quote_literal};
 
 /// Locks the tables of a batch against rewrites until the transaction on the source ends. It is the first read of them, so
@@ -11,9 +12,21 @@ pub fn lock(tasks: &[Task]) -> String {
     format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", "))
 }
 
-/// Asks which of the tables are not what the snapshot knows any more: another file, or another table of that name. The
-/// snapshot decides what pg_class shows; `pg_relation_filenode` and `to_regclass` look at the present. Returns source OIDs.
-pub fn rewritten(tasks: &[Task]) -> String {
+/// What a table is on the source.
+#[derive(Debug, Deserialize)]
+pub struct Seen {
+    /// Its OID.
+    pub oid: u32,
+    /// Whether it is still what the snapshot knows: the same file, and the table of that name.
+    pub is_same: bool,
+    /// `relfilenode` under the snapshot.
+    pub filenode: Option<u32>,
+    /// `relnatts` under the snapshot.
+    pub natts: Option<i16>,
+}
+
+/// Asks what the tables are. The snapshot decides what pg_class shows; `pg_relation_filenode` and `to_regclass` look at the present.
+pub fn seen(tasks: &[Task]) -> String {
     let given: Vec<String> = tasks
         .iter()
         .map(|task| {
@@ -21,10 +34,10 @@ pub fn rewritten(tasks: &[Task]) -> String {
         })
         .collect();
     format!(
-        "SELECT pg_catalog.to_jsonb(t.relid::bigint)::text FROM (VALUES {}) AS t (relid, name) \
-         LEFT JOIN pg_catalog.pg_class c ON c.oid = t.relid \
-         WHERE c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(t.relid) \
-            OR pg_catalog.to_regclass(t.name)::oid IS DISTINCT FROM t.relid",
+        "SELECT DISTINCT pg_catalog.jsonb_build_object('oid', t.relid::bigint, 'filenode', c.relfilenode::bigint, 'natts', c.relnatts, \
+         'is_same', c.relfilenode IS NOT DISTINCT FROM pg_catalog.pg_relation_filenode(t.relid) \
+                    AND pg_catalog.to_regclass(t.name)::oid IS NOT DISTINCT FROM t.relid)::text \
+         FROM (VALUES {}) AS t (relid, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = t.relid",
         given.join(", ")
     )
 }

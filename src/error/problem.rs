@@ -248,7 +248,7 @@ impl Error {
                 "42P15",
                 Some(listed(differences)),
                 Some(
-                    "Take the change back on the source and use steep_repl.resume_init(node), or use \
+                    "Make the same change here or take it back on the source, then use steep_repl.resume_init(node); or use \
                      steep_repl.cancel_init(node), make the tables match and initialize the node again."
                         .to_owned(),
                 ),

@@ -3,6 +3,7 @@
 //! The comparing is pure and lives in `steep_repl_core`; here it is fed with what one catalog query says on either node.
 
 pub mod compare;
+pub mod drift;
 pub mod joining;
 mod plan;
 pub mod side;
@@ -15,8 +16,6 @@ use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use steep_repl_core::inventory::Table;
-use steep_repl_core::schema_match::match_columns;
-use steep_repl_core::schema_sync::Mode;
 
 /// The tables of the source, with sizes where they are wanted.
 pub fn source_inventory(connection: &Connection, with_sizes: bool) -> Result<Vec<Table>> {
@@ -33,49 +32,6 @@ pub fn planned(chosen: &Chosen) -> Result<Plan> {
         (table.small, table.keeps_indexes) = (false, false);
     }
     Ok(plan)
-}
-
-/// Compares the planned tables once more with what both sides are now; each difference in words. Other types are none where somebody
-/// has let them through.
-pub fn changed_since(connection: &Connection, planned: &[PlannedTable], mode: Mode) -> Result<Vec<String>> {
-    let source = index(source_inventory(connection, false)?);
-    let target = index(user::inventory()?);
-    let mut differences = Vec::new();
-    for table in planned {
-        let key = (table.table_schema.clone(), table.table_name.clone());
-        match source.get(&key) {
-            None => differences.push(format!(
-                "table {} is not on the source any more",
-                steep_repl_core::ident::qualified(&key.0, &key.1)
-            )),
-            Some(there) => differences.extend(
-                match_columns(there, target.get(&key))
-                    .iter()
-                    .filter(|one| if mode == Mode::Manual { one.stops_copy() } else { one.is_blocking() })
-                    .map(ToString::to_string)
-                    .chain(appeared(there, table))
-                    .chain(replaced(there, table)),
-            ),
-        }
-    }
-    Ok(differences)
-}
-
-/// Columns that the source has now and the plan did not copy: rows copied before are without them.
-fn appeared<'a>(there: &'a Table, planned: &'a PlannedTable) -> impl Iterator<Item = String> + 'a {
-    there
-        .copied_columns()
-        .filter(|column| !planned.columns.contains(&column.name))
-        .map(|column| format!("column {} of table {} was added on the source", column.name, there.qualified_display()))
-}
-
-/// Columns that were dropped and added again under their name: rows copied before have the old one's values.
-fn replaced<'a>(there: &'a Table, planned: &'a PlannedTable) -> impl Iterator<Item = String> + 'a {
-    planned.columns.iter().zip(&planned.column_numbers).filter_map(|(name, number)| {
-        there.column(name).filter(|column| column.number != *number).map(|column| {
-            format!("column {} of table {} was replaced on the source", column.name, there.qualified_display())
-        })
-    })
 }
 
 fn index(tables: Vec<Table>) -> std::collections::HashMap<(String, String), Table> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use steep_repl_core::formats::binary_is_safe;
 use steep_repl_core::ident::{parse_qualified, qualified};
 use steep_repl_core::inventory::{Column, Table};
-use steep_repl_core::schema_diff::{diff, Change};
+use steep_repl_core::schema_diff::{diff, Change, Difference};
 use steep_repl_core::schema_match::{copy_columns, match_columns};
 use steep_repl_core::selection::{self, NoIdentity, Selection};
 
@@ -55,7 +55,11 @@ pub struct Sides {
 impl Sides {
     /// Reads both, as far as tables are chosen.
     pub fn read(connection: &Connection, chosen: &Chosen) -> Result<Sides> {
-        let schemas: BTreeSet<&str> = chosen.tables().map(|table| table.schema.as_str()).collect();
+        Sides::of_schemas(connection, chosen.tables().map(|table| table.schema.as_str()).collect())
+    }
+
+    /// Reads all tables of these schemas.
+    pub fn of_schemas(connection: &Connection, schemas: BTreeSet<&str>) -> Result<Sides> {
         let schemas: Vec<String> = schemas.into_iter().map(str::to_owned).collect();
         let filter = Filter::Schemas(&schemas);
         Ok(Sides { source: Reader::over(connection).read(&filter)?, here: Reader::Here.read(&filter)? })
@@ -220,36 +224,8 @@ impl Chosen<'_> {
 
     /// Every difference of the tables that are chosen, in words.
     pub fn differences(&self, sides: &Sides) -> Vec<String> {
-        self.tables().flat_map(|table| self.differences_of(table, sides)).collect()
-    }
-
-    fn differences_of(&self, table: &Table, sides: &Sides) -> Vec<String> {
-        let here = self.here(table);
-        let blocking: Vec<_> = match_columns(table, here).into_iter().filter(|one| one.is_blocking()).collect();
-        let mut found: Vec<String> = blocking.iter().map(ToString::to_string).collect();
-        // A table that somebody has locked could not be read whole; whether rows fit is known all the same.
-        let a = sides.source.table(&table.schema, &table.name);
-        let Some(b) = sides.here.table(&table.schema, &table.name).filter(|_| a.is_some()) else { return found };
-        let is_said = |one: &steep_repl_core::schema_diff::Difference| match (one.kind, one.change) {
-            ("column", Change::Missing | Change::Type) => true,
-            // A column that only this side has is in nobody's way, as long as it needs no value: then it is said already.
-            ("column", Change::Extra) => true,
-            ("generated", _) => blocking.iter().any(|other| other.column() == Some(&one.name)),
-            _ => false,
-        };
-        found.extend(
-            diff(a, Some(b), sides.source.major == sides.here.major)
-                .iter()
-                .filter(|one| one.is_mismatch && !is_said(one))
-                .map(|one| {
-                    format!(
-                        "table {}: {}",
-                        table.qualified_display(),
-                        one.words(self.request.source, self.request.node)
-                    )
-                }),
-        );
-        found
+        let nodes = (self.request.source, self.request.node);
+        self.tables().flat_map(|table| differences_of(table, self.here(table), sides, nodes)).collect()
     }
 
     /// Leaves out what cannot be copied, whatever the differences of the others; says what and why.
@@ -362,7 +338,31 @@ impl Chosen<'_> {
     }
 }
 
-fn planned(source: &Table, target: &Table, small_below: i64, insert_only: bool) -> PlannedTable {
+/// Every difference of a table that strictness stands against, in words; `nodes` are the names of the source and of this node.
+pub(super) fn differences_of(there: &Table, here: Option<&Table>, sides: &Sides, nodes: (&str, &str)) -> Vec<String> {
+    let blocking: Vec<_> = match_columns(there, here).into_iter().filter(|one| one.is_blocking()).collect();
+    let mut found: Vec<String> = blocking.iter().map(ToString::to_string).collect();
+    // A table that somebody has locked could not be read whole; whether rows fit is known all the same.
+    let a = sides.source.table(&there.schema, &there.name);
+    let Some(b) = sides.here.table(&there.schema, &there.name).filter(|_| a.is_some()) else { return found };
+    let is_said = |one: &Difference| match (one.kind, one.change) {
+        ("column", Change::Missing | Change::Type) => true,
+        // A column that only this side has is in nobody's way, as long as it needs no value: then it is said already.
+        ("column", Change::Extra) => true,
+        ("generated", _) => blocking.iter().any(|other| other.column() == Some(&one.name)),
+        _ => false,
+    };
+    found.extend(
+        diff(a, Some(b), sides.source.major == sides.here.major)
+            .iter()
+            .filter(|one| one.is_mismatch && !is_said(one))
+            .map(|one| format!("table {}: {}", there.qualified_display(), one.words(nodes.0, nodes.1))),
+    );
+    found
+}
+
+/// A table of the plan.
+pub(super) fn planned(source: &Table, target: &Table, small_below: i64, insert_only: bool) -> PlannedTable {
     let columns = copy_columns(source, target);
     let copied: Vec<&Column> = columns.iter().filter_map(|name| source.column(name)).collect();
     // The fast format only where types are equal on both sides and every one of them travels safely.
@@ -377,6 +377,9 @@ fn planned(source: &Table, target: &Table, small_below: i64, insert_only: bool) 
         table_name: source.name.clone(),
         source_relid: source.oid,
         column_numbers: copied.iter().map(|column| column.number).collect(),
+        column_types: copied.iter().map(|column| column.type_name.clone()).collect(),
+        source_filenode: None,
+        source_natts: None,
         columns,
         format: if binary { "binary" } else { "text" }.to_owned(),
         small: source.bytes < small_below,

@@ -123,7 +123,7 @@ fn altered(connection: &Connection, wanted: &Wanted, entries: &[Entry]) -> Resul
 }
 
 /// What is altered of a table is altered of those that inherit from it.
-fn parents_first(
+pub(super) fn parents_first(
     tables: &[Definition],
     mut found: HashMap<(String, String), (Vec<Difference>, Vec<Difference>)>,
 ) -> Vec<Altered> {

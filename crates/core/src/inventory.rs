@@ -35,6 +35,12 @@ pub struct Table {
     pub pages: i64,
     /// `pg_table_size` in bytes: main fork, free space and visibility maps, TOAST.
     pub bytes: i64,
+    /// `relfilenode`: another one after every rewrite, and after a TRUNCATE.
+    #[serde(default)]
+    pub filenode: u32,
+    /// `relnatts`: how many columns it ever had, dropped ones among them.
+    #[serde(default)]
+    pub natts: i16,
     /// `reltuples`; -1 when the table was never analyzed.
     pub rows: f64,
     /// Bytes of data of a row on average, by the statistics; `None` where they were not asked for or are not there.
@@ -77,6 +83,9 @@ pub struct Column {
     /// Default expression.
     #[serde(default)]
     pub default: Option<String>,
+    /// `atthasmissing`: rows that were there before the column have a value that stands in the catalog only.
+    #[serde(default)]
+    pub has_missing: bool,
     /// `attidentity`: `a` always, `d` by default; `None` when it is no identity column.
     #[serde(default)]
     pub identity: Option<String>,
@@ -155,6 +164,7 @@ pub(crate) mod build {
             collation: None,
             not_null: false,
             default: None,
+            has_missing: false,
             identity: None,
             generated: None,
         }
@@ -174,6 +184,8 @@ pub(crate) mod build {
             access_method: Some("heap".to_owned()),
             pages: 1,
             bytes: 8192,
+            filenode: 1,
+            natts: 1,
             rows: 1.0,
             width: None,
             identity: true,

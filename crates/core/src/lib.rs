@@ -29,6 +29,7 @@
 pub mod archive;
 pub mod conninfo;
 pub mod definition;
+pub mod drift;
 pub mod errors;
 pub mod event;
 pub mod formats;

@@ -145,6 +145,20 @@ pub struct Step {
     pub remark: Option<String>,
 }
 
+/// The steps that alter tables, and nothing else.
+pub fn altering(altered: Vec<Altered>) -> Plan {
+    plan(&Input {
+        entries: &[],
+        wanted: Wanted::Tables(HashSet::new()),
+        existing: HashSet::new(),
+        privileges: HashMap::new(),
+        roles_needed: HashMap::new(),
+        altered,
+        roles: HashMap::new(),
+        untouched_schemas: HashMap::new(),
+    })
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
