@@ -19,6 +19,8 @@ const JOINING: [&str; 6] =
     ["apply_stopped", "applied_noted", "tables_joined", "join_committed", "replaced_slot_dropped", "tables_left"];
 /// Those that only an operation comes to that makes this side match.
 const MATCHING: [&str; 4] = ["schema_dumped", "schema_applied", "schema_replanned", "schema_undone"];
+/// Those that only an operation comes to whose source is altered while it catches up.
+const FOLLOWING: [&str; 2] = ["catchup_stopped", "catchup_stop_committed"];
 /// The failpoints from this one on are those of a cancel.
 const UNDOING: &str = "cancel_begun";
 
@@ -144,6 +146,30 @@ fn one_matching(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, actio
     drive::assert_sound(target);
 }
 
+/// One moment while replication is stopped for a table that has to be copied again.
+fn one_following(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
+    target.disarm();
+    let pair = pair(source, target);
+    let sql = INIT.replace("force => true", "force => true, schema_sync => 'auto'");
+    let armed = format!("1*{action}");
+    target.arm(point, &armed);
+    target.arm("enable_committed", "1*sleep");
+    drive::start(&pair, &Asked { begun: "kind = 'init'", settings: &SETTINGS, sql: &sql });
+    wait_until("it is about to catch up", Duration::from_secs(60), || {
+        drive::was_reached(target, "enable_committed", "1*sleep").then_some(())
+    });
+    pair.source.exec("alter table big add extra int default 5");
+    target.disarm_one("enable_committed");
+    drive::finish(&pair);
+    drive::wait_until_quiet(&pair);
+    assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
+    target.disarm();
+    pair.source.exec("update big set extra = 6 where id < 100");
+    pair.expect_equal();
+    drive::assert_settled(&pair);
+    drive::assert_sound(target);
+}
+
 /// One moment while tables join the subscription of a node that replicates.
 fn one_joining(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
     target.disarm();
@@ -207,6 +233,8 @@ fn each_moment() {
             let _ = writeln!(std::io::stderr(), "{point} {action}");
             if JOINING.contains(&point.as_str()) {
                 one_joining(&source, &target, point, action);
+            } else if FOLLOWING.contains(&point.as_str()) {
+                one_following(&source, &target, point, action);
             } else if MATCHING.contains(&point.as_str()) {
                 one_matching(&source, &target, point, action);
             } else {

@@ -44,7 +44,7 @@ COMMENT ON COLUMN steep_repl.init_progress.source IS 'Node the data comes from';
 COMMENT ON COLUMN steep_repl.init_progress.kind IS 'What is done: init, or refresh: new tables join the subscription';
 COMMENT ON COLUMN steep_repl.init_progress.method IS 'How it is done: parallel';
 COMMENT ON COLUMN steep_repl.init_progress.state IS 'State of the node';
-COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
+COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: schema (unless schema_sync is strict), publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
 COMMENT ON COLUMN steep_repl.init_progress.overall_percent IS 'Share of all work done, 0 to 100; never falls, 100 only at the end';
 COMMENT ON COLUMN steep_repl.init_progress.tables_total IS 'Tables of the plan';
 COMMENT ON COLUMN steep_repl.init_progress.tables_done IS 'Tables that are ready: rows, indexes, statistics';
@@ -220,7 +220,7 @@ SELECT d.table_schema, d.table_name, d.status, d.difference, d.captured_at
 FROM steep_repl.drift() d
 ORDER BY d.table_schema, d.table_name;
 
-COMMENT ON VIEW steep_repl.schema_drift IS 'Tables of this database that changed since capture_fingerprints(), in the schemas that were captured; ordered by name';
+COMMENT ON VIEW steep_repl.schema_drift IS 'Tables of this database that changed since capture_fingerprints(), in the schemas that it was asked for, new ones among them when it was for all; ordered by name';
 COMMENT ON COLUMN steep_repl.schema_drift.table_schema IS 'Schema of the table';
 COMMENT ON COLUMN steep_repl.schema_drift.table_name IS 'Name of the table';
 COMMENT ON COLUMN steep_repl.schema_drift.status IS 'CHANGED, ADDED, DROPPED, or BUSY: somebody has it locked';

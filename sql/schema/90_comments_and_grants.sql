@@ -41,7 +41,7 @@ COMMENT ON FUNCTION steep_repl.tables_not_subscribed(text) IS
 COMMENT ON FUNCTION steep_repl.sync_sequences(text) IS
     'Sets the sequences of the local node to where the source''s are, forward only; returns how many were moved';
 COMMENT ON FUNCTION steep_repl.schema_fingerprint(regclass) IS
-    'SHA-256 of a table''s columns, sorted by name: equal on two nodes when rows of one fit into the other';
+    'SHA-256 of a table''s columns, sorted by name: equal on two nodes where the columns are the same';
 COMMENT ON FUNCTION steep_repl.schema_fingerprint(text, text) IS
     'SHA-256 of a table''s columns, by schema and name';
 COMMENT ON FUNCTION steep_repl.capture_fingerprints(text[]) IS

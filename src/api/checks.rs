@@ -209,7 +209,7 @@ fn say_differences(judge: &mut impl Judge, wanted: &Wanted, differences: &[Strin
     if differences.is_empty() {
         return;
     }
-    let tables = if skipped > 0 { format!("; {skipped} tables cannot be copied") } else { String::new() };
+    let tables = if skipped > 0 { format!("; tables that cannot be copied: {skipped}") } else { String::new() };
     judge.remark(
         "schema",
         Remark {
@@ -364,13 +364,8 @@ fn check_empty(node: &str, plan: &Plan) -> Result<()> {
     let located: Vec<(u32, String, String)> =
         plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
-    let full = transaction::nested(|| {
-        user::set_lock_timeout(2000)?;
-        let full = user::not_empty(&located)?;
-        user::set_lock_timeout(0)?;
-        Ok(full)
-    })
-    .map_err(|error| user::with_lock_holders(error, &relids, "End that."))?;
+    let full = transaction::nested(|| user::waiting_at_most(2000, || user::not_empty(&located)))
+        .map_err(|error| user::with_lock_holders(error, &relids, "End that."))?;
     if full.is_empty() {
         return Ok(());
     }

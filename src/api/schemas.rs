@@ -19,7 +19,7 @@ use crate::source::{self, dump};
 use pgrx::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 use steep_repl_core::definition::Definition;
-use steep_repl_core::ident::{parse_qualified, qualified_display};
+use steep_repl_core::ident::{display_ident, parse_qualified, qualified_display};
 use steep_repl_core::names::{application_name, Part, Token};
 use steep_repl_core::schema_diff::{diff, Difference};
 use steep_repl_core::schema_sync::Plan;
@@ -51,6 +51,7 @@ fn capture_fingerprints(schemas: default!(Option<Vec<Option<String>>>, "NULL")) 
 
 fn capture(schemas: Option<Vec<String>>) -> Result<i64> {
     let schemas = schemas.map(|names| schema_names(&names)).transpose()?;
+    check_schemas(&[&Reader::Here], schemas.as_deref())?;
     let side = Reader::Here.read(&schemas.as_deref().map_or(Filter::All, Filter::Schemas))?;
     if let Some((schema, name)) =
         side.busy.iter().find(|(schema, _)| schemas.as_ref().is_none_or(|all| all.contains(schema)))
@@ -99,12 +100,8 @@ type Drifted = (String, String, &'static str, Option<String>, Option<String>);
 
 fn drifted() -> Result<Vec<Drifted>> {
     let captured = fingerprints::all()?;
-    let schemas: Vec<String> =
-        captured.iter().map(|table| table.table_schema.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-    if schemas.is_empty() {
-        return Ok(Vec::new());
-    }
-    let now = Reader::Here.read(&Filter::Schemas(&schemas))?;
+    let schemas = fingerprints::schemas()?;
+    let now = Reader::Here.read(&schemas.as_deref().map_or(Filter::All, Filter::Schemas))?;
     let index: HashMap<(&str, &str), &Definition> =
         now.tables.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect();
     let mut rows: Vec<Drifted> = Vec::new();
@@ -120,7 +117,7 @@ fn drifted() -> Result<Vec<Drifted>> {
         let difference = index.get(&key).filter(|_| status == "CHANGED").map(|table| {
             let mut found = diff(Some(&before.definition), Some(table), true);
             found.retain(|one| one.is_mismatch);
-            words(&found, "captured", "now")
+            words(&found, "the captured table", "the present one")
         });
         rows.push((
             before.table_schema.clone(),
@@ -182,13 +179,28 @@ fn compare_schemas(
 
 fn compared(node_a: &str, node_b: &str, schemas: Option<&[String]>) -> Result<Vec<Compared>> {
     let filter = schemas.map_or(Filter::All, Filter::Schemas);
-    let (mut a, mut b) = (Reader::open(node_a)?.read(&filter)?, Reader::open(node_b)?.read(&filter)?);
+    let (a, b) = (Reader::open(node_a)?, Reader::open(node_b)?);
+    check_schemas(&[&a, &b], schemas)?;
+    let (mut a, mut b) = (a.read(&filter)?, b.read(&filter)?);
     if let Some(schemas) = schemas {
         for side in [&mut a, &mut b] {
             side.busy.retain(|(schema, _)| schemas.contains(schema));
         }
     }
     Ok(compare(&a, &b))
+}
+
+/// Refuses a schema that no side has: no difference in what is not there would be a wrong answer.
+fn check_schemas(sides: &[&Reader], schemas: Option<&[String]>) -> Result<()> {
+    let mut missing = schemas.unwrap_or_default().to_vec();
+    for side in sides.iter().filter(|_| schemas.is_some()) {
+        let here = side.missing(&missing)?;
+        missing.retain(|name| here.contains(name));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NoSuchSchema { names: missing.iter().map(|name| display_ident(name)).collect() })
 }
 
 #[pg_extern]

@@ -42,3 +42,12 @@ pub fn all() -> Result<Vec<Captured>> {
         &[],
     )
 }
+
+/// The schemas that were captured; none for all of the database.
+pub fn schemas() -> Result<Option<Vec<String>>> {
+    let names: Vec<String> = rows(
+        "SELECT pg_catalog.to_jsonb(schema_name)::text FROM steep_repl.captured_schemas ORDER BY schema_name",
+        &[],
+    )?;
+    Ok((!names.iter().any(String::is_empty)).then_some(names))
+}

@@ -50,6 +50,20 @@ pub fn locked_tables() -> Result<Vec<(String, String)>> {
     read(LOCKED_TABLES, &[])
 }
 
+/// Which of these schemas there are, as a query for either node.
+pub fn schemas_query(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| steep_repl_core::ident::quote_literal(name)).collect();
+    format!(
+        "SELECT pg_catalog.to_jsonb(n.nspname)::text FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY (ARRAY[{}]::name[])",
+        names.join(", ")
+    )
+}
+
+/// Which of these schemas are here.
+pub fn schemas_of(names: &[String]) -> Result<Vec<String>> {
+    read(&schemas_query(names), &[])
+}
+
 /// What the objects of this database are called that a dump may have, as (kind, identity).
 pub fn objects() -> Result<Vec<(String, String)>> {
     read(include_str!("../../sql/queries/objects_here.sql"), &[])
@@ -133,7 +147,13 @@ pub fn lock_exclusively(tables: &[(String, String)]) -> Result<()> {
     set_lock_timeout(0)
 }
 
-/// Waits for locks at most this long in the rest of the transaction; 0 means for ever.
+/// Does a piece of work that waits for locks at most this long, and leaves the session's own limit as it is.
+pub fn waiting_at_most<T>(milliseconds: u32, work: impl FnOnce() -> T) -> T {
+    role::with_settings(&[("lock_timeout", &milliseconds.to_string())], work)
+}
+
+/// Waits for locks at most this long in the rest of the transaction; 0 means for ever. In processes of our own: a session has limits
+/// of its own.
 pub fn set_lock_timeout(milliseconds: u32) -> Result<()> {
     // Not under a pinned path: the setting would go with it.
     texts(Access::Write, &format!("SET LOCAL lock_timeout = {milliseconds}"), &[]).map(drop)

@@ -280,6 +280,12 @@ pub enum Error {
         /// Its version.
         version: String,
     },
+    /// Schemas that none of the nodes has that are looked at.
+    #[error("schema {} does not exist", names.join(", "))]
+    NoSuchSchema {
+        /// The schemas.
+        names: Vec<String>,
+    },
     /// Schemas or tables that were asked for and are not there.
     #[error("not found on node \"{node}\": {}", names.join(", "))]
     NotFound {

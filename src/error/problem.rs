@@ -152,6 +152,11 @@ impl Error {
             ),
             Rights { hint, .. } | RightsHere { hint, .. } => ("42501", None, Some(hint.clone())),
             SourceVersion { .. } => ("0A000", None, Some("The source must run PostgreSQL 14 or later.".to_owned())),
+            NoSuchSchema { .. } => (
+                "3F000",
+                None,
+                Some("Names are folded to lower case unless they are double-quoted, as in SQL.".to_owned()),
+            ),
             NotFound { .. } => (
                 "42P01",
                 None,
@@ -271,7 +276,7 @@ impl Error {
                 Some(complaints.clone()),
                 Some(
                     "The role that the node's connection string names needs SELECT on all tables of the source, and the source must be \
-                     of no later major version than this server."
+                     of no later major version than this server. A lock that somebody holds there is waited for 60 s."
                         .to_owned(),
                 ),
             ),

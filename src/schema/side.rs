@@ -99,6 +99,15 @@ impl<'a> Reader<'a> {
         Ok(Reader::There(Box::new(connection)))
     }
 
+    /// Which of these schemas the node does not have.
+    pub fn missing(&self, schemas: &[String]) -> Result<Vec<String>> {
+        let found: Vec<String> = match self.connection() {
+            None => user::schemas_of(schemas)?,
+            Some(connection) => connection.json(&user::schemas_query(schemas), "could not look for schemas")?,
+        };
+        Ok(schemas.iter().filter(|name| !found.contains(name)).cloned().collect())
+    }
+
     /// Reads tables.
     pub fn read(&self, filter: &Filter) -> Result<Side> {
         let major = self.connection().map_or_else(system::major, Connection::server_major);
@@ -115,8 +124,12 @@ impl<'a> Reader<'a> {
 
     fn locked(&self) -> Result<Vec<(String, String)>> {
         match self.connection() {
-            None => user::locked_tables(),
-            Some(connection) => connection.json(user::LOCKED_TABLES, "could not look for locked tables"),
+            None => transaction::nested(|| user::waiting_at_most(LOCK_LIMIT_MS, user::locked_tables)),
+            Some(connection) => {
+                let context = "could not look for locked tables";
+                connection.execute(&format!("SET lock_timeout = {LOCK_LIMIT_MS}"), context)?;
+                connection.json(user::LOCKED_TABLES, context)
+            }
         }
     }
 
@@ -139,19 +152,12 @@ impl<'a> Reader<'a> {
         }
         let query = user::definitions_query(&condition);
         match self.connection() {
-            None => transaction::nested(|| {
-                user::set_lock_timeout(LOCK_LIMIT_MS)?;
-                let tables = user::definitions(&query)?;
-                user::set_lock_timeout(0)?;
-                Ok(tables)
-            }),
+            None => transaction::nested(|| user::waiting_at_most(LOCK_LIMIT_MS, || user::definitions(&query))),
             Some(connection) => {
                 let context = "could not read the tables";
-                let mut settings = format!("SET lock_timeout = {LOCK_LIMIT_MS}");
-                for (name, value) in SETTINGS {
-                    settings.push_str(&format!("; SET {name} = {}", quote_literal(value)));
-                }
-                connection.execute(&settings, context)?;
+                let settings: Vec<String> =
+                    SETTINGS.iter().map(|(name, value)| format!("SET {name} = {}", quote_literal(value))).collect();
+                connection.execute(&settings.join("; "), context)?;
                 let tables = connection.json(&query, context)?;
                 connection.execute("SET lock_timeout = 0", context)?;
                 Ok(tables)

@@ -1,19 +1,22 @@
 //! What has to be done to this database so that it has the tables of a source: read from both sides, planned by
 //! `steep_repl_core::schema_sync`. Nothing is changed here.
 
-use super::side::{Filter, Reader};
+use super::side::{Filter, Reader, Side};
 use super::{choose, source_inventory, Request};
 use crate::catalog::user;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::parse;
 use crate::pg::remote::Connection;
 use crate::source::dump;
 use std::collections::{HashMap, HashSet};
 use steep_repl_core::archive::Entry;
 use steep_repl_core::definition::Definition;
+use steep_repl_core::ident::qualified_display;
 use steep_repl_core::inventory::Table;
 use steep_repl_core::schema_diff::{diff, Change, Difference};
 use steep_repl_core::schema_sync::{plan, Altered, Input, Plan, Wanted};
+
+type Name = (String, String);
 
 /// The extension itself is no part of what is synchronized.
 const OWN_EXTENSION: &str = "steep_repl";
@@ -67,10 +70,10 @@ pub fn plan_of(connection: &Connection, request: &Request, dump: &Dump) -> Resul
 
 /// Which objects a request is about.
 fn wanted(request: &Request, source: &[Table]) -> Result<Wanted> {
+    let chosen = choose(request, source, &[])?;
     if request.tables.is_none() {
         return Ok(request.schemas.map_or(Wanted::All, |schemas| Wanted::Schemas(schemas.to_vec())));
     }
-    let chosen = choose(request, source, &[])?;
     let mut names: HashSet<(String, String)> = chosen.named().collect();
     for (schema, name, _) in chosen.names() {
         if let Some(table) = source.iter().find(|table| table.schema == schema && table.name == name) {
@@ -92,6 +95,18 @@ fn altered(connection: &Connection, wanted: &Wanted, entries: &[Entry]) -> Resul
     let filter = schemas.as_deref().map_or(Filter::All, Filter::Schemas);
     let (source, here) = (Reader::over(connection).read(&filter)?, Reader::Here.read(&filter)?);
     let same_major = source.major == here.major;
+    let is_in = |names: &[Name], (schema, name): &Name| names.iter().any(|(a, b)| a == schema && b == name);
+    let are_wanted = |name: &&Name| match wanted {
+        Wanted::All => true,
+        Wanted::Schemas(schemas) => schemas.contains(&name.0),
+        Wanted::Tables(names) => names.contains(*name),
+    };
+    // What nobody could look at must not pass for what is as it should be.
+    let is_known = |side: &Side, name: &Name| side.table(&name.0, &name.1).is_some() || is_in(&side.busy, name);
+    let hidden = source.busy.iter().chain(&here.busy).filter(are_wanted);
+    if let Some((schema, name)) = hidden.into_iter().find(|name| is_known(&source, name) && is_known(&here, name)) {
+        return Err(Error::TableBusy { table: qualified_display(schema, name) });
+    }
     let is_wanted = |table: &Definition| match wanted {
         Wanted::Tables(names) => names.contains(&(table.schema.clone(), table.name.clone())),
         Wanted::All | Wanted::Schemas(_) => true,

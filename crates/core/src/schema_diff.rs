@@ -194,7 +194,11 @@ fn whole_table(table: &Definition, change: Change) -> Difference {
         kind: "table",
         name: table.name.clone(),
         change,
-        ddl: Some(if missing { create_table(table) } else { format!("DROP TABLE {};", table.qualified()) }),
+        // What a partition is of its parent is not known here.
+        ddl: match missing {
+            true => table.parents.is_empty().then(|| create_table(table)),
+            false => Some(format!("DROP TABLE {};", table.qualified())),
+        },
         a: text.clone().filter(|_| missing),
         b: text.filter(|_| !missing),
         is_mismatch: true,
@@ -205,11 +209,23 @@ fn whole_table(table: &Definition, change: Change) -> Difference {
 pub fn create_table(table: &Definition) -> String {
     let columns: Vec<String> = table.columns.iter().map(|column| format!("\n    {}", clause(column))).collect();
     let key = table.partition_key.as_ref().map(|key| format!(" PARTITION BY {key}")).unwrap_or_default();
-    let mut statements = vec![format!("CREATE TABLE {} ({}\n){key};", table.qualified(), columns.join(","))];
+    let mut statements: Vec<String> = table
+        .columns
+        .iter()
+        .filter_map(sequence)
+        .map(|sequence| format!("CREATE SEQUENCE IF NOT EXISTS {sequence};"))
+        .collect();
+    statements.push(format!("CREATE TABLE {} ({}\n){key};", table.qualified(), columns.join(",")));
     let mut objects: Vec<&Object> = table.objects.iter().collect();
     objects.sort();
     statements.extend(objects.into_iter().map(|object| make(table, object)));
     statements.join("\n")
+}
+
+/// The sequence that a column takes its default from, as SQL names it.
+fn sequence(column: &Column) -> Option<String> {
+    let name = column.default.as_ref()?.strip_prefix("nextval('")?.strip_suffix("'::regclass)")?;
+    Some(name.replace("''", "'"))
 }
 
 /// A column as in CREATE TABLE.

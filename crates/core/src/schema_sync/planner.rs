@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Action, Input, Plan, Statement, Step, Wanted};
 use crate::archive::Entry;
-use crate::ident::{qualified_display, quote_ident};
+use crate::ident::{display_ident, qualified_display, quote_ident};
 use crate::schema_diff::Difference;
 
 /// Settings of the dump, what is asked of pg_dump not to be there, and data.
@@ -337,10 +337,13 @@ impl Planner<'_> {
     }
 
     fn step(&self, action: Action, entry: &Entry, statements: Vec<String>) -> Step {
-        let name = if entry.schema.is_empty() || entry.desc == "ACL" {
-            entry.tag.clone()
-        } else {
-            format!("{}.{}", crate::ident::display_ident(&entry.schema), entry.tag)
+        let schema =
+            (!entry.schema.is_empty()).then(|| format!("{}.", display_ident(&entry.schema))).unwrap_or_default();
+        let name = match (entry.desc.as_str(), entry.tag.split_once(' ')) {
+            // Of a table's privileges the tag is `TABLE name`.
+            ("ACL", Some((kind, name))) => format!("{kind} {schema}{name}"),
+            ("USER MAPPING", _) => entry.tag.trim_start_matches("USER MAPPING ").to_owned(),
+            _ => format!("{schema}{}", entry.tag),
         };
         Step {
             action,
