@@ -271,7 +271,7 @@ fn base_backup(of: &Cluster, options: ClusterOptions, arguments: &[&str]) -> Arc
 }
 
 /// A streaming standby that has replayed what its primary had written.
-fn standby(primary: &Cluster, label: &str) -> Arc<Cluster> {
+pub fn standby(primary: &Cluster, label: &str) -> Arc<Cluster> {
     let standby = base_backup(primary, ClusterOptions::new(label).preload(), &["-R"]);
     standby.start();
     wait_until_replayed(primary, &standby);

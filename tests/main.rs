@@ -53,6 +53,7 @@ mod schemas_formats;
 mod schemas_majors;
 mod schemas_recorded;
 mod schemas_rights;
+mod schemas_sessions;
 mod schemas_speed;
 mod secrets;
 mod sequences;

@@ -104,10 +104,10 @@ fn what_changed_since_it_was_captured() {
     assert_eq!(pair.target.rows(stored), ["public a 2", "public b 1", "public c 1", "s d 1"]);
     pair.target.exec("alter table a alter v type bigint; drop table b; create table e (id int); create index on c (id); alter table s.d add v int");
     let changed = [
-        "public.a CHANGED: column v: integer on captured, bigint on now",
+        "public.a CHANGED: column v: integer on the table as captured, bigint on the table now",
         "public.b DROPPED",
         "public.e ADDED",
-        "s.d CHANGED: column v missing on captured",
+        "s.d CHANGED: column v missing on the table as captured",
     ];
     assert_eq!(pair.target.rows(drift), changed);
     assert_eq!(pair.target.scalar::<i64>("select steep_repl.capture_fingerprints(schemas => array['s'])"), 1);

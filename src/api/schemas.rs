@@ -117,7 +117,7 @@ fn drifted() -> Result<Vec<Drifted>> {
         let difference = index.get(&key).filter(|_| status == "CHANGED").map(|table| {
             let mut found = diff(Some(&before.definition), Some(table), true);
             found.retain(|one| one.is_mismatch);
-            words(&found, "the captured table", "the present one")
+            words(&found, "the table as captured", "the table now")
         });
         rows.push((
             before.table_schema.clone(),
