@@ -337,8 +337,10 @@ impl Planner<'_> {
     }
 
     fn step(&self, action: Action, entry: &Entry, statements: Vec<String>) -> Step {
-        let schema =
-            (!entry.schema.is_empty()).then(|| format!("{}.", display_ident(&entry.schema))).unwrap_or_default();
+        let schema = match entry.schema.as_str() {
+            "" => String::new(),
+            name => format!("{}.", display_ident(name)),
+        };
         let name = match (entry.desc.as_str(), entry.tag.split_once(' ')) {
             // Of a table's privileges the tag is `TABLE name`.
             ("ACL", Some((kind, name))) => format!("{kind} {schema}{name}"),
