@@ -78,20 +78,16 @@ pub fn plan(input: &Input) -> Plan {
             && input.altered.iter().any(|table| table.schema == entry.schema && table.name == entry.tag)
     };
     let mut altered = input.altered.is_empty();
-    let mut early: HashSet<i32> = HashSet::new();
     for entry in input.entries.iter().filter(|entry| !is_privilege(entry)) {
         if !altered && is_altered(entry) {
-            // New defaults may want sequences, which stand behind the tables.
+            // New defaults may want sequences, which stand behind the tables or before them, as names go.
             for sequence in input.entries.iter().filter(|entry| entry.desc == "SEQUENCE" && !is_identity(entry)) {
                 planner.take(sequence);
-                early.insert(sequence.id);
             }
             planner.alter();
             altered = true;
         }
-        if !early.contains(&entry.id) {
-            planner.take(entry);
-        }
+        planner.take(entry);
     }
     if !altered {
         planner.alter();
@@ -182,6 +178,9 @@ impl Planner<'_> {
         }
         // pg_dump has no CREATE for the schema public, only a comment.
         if self.input.existing.contains(&entry.id) || entry.definition.starts_with("--") {
+            return false;
+        }
+        if self.made.contains(&entry.id) {
             return false;
         }
         !is_attribute(entry) || self.comes_with_made(entry)

@@ -131,7 +131,9 @@ fn what_is_there_stays_as_it_is_and_gets_what_it_lacks() {
 
 #[test]
 fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_them() {
-    let entries = shop();
+    // The name of one comes before that of the table, which pg_dump goes by.
+    let mut entries = shop();
+    entries.insert(4, entry(17, "SEQUENCE", "s.a_counter", &[]));
     let mut input = input(&entries);
     input.existing = HashSet::from([2, 3, 4, 5, 6, 11]);
     let one = |ddl: &str| Difference {
@@ -151,8 +153,10 @@ fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_
     }];
     let plan = plan(&input);
     assert_eq!(
-        statements(&plan)[..5],
+        statements(&plan)[..7],
         [
+            "MAKE SEQUENCE s.a_counter;",
+            "ALTER SEQUENCE \"s\".\"a_counter\" OWNER TO \"shop\";",
             "MAKE SEQUENCE s.orders_id_seq;",
             "ALTER SEQUENCE \"s\".\"orders_id_seq\" OWNER TO \"shop\";",
             "ADD id",
@@ -160,6 +164,7 @@ fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_
             "MAKE VIEW s.open_orders;",
         ]
     );
+    assert_eq!(statements(&plan).iter().filter(|text| text.starts_with("MAKE SEQUENCE s.")).count(), 2);
     let altered = plan.steps.iter().find(|step| step.action == Action::Alter).unwrap();
     assert_eq!((altered.undo.as_slice(), altered.drops_columns), (&["DROP id".to_owned()][..], false));
 }
