@@ -102,7 +102,10 @@ pub fn plan(input: &Input) -> Plan {
 fn wanted(input: &Input, by_id: &HashMap<i32, &Entry>) -> HashSet<i32> {
     let is_base = |entry: &&Entry| match &input.wanted {
         Wanted::All => true,
-        Wanted::Schemas(names) => names.contains(&entry.schema) || entry.desc == "SCHEMA" && names.contains(&entry.tag),
+        Wanted::Schemas(names) => {
+            let is_in = names.contains(&entry.schema) && entry.desc != "FK CONSTRAINT";
+            is_in || entry.desc == "SCHEMA" && names.contains(&entry.tag)
+        }
         Wanted::Tables(names) => is_relation(entry) && names.contains(&(entry.schema.clone(), entry.tag.clone())),
     };
     let mut wanted = HashSet::new();
@@ -122,7 +125,7 @@ fn wanted(input: &Input, by_id: &HashMap<i32, &Entry>) -> HashSet<i32> {
     for entry in input.entries.iter().filter(|entry| is_part(entry) || is_attribute(entry) || is_privilege(entry)) {
         let mut needs = entry.depends_on.iter().filter_map(|id| by_id.get(id)).peekable();
         let is_of_wanted = entry.depends_on.iter().any(|id| wanted.contains(id));
-        // A foreign key must not bring the table that it refers to.
+        // A foreign key must not bring the table that it refers to: nobody copies its rows, and the key would be taken for valid.
         let stays_inside = needs.all(|need| {
             wanted.contains(&need.id) || input.existing.contains(&need.id) || !is_relation(need) && !is_part(need)
         });

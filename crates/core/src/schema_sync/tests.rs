@@ -196,6 +196,24 @@ fn a_table_comes_with_what_it_needs_and_what_belongs_to_it() {
 }
 
 #[test]
+fn a_schema_comes_without_the_tables_that_its_foreign_keys_refer_to() {
+    let mut entries = shop();
+    entries.push(entry(17, "SCHEMA", "geo", &[]));
+    entries.push(entry(18, "TABLE", "geo.regions", &[]));
+    entries.push(entry(19, "CONSTRAINT", "geo.regions regions_pkey", &[18]));
+    entries.push(entry(20, "FK CONSTRAINT", "s.orders orders_region_fkey", &[6, 18, 19]));
+    let mut input = input(&entries);
+    input.wanted = Wanted::Schemas(vec!["s".to_owned()]);
+    let within = "MAKE FK CONSTRAINT s.orders orders_customer_fkey;";
+    let without = plan(&input);
+    assert!(statements(&without).contains(&within));
+    assert!(!statements(&without).iter().any(|text| text.contains("region")), "{without:?}");
+    // Where the table is here, nothing has to be brought.
+    input.existing = HashSet::from([17, 18, 19]);
+    assert!(statements(&plan(&input)).contains(&"MAKE FK CONSTRAINT s.orders orders_region_fkey;"));
+}
+
+#[test]
 fn owners_that_are_not_here_or_not_ours_are_named_once() {
     let entries = shop();
     let mut with = input(&entries);
