@@ -67,10 +67,11 @@ pub fn plan_of(connection: &Connection, request: &Request, dump: &Dump) -> Resul
 
 /// Which objects a request is about.
 fn wanted(request: &Request, source: &[Table]) -> Result<Wanted> {
+    // Says what is not there, as init_node does, whichever of the two was named.
+    let chosen = choose(request, source, &[])?;
     if request.tables.is_none() {
         return Ok(request.schemas.map_or(Wanted::All, |schemas| Wanted::Schemas(schemas.to_vec())));
     }
-    let chosen = choose(request, source, &[])?;
     let mut names: HashSet<(String, String)> = chosen.named().collect();
     for (schema, name, _) in chosen.names() {
         if let Some(table) = source.iter().find(|table| table.schema == schema && table.name == name) {
