@@ -80,9 +80,16 @@ pub fn plan(input: &Input) -> Plan {
     let mut altered = input.altered.is_empty();
     for entry in input.entries.iter().filter(|entry| !is_privilege(entry)) {
         if !altered && is_altered(entry) {
-            // New defaults may want sequences, which stand behind the tables or before them, as names go.
-            for sequence in input.entries.iter().filter(|entry| entry.desc == "SEQUENCE" && !is_identity(entry)) {
-                planner.take(sequence);
+            // New columns may be of a type, and call a function, that stands behind; and new defaults may want sequences.
+            let mut needed = HashSet::new();
+            for table in input.entries.iter().filter(|entry| is_altered(entry)) {
+                with_needs(table.id, &planner.by_id, &mut needed);
+            }
+            let is_early = |entry: &&Entry| {
+                needed.contains(&entry.id) && !is_altered(entry) || entry.desc == "SEQUENCE" && !is_identity(entry)
+            };
+            for entry in input.entries.iter().filter(is_early) {
+                planner.take(entry);
             }
             planner.alter();
             altered = true;
