@@ -77,6 +77,10 @@ pub fn plan(input: &Input) -> Plan {
         entry.desc == "TABLE"
             && input.altered.iter().any(|table| table.schema == entry.schema && table.name == entry.tag)
     };
+    // Attached to a table that is here, a partition is given the indexes of that which it does not have yet; so it gets its own before.
+    let joins_existing =
+        |entry: &&Entry| entry.desc == "TABLE ATTACH" && entry.depends_on.iter().any(|id| input.existing.contains(id));
+    let mut joining: Vec<&Entry> = input.entries.iter().filter(joins_existing).collect();
     let mut altered = input.altered.is_empty();
     for entry in input.entries.iter().filter(|entry| !is_privilege(entry)) {
         if !altered && is_altered(entry) {
@@ -94,8 +98,14 @@ pub fn plan(input: &Input) -> Plan {
             planner.alter();
             altered = true;
         }
-        planner.take(entry);
+        if entry.desc == "INDEX ATTACH" {
+            joining.drain(..).for_each(|partition| planner.take(partition));
+        }
+        if !joins_existing(&entry) {
+            planner.take(entry);
+        }
     }
+    joining.into_iter().for_each(|partition| planner.take(partition));
     if !altered {
         planner.alter();
     }

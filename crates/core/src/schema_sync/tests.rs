@@ -213,6 +213,28 @@ fn a_schema_comes_without_the_tables_that_its_foreign_keys_refer_to() {
     assert!(statements(&plan(&input)).contains(&"MAKE FK CONSTRAINT s.orders orders_region_fkey;"));
 }
 
+/// PostgreSQL makes what a partition lacks of the indexes of the table that it is attached to.
+#[test]
+fn a_new_partition_of_a_table_that_is_here_has_its_indexes_before_it_is_attached() {
+    let entries = [
+        entry(1, "TABLE", "s.parted", &[]),
+        entry(2, "TABLE", "s.parted_1", &[]),
+        entry(3, "TABLE ATTACH", "s.parted_1", &[1, 2]),
+        entry(4, "CONSTRAINT", "s.parted parted_pkey", &[1]),
+        entry(5, "CONSTRAINT", "s.parted_1 parted_1_pkey", &[2]),
+        entry(6, "INDEX ATTACH", "s.parted_1_pkey", &[4, 5]),
+        entry(7, "TRIGGER", "s.parted_1 touch", &[2]),
+    ];
+    let mut input = input(&entries);
+    let kinds = |plan: &Plan| plan.to_do().map(|step| step.kind.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        kinds(&plan(&input)),
+        ["table", "table", "table attach", "constraint", "constraint", "index attach", "trigger"]
+    );
+    input.existing = HashSet::from([1, 4]);
+    assert_eq!(kinds(&plan(&input)), ["table", "constraint", "table attach", "index attach", "trigger"]);
+}
+
 #[test]
 fn owners_that_are_not_here_or_not_ours_are_named_once() {
     let entries = shop();
