@@ -56,7 +56,7 @@ fn force_is_for_the_tables_that_were_asked_for() {
 }
 
 /// A table of the source, what has its name here, and how the refusal reads.
-const HOPELESS: [(&str, &str, &str, &str, &[&str]); 7] = [
+const HOPELESS: [(&str, &str, &str, &str, &[&str]); 8] = [
     ("unlogged_here", "create table % (id int primary key)", "create unlogged table % (id int primary key)", "42P15", &["unlogged"]),
     ("view_here", "create table % (id int primary key)", "create view % as select 1 as id", "42P07", &["could not create table"]),
     (
@@ -86,6 +86,13 @@ const HOPELESS: [(&str, &str, &str, &str, &[&str]); 7] = [
         "create table % (id int primary key, v int); create view %_v as select v from %",
         "0A000",
         &["could not alter table", "has_view_v"],
+    ),
+    (
+        "key_here",
+        "create table % (id int primary key, v int)",
+        "create table % (id int, v int primary key)",
+        "42P16",
+        &["could not alter table", "primary key"],
     ),
     (
         "type_here",
@@ -127,7 +134,7 @@ fn what_cannot_be_made_is_said_and_nothing_is_changed() {
     before.0.assert_same(&pair.source);
     // With all of that out of the way.
     pair.target.exec(
-        "drop table unlogged_here, plain_here, parted_here, without_cast; drop table has_view cascade; drop view view_here;
+        "drop table unlogged_here, plain_here, parted_here, without_cast, key_here; drop table has_view cascade; drop view view_here;
          drop type type_here",
     );
     pair.synchronize(AUTO);
