@@ -298,13 +298,15 @@ impl Planner<'_> {
             if with.is_empty() {
                 continue;
             }
-            let ddl = |differences: &[Difference]| differences.iter().filter_map(|one| one.ddl.clone()).collect();
+            let ddl = |differences: &[Difference]| -> Vec<String> {
+                differences.iter().filter_map(|one| one.ddl.clone()).collect()
+            };
             self.plan.steps.push(Step {
                 action: Action::Alter,
                 kind: "table".to_owned(),
                 name: qualified_display(&table.schema, &table.name),
                 statements: ddl(&table.differences),
-                undo: ddl(&table.reverse),
+                undo: ddl(&table.reverse).into_iter().chain(table.lost.iter().cloned()).collect(),
                 table: Some((table.schema.clone(), table.name.clone())),
                 drops_columns: table.differences.iter().any(Difference::loses_data),
                 ..Step::default()

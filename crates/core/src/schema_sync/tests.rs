@@ -150,6 +150,7 @@ fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_
         name: "orders".to_owned(),
         differences: vec![one("ADD id")],
         reverse: vec![Difference { change: Change::Extra, ..one("DROP id") }],
+        lost: vec!["MAKE INDEX AGAIN".to_owned()],
     }];
     let plan = plan(&input);
     assert_eq!(
@@ -166,7 +167,10 @@ fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_
     );
     assert_eq!(statements(&plan).iter().filter(|text| text.starts_with("MAKE SEQUENCE s.")).count(), 2);
     let altered = plan.steps.iter().find(|step| step.action == Action::Alter).unwrap();
-    assert_eq!((altered.undo.as_slice(), altered.drops_columns), (&["DROP id".to_owned()][..], false));
+    assert_eq!(
+        (altered.undo.as_slice(), altered.drops_columns),
+        (&["DROP id".to_owned(), "MAKE INDEX AGAIN".to_owned()][..], false)
+    );
 }
 
 #[test]
