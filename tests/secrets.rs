@@ -13,7 +13,7 @@ use steep_repl_testkit::{describe, quote_literal, wait_until, Auth, Cluster, Clu
 use crate::midway;
 
 /// No other test has this one.
-const SECRET: &str = "h1dd3n-pw-8261";
+pub const SECRET: &str = "h1dd3n-pw-8261";
 
 /// Statements that make the server write their own text into its log are no matter of ours; what they cause is.
 fn discreet(pair: &Pair) -> Client {
@@ -77,7 +77,7 @@ impl Watch {
 }
 
 /// What `ps` shows of every process of this machine.
-fn titles() -> Vec<String> {
+pub fn titles() -> Vec<String> {
     let files = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let text = |path: PathBuf| std::fs::read(path.join("cmdline")).ok();
     files
@@ -87,7 +87,7 @@ fn titles() -> Vec<String> {
 }
 
 /// Tables and views of the extension but the one that is to hold it, of every database user's kind.
-fn expect_in_no_relation(pair: &Pair) {
+pub fn expect_in_no_relation(pair: &Pair) {
     let relations = pair.target.rows(
         "select format('%I.%I', nspname, relname) from pg_class c join pg_namespace n on n.oid = relnamespace
          where nspname = 'steep_repl' and relkind in ('r', 'v', 'm') and relname <> 'nodes'",
@@ -103,7 +103,7 @@ fn expect_in_no_relation(pair: &Pair) {
     assert_eq!(holders, ["node_a", "node_b"], "it was not there at all");
 }
 
-fn expect_in_no_log(cluster: &Cluster, which: &str) {
+pub fn expect_in_no_log(cluster: &Cluster, which: &str) {
     let log = cluster.log();
     let told: Vec<&str> = log.lines().filter(|line| line.contains(SECRET)).take(5).collect();
     assert!(told.is_empty(), "in the log of the {which}: {told:#?}");

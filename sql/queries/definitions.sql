@@ -1,5 +1,5 @@
 -- What tables are, one JSON object each. Runs on either node, PostgreSQL 14 and later, under an empty search_path.
--- :filter chooses among the tables c of schemas n. Deparsing an expression waits for whoever has locked its table.
+-- A condition chooses among the tables c of schemas n. Deparsing an expression waits for whoever has locked its table.
 WITH chosen AS MATERIALIZED (
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -1,5 +1,5 @@
 -- The tables of a database, one JSON object each. Runs on either node, PostgreSQL 14 and later, under an empty search_path.
--- :sizes is true where sizes are wanted; asking for them would wait for a table that is locked.
+-- Sizes are told where they are wanted; asking for them would wait for a table that is locked.
 SELECT pg_catalog.jsonb_build_object(
     'oid', c.oid::bigint,
     'schema', n.nspname,

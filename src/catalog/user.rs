@@ -69,6 +69,26 @@ pub fn objects() -> Result<Vec<(String, String)>> {
     read(include_str!("../../sql/queries/objects_here.sql"), &[])
 }
 
+/// What goes along with a column that is dropped.
+#[derive(Debug, Deserialize)]
+pub struct OfColumn {
+    /// What it is.
+    pub kind: String,
+    /// What it is called.
+    pub identity: String,
+    /// The statement that makes it again; none where another one does.
+    pub statement: Option<String>,
+}
+
+/// The constraints, indexes and statistics that go along when these columns, as (schema, table, column), are dropped.
+pub fn objects_of_columns(columns: &[(String, String, String)]) -> Result<Vec<OfColumn>> {
+    let names: Vec<serde_json::Value> = columns
+        .iter()
+        .map(|(schema, table, column)| serde_json::json!({ "schema": schema, "table": table, "column": column }))
+        .collect();
+    read(include_str!("../../sql/queries/objects_of_columns.sql"), &[Arg::Text(&json(&names)?)])
+}
+
 /// The roles of this server, and whether the current one may give objects to them.
 pub fn roles() -> Result<Vec<(String, bool)>> {
     read(

@@ -39,7 +39,15 @@ impl Dump {
 pub fn plan_of(connection: &Connection, request: &Request, dump: &Dump) -> Result<Plan> {
     let source = source_inventory(connection, false)?;
     let wanted = wanted(request, &source)?;
-    let here: HashSet<dump::Identity> = user::objects()?.into_iter().collect();
+    let (mut altered, dropped) = altered(connection, &wanted, &dump.entries)?;
+    let mut here: HashSet<dump::Identity> = user::objects()?.into_iter().collect();
+    for object in user::objects_of_columns(&dropped)? {
+        // It is made again where the source has it, too; and when all is taken back, after the columns of all tables.
+        here.remove(&(object.kind, object.identity));
+        if let Some(first) = altered.first_mut() {
+            first.lost.extend(object.statement);
+        }
+    }
     let is_own = |entry: &Entry| entry.desc == "EXTENSION" && entry.tag == OWN_EXTENSION;
     let is_here =
         |entry: &&Entry| dump.identities.get(&entry.id).is_some_and(|name| here.contains(name)) || is_own(entry);
@@ -57,7 +65,7 @@ pub fn plan_of(connection: &Connection, request: &Request, dump: &Dump) -> Resul
         }
     }
     Ok(plan(&Input {
-        altered: altered(connection, &wanted, &dump.entries)?,
+        altered,
         existing: dump.entries.iter().filter(is_here).map(|entry| entry.id).collect(),
         entries: &dump.entries,
         wanted,
@@ -70,6 +78,7 @@ pub fn plan_of(connection: &Connection, request: &Request, dump: &Dump) -> Resul
 
 /// Which objects a request is about.
 fn wanted(request: &Request, source: &[Table]) -> Result<Wanted> {
+    // Says what is not there, as init_node does, whichever of the two was named.
     let chosen = choose(request, source, &[])?;
     if request.tables.is_none() {
         return Ok(request.schemas.map_or(Wanted::All, |schemas| Wanted::Schemas(schemas.to_vec())));
@@ -85,8 +94,12 @@ fn wanted(request: &Request, source: &[Table]) -> Result<Wanted> {
     Ok(Wanted::Tables(names))
 }
 
-/// Tables of both sides whose columns differ, or that lack a check of the source's; those that others inherit from first.
-fn altered(connection: &Connection, wanted: &Wanted, entries: &[Entry]) -> Result<Vec<Altered>> {
+/// Columns of tables of this database, as (schema, table, column).
+type Columns = Vec<(String, String, String)>;
+
+/// Tables of both sides whose columns differ, or that lack a check of the source's; those that others inherit from first. And the columns
+/// that are dropped, be it to be made anew.
+fn altered(connection: &Connection, wanted: &Wanted, entries: &[Entry]) -> Result<(Vec<Altered>, Columns)> {
     let schemas = match wanted {
         Wanted::All => None,
         Wanted::Schemas(names) => Some(names.clone()),
@@ -121,6 +134,7 @@ fn altered(connection: &Connection, wanted: &Wanted, entries: &[Entry]) -> Resul
     let there: HashMap<(&str, &str), &Definition> =
         source.tables.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect();
     let mut found: HashMap<(String, String), (Vec<Difference>, Vec<Difference>)> = HashMap::new();
+    let mut dropped = Columns::new();
     for table in here.tables.iter().filter(|table| is_wanted(table)) {
         let Some(source) = there.get(&(table.schema.as_str(), table.name.as_str())) else { continue };
         let is_check = |one: &Difference, change: Change| one.kind == "check constraint" && one.change == change;
@@ -130,11 +144,13 @@ fn altered(connection: &Connection, wanted: &Wanted, entries: &[Entry]) -> Resul
         reverse.retain(|one| {
             one.is_mismatch || is_check(one, Change::Extra) && differences.iter().any(|other| other.name == one.name)
         });
+        let gone = table.columns.iter().filter(|column| differences.iter().any(|one| one.drops(&column.name)));
+        dropped.extend(gone.map(|column| (table.schema.clone(), table.name.clone(), column.name.clone())));
         if !differences.is_empty() {
             found.insert((table.schema.clone(), table.name.clone()), (differences, reverse));
         }
     }
-    Ok(parents_first(&here.tables, found))
+    Ok((parents_first(&here.tables, found), dropped))
 }
 
 /// What is altered of a table is altered of those that inherit from it.
@@ -173,7 +189,7 @@ pub(super) fn parents_first(
             reverse.retain(|one| !gone.contains(&(one.kind, one.name.clone())));
             if !differences.is_empty() {
                 let (schema, name) = name;
-                altered.push(Altered { schema, name, differences, reverse });
+                altered.push(Altered { schema, name, differences, reverse, lost: Vec::new() });
             }
         }
         open = later;

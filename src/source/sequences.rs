@@ -30,8 +30,9 @@ pub fn read(
     let tables = tables.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let query = include_str!("../../sql/queries/source_sequences.sql")
         .replace(":relids", &tables)
-        .replace(":schemas", &schemas)
-        .replace(":all", if all { "true" } else { "false" });
+        .replace(":all", if all { "true" } else { "false" })
+        // Names last: what is put in is not looked at again.
+        .replace(":schemas", &schemas);
     let sequences: Vec<Sequence> = connection.json(&query, context)?;
     let mut values = Vec::new();
     for batch in sequences.chunks(BATCH) {

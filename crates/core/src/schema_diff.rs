@@ -100,6 +100,15 @@ impl Difference {
         }
     }
 
+    /// Whether the DDL drops a column of this name, be it to make it anew.
+    pub fn drops(&self, column: &str) -> bool {
+        let action = drop_column(column);
+        self.ddl
+            .iter()
+            .flat_map(|ddl| ddl.lines())
+            .any(|line| line.starts_with("ALTER TABLE") && line.contains(&action))
+    }
+
     fn is_of_column(&self) -> bool {
         matches!(self.kind, "column" | "collation" | "nullability" | "default" | "identity" | "generated")
     }
@@ -248,6 +257,10 @@ fn clause(column: &Column) -> String {
     text
 }
 
+fn drop_column(name: &str) -> String {
+    format!("DROP COLUMN IF EXISTS {}", quote_ident(name))
+}
+
 fn storage(generated: char) -> &'static str {
     if generated == 'v' {
         "VIRTUAL"
@@ -293,8 +306,7 @@ impl Sides<'_> {
 
     /// One of them may have gone with another.
     fn drop_columns<'s>(&self, columns: impl Iterator<Item = &'s Column>) -> String {
-        let actions: Vec<String> =
-            columns.map(|column| format!("DROP COLUMN IF EXISTS {}", quote_ident(&column.name))).collect();
+        let actions: Vec<String> = columns.map(|column| drop_column(&column.name)).collect();
         self.alter(&actions.join(", "))
     }
 

@@ -73,6 +73,8 @@ pub struct Altered {
     pub differences: Vec<Difference>,
     /// What takes that back.
     pub reverse: Vec<Difference>,
+    /// Statements that make again what goes along with columns that are dropped.
+    pub lost: Vec<String>,
 }
 
 /// What is known of both sides.

@@ -61,6 +61,12 @@ impl ClusterOptions {
         ClusterOptions { label: label.into(), installation, auth: Auth::Trust, preload: false, settings: Vec::new() }
     }
 
+    /// Runs with these programs.
+    pub fn programs(mut self, installation: &Installation) -> Self {
+        self.installation = installation.clone();
+        self
+    }
+
     /// Loads the extension at server start, as a target needs.
     pub fn preload(mut self) -> Self {
         assert!(self.installation.has_extension(), "steep_repl is not installed in this server: run make install");

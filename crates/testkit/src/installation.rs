@@ -1,8 +1,12 @@
 //! Where the PostgreSQL programs of a version are.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+
+use crate::root;
 
 /// The programs of one PostgreSQL version.
 #[derive(Clone, Debug)]
@@ -57,6 +61,34 @@ impl Installation {
     /// The path of one of the installation's programs.
     pub fn program(&self, name: &str) -> PathBuf {
         self.bindir.join(name)
+    }
+
+    /// The same server with programs of its own, which a test may take away or replace. Everything else is the original's: a server looks for
+    /// that relative to where its program is, so the programs lie at the same path below a folder of their own.
+    pub fn with_own_programs(&self, label: &str) -> Installation {
+        let folder = root::folder(label);
+        let below = |path: &Path| folder.join(path.strip_prefix("/").unwrap_or(path));
+        let bindir = below(&self.bindir);
+        let made = fs::create_dir_all(&bindir).and_then(|()| {
+            for entry in fs::read_dir(&self.bindir)? {
+                // A program that is a link is found where the link points to.
+                let entry = entry?;
+                fs::copy(entry.path(), bindir.join(entry.file_name()))?;
+            }
+            for option in ["--sharedir", "--pkglibdir"] {
+                let original = PathBuf::from(output(Command::new(self.program("pg_config")).arg(option)));
+                let link = below(&original);
+                if !link.exists() {
+                    link.parent().map_or(Ok(()), fs::create_dir_all)?;
+                    symlink(&original, &link)?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = made {
+            panic!("cannot copy the programs in {}: {error}", self.bindir.display());
+        }
+        Installation { bindir, major: self.major }
     }
 
     /// Whether the extension under test was installed into this server.

@@ -77,22 +77,35 @@ pub fn plan(input: &Input) -> Plan {
         entry.desc == "TABLE"
             && input.altered.iter().any(|table| table.schema == entry.schema && table.name == entry.tag)
     };
+    // Attached to a table that is here, a partition is given the indexes of that which it does not have yet; so it gets its own before.
+    let joins_existing =
+        |entry: &&Entry| entry.desc == "TABLE ATTACH" && entry.depends_on.iter().any(|id| input.existing.contains(id));
+    let mut joining: Vec<&Entry> = input.entries.iter().filter(joins_existing).collect();
     let mut altered = input.altered.is_empty();
-    let mut early: HashSet<i32> = HashSet::new();
     for entry in input.entries.iter().filter(|entry| !is_privilege(entry)) {
         if !altered && is_altered(entry) {
-            // New defaults may want sequences, which stand behind the tables.
-            for sequence in input.entries.iter().filter(|entry| entry.desc == "SEQUENCE" && !is_identity(entry)) {
-                planner.take(sequence);
-                early.insert(sequence.id);
+            // New columns may be of a type, and call a function, that stands behind; and new defaults may want sequences.
+            let mut needed = HashSet::new();
+            for table in input.entries.iter().filter(|entry| is_altered(entry)) {
+                with_needs(table.id, &planner.by_id, &mut needed);
+            }
+            let is_early = |entry: &&Entry| {
+                needed.contains(&entry.id) && !is_altered(entry) || entry.desc == "SEQUENCE" && !is_identity(entry)
+            };
+            for entry in input.entries.iter().filter(is_early) {
+                planner.take(entry);
             }
             planner.alter();
             altered = true;
         }
-        if !early.contains(&entry.id) {
+        if entry.desc == "INDEX ATTACH" {
+            joining.drain(..).for_each(|partition| planner.take(partition));
+        }
+        if !joins_existing(&entry) {
             planner.take(entry);
         }
     }
+    joining.into_iter().for_each(|partition| planner.take(partition));
     if !altered {
         planner.alter();
     }
@@ -106,7 +119,10 @@ pub fn plan(input: &Input) -> Plan {
 fn wanted(input: &Input, by_id: &HashMap<i32, &Entry>) -> HashSet<i32> {
     let is_base = |entry: &&Entry| match &input.wanted {
         Wanted::All => true,
-        Wanted::Schemas(names) => names.contains(&entry.schema) || entry.desc == "SCHEMA" && names.contains(&entry.tag),
+        Wanted::Schemas(names) => {
+            let is_in = names.contains(&entry.schema) && entry.desc != "FK CONSTRAINT";
+            is_in || entry.desc == "SCHEMA" && names.contains(&entry.tag)
+        }
         Wanted::Tables(names) => is_relation(entry) && names.contains(&(entry.schema.clone(), entry.tag.clone())),
     };
     let mut wanted = HashSet::new();
@@ -126,7 +142,7 @@ fn wanted(input: &Input, by_id: &HashMap<i32, &Entry>) -> HashSet<i32> {
     for entry in input.entries.iter().filter(|entry| is_part(entry) || is_attribute(entry) || is_privilege(entry)) {
         let mut needs = entry.depends_on.iter().filter_map(|id| by_id.get(id)).peekable();
         let is_of_wanted = entry.depends_on.iter().any(|id| wanted.contains(id));
-        // A foreign key must not bring the table that it refers to.
+        // A foreign key must not bring the table that it refers to: nobody copies its rows, and the key would be taken for valid.
         let stays_inside = needs.all(|need| {
             wanted.contains(&need.id) || input.existing.contains(&need.id) || !is_relation(need) && !is_part(need)
         });
@@ -182,6 +198,9 @@ impl Planner<'_> {
         }
         // pg_dump has no CREATE for the schema public, only a comment.
         if self.input.existing.contains(&entry.id) || entry.definition.starts_with("--") {
+            return false;
+        }
+        if self.made.contains(&entry.id) {
             return false;
         }
         !is_attribute(entry) || self.comes_with_made(entry)
@@ -279,13 +298,15 @@ impl Planner<'_> {
             if with.is_empty() {
                 continue;
             }
-            let ddl = |differences: &[Difference]| differences.iter().filter_map(|one| one.ddl.clone()).collect();
+            let ddl = |differences: &[Difference]| -> Vec<String> {
+                differences.iter().filter_map(|one| one.ddl.clone()).collect()
+            };
             self.plan.steps.push(Step {
                 action: Action::Alter,
                 kind: "table".to_owned(),
                 name: qualified_display(&table.schema, &table.name),
                 statements: ddl(&table.differences),
-                undo: ddl(&table.reverse),
+                undo: ddl(&table.reverse).into_iter().chain(table.lost.iter().cloned()).collect(),
                 table: Some((table.schema.clone(), table.name.clone())),
                 drops_columns: table.differences.iter().any(Difference::loses_data),
                 ..Step::default()

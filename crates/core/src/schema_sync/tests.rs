@@ -131,7 +131,9 @@ fn what_is_there_stays_as_it_is_and_gets_what_it_lacks() {
 
 #[test]
 fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_them() {
-    let entries = shop();
+    // The name of one comes before that of the table, which pg_dump goes by.
+    let mut entries = shop();
+    entries.insert(4, entry(17, "SEQUENCE", "s.a_counter", &[]));
     let mut input = input(&entries);
     input.existing = HashSet::from([2, 3, 4, 5, 6, 11]);
     let one = |ddl: &str| Difference {
@@ -148,11 +150,14 @@ fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_
         name: "orders".to_owned(),
         differences: vec![one("ADD id")],
         reverse: vec![Difference { change: Change::Extra, ..one("DROP id") }],
+        lost: vec!["MAKE INDEX AGAIN".to_owned()],
     }];
     let plan = plan(&input);
     assert_eq!(
-        statements(&plan)[..5],
+        statements(&plan)[..7],
         [
+            "MAKE SEQUENCE s.a_counter;",
+            "ALTER SEQUENCE \"s\".\"a_counter\" OWNER TO \"shop\";",
             "MAKE SEQUENCE s.orders_id_seq;",
             "ALTER SEQUENCE \"s\".\"orders_id_seq\" OWNER TO \"shop\";",
             "ADD id",
@@ -160,8 +165,12 @@ fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_
             "MAKE VIEW s.open_orders;",
         ]
     );
+    assert_eq!(statements(&plan).iter().filter(|text| text.starts_with("MAKE SEQUENCE s.")).count(), 2);
     let altered = plan.steps.iter().find(|step| step.action == Action::Alter).unwrap();
-    assert_eq!((altered.undo.as_slice(), altered.drops_columns), (&["DROP id".to_owned()][..], false));
+    assert_eq!(
+        (altered.undo.as_slice(), altered.drops_columns),
+        (&["DROP id".to_owned(), "MAKE INDEX AGAIN".to_owned()][..], false)
+    );
 }
 
 #[test]
@@ -188,6 +197,46 @@ fn a_table_comes_with_what_it_needs_and_what_belongs_to_it() {
     input.existing = HashSet::new();
     input.wanted = Wanted::Schemas(vec!["elsewhere".to_owned()]);
     assert_eq!(statements(&plan(&input)), [""; 0]);
+}
+
+#[test]
+fn a_schema_comes_without_the_tables_that_its_foreign_keys_refer_to() {
+    let mut entries = shop();
+    entries.push(entry(17, "SCHEMA", "geo", &[]));
+    entries.push(entry(18, "TABLE", "geo.regions", &[]));
+    entries.push(entry(19, "CONSTRAINT", "geo.regions regions_pkey", &[18]));
+    entries.push(entry(20, "FK CONSTRAINT", "s.orders orders_region_fkey", &[6, 18, 19]));
+    let mut input = input(&entries);
+    input.wanted = Wanted::Schemas(vec!["s".to_owned()]);
+    let within = "MAKE FK CONSTRAINT s.orders orders_customer_fkey;";
+    let without = plan(&input);
+    assert!(statements(&without).contains(&within));
+    assert!(!statements(&without).iter().any(|text| text.contains("region")), "{without:?}");
+    // Where the table is here, nothing has to be brought.
+    input.existing = HashSet::from([17, 18, 19]);
+    assert!(statements(&plan(&input)).contains(&"MAKE FK CONSTRAINT s.orders orders_region_fkey;"));
+}
+
+/// PostgreSQL makes what a partition lacks of the indexes of the table that it is attached to.
+#[test]
+fn a_new_partition_of_a_table_that_is_here_has_its_indexes_before_it_is_attached() {
+    let entries = [
+        entry(1, "TABLE", "s.parted", &[]),
+        entry(2, "TABLE", "s.parted_1", &[]),
+        entry(3, "TABLE ATTACH", "s.parted_1", &[1, 2]),
+        entry(4, "CONSTRAINT", "s.parted parted_pkey", &[1]),
+        entry(5, "CONSTRAINT", "s.parted_1 parted_1_pkey", &[2]),
+        entry(6, "INDEX ATTACH", "s.parted_1_pkey", &[4, 5]),
+        entry(7, "TRIGGER", "s.parted_1 touch", &[2]),
+    ];
+    let mut input = input(&entries);
+    let kinds = |plan: &Plan| plan.to_do().map(|step| step.kind.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        kinds(&plan(&input)),
+        ["table", "table", "table attach", "constraint", "constraint", "index attach", "trigger"]
+    );
+    input.existing = HashSet::from([1, 4]);
+    assert_eq!(kinds(&plan(&input)), ["table", "constraint", "table attach", "index attach", "trigger"]);
 }
 
 #[test]

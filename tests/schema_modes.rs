@@ -1,0 +1,385 @@
+//! `strict`, `auto` and `manual`, each against every kind of difference that two tables can have.
+
+use std::time::Duration;
+
+use steep_repl_testkit::{check, quote_literal, wait_until, Pair, SchemaState, Tables};
+
+use crate::refusal::{contents, refused, refused_quickly};
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// A table of the source and what stands in its place on the target.
+struct Case {
+    /// In schema public, or with another's name.
+    table: &'static str,
+    /// `%` stands for the table.
+    source: &'static str,
+    target: &'static str,
+    /// What strict says against it; nothing when rows arrive whole all the same, so that it lets it through.
+    strict: &'static [&'static str],
+    manual: Manual,
+}
+
+/// What becomes of a table once somebody has confirmed.
+#[derive(Clone, Copy, PartialEq)]
+enum Manual {
+    /// All that the source has is here.
+    Copied,
+    /// Rows are here; a column that the target computes for itself, or nobody fills, has its own values.
+    CopiedBut(&'static str),
+    /// Rows cannot arrive.
+    LeftOut,
+}
+use Manual::{Copied, CopiedBut, LeftOut};
+
+const fn case(
+    table: &'static str,
+    source: &'static str,
+    target: &'static str,
+    strict: &'static [&'static str],
+    manual: Manual,
+) -> Case {
+    Case { table, source, target, strict, manual }
+}
+
+/// No table's name is part of another's, so that each can be looked for in what is said.
+const CASES: [Case; 33] = [
+    case("referenced", "(id int primary key, v int)", "(id int primary key, v int)", &[], Copied),
+    case(
+        "col_missing",
+        "(id int primary key, v int, gone text default 'g')",
+        "(id int primary key, v int)",
+        &["column gone", "does not exist on the target"],
+        LeftOut,
+    ),
+    case("extra_nullable", "(id int primary key, v int)", "(id int primary key, v int, extra text)", &[], Copied),
+    case(
+        "extra_default",
+        "(id int primary key, v int)",
+        "(id int primary key, v int, extra int not null default 5)",
+        &[],
+        Copied,
+    ),
+    case(
+        "extra_required",
+        "(id int primary key, v int)",
+        "(id int primary key, v int, extra text not null)",
+        &["column extra", "NOT NULL without a default"],
+        LeftOut,
+    ),
+    case("type_wider", "(id int primary key, v int)", "(id int primary key, v bigint)", &["integer", "bigint"], Copied),
+    case(
+        "type_narrower",
+        "(id int primary key, v bigint)",
+        "(id int primary key, v int)",
+        &["bigint", "integer"],
+        Copied,
+    ),
+    case(
+        "text_longer",
+        "(id int primary key, v varchar(10))",
+        "(id int primary key, v text)",
+        &["character varying(10)", "text"],
+        Copied,
+    ),
+    case(
+        "text_shorter",
+        "(id int primary key, v varchar(20))",
+        "(id int primary key, v varchar(10))",
+        &["character varying(20)", "character varying(10)"],
+        Copied,
+    ),
+    case(
+        "precision",
+        "(id int primary key, v numeric(12,2))",
+        "(id int primary key, v numeric(10,2))",
+        &["numeric(12,2)", "numeric(10,2)"],
+        Copied,
+    ),
+    case("type_other", "(id int primary key, v text)", "(id int primary key, v int)", &["text", "integer"], Copied),
+    case("key_type", "(id bigint primary key, v int)", "(id int primary key, v int)", &["bigint", "integer"], Copied),
+    case(
+        "collation_there",
+        "(id int primary key, v text collate \"C\")",
+        "(id int primary key, v text)",
+        &["column v", "collation", "\"C\""],
+        Copied,
+    ),
+    case(
+        "collation_here",
+        "(id int primary key, v text)",
+        "(id int primary key, v text collate \"C\")",
+        &["column v", "collation", "\"C\""],
+        Copied,
+    ),
+    case(
+        "not_null_there",
+        "(id int primary key, v int not null)",
+        "(id int primary key, v int)",
+        &["column v", "nullability not null on node_a, null on node_b"],
+        Copied,
+    ),
+    case(
+        "not_null_here",
+        "(id int primary key, v int)",
+        "(id int primary key, v int not null)",
+        &["column v", "nullability null on node_a, not null on node_b"],
+        Copied,
+    ),
+    case(
+        "default_there",
+        "(id int primary key, v int default 4)",
+        "(id int primary key, v int)",
+        &["column v", "default 4 on node_a, none on node_b"],
+        Copied,
+    ),
+    case(
+        "default_here",
+        "(id int primary key, v int)",
+        "(id int primary key, v int default 4)",
+        &["column v", "default none on node_a, 4 on node_b"],
+        Copied,
+    ),
+    case(
+        "default_other",
+        "(id int primary key, v int default 4)",
+        "(id int primary key, v int default 5)",
+        &["column v", "default 4 on node_a, 5 on node_b"],
+        Copied,
+    ),
+    case(
+        "identity_there",
+        "(id int generated by default as identity primary key, v int)",
+        "(id int primary key, v int)",
+        &["column id", "identity by default on node_a, none on node_b"],
+        Copied,
+    ),
+    case(
+        "identity_here",
+        "(id int primary key, v int)",
+        "(id int generated always as identity primary key, v int)",
+        &["column id", "identity none on node_a, always on node_b"],
+        Copied,
+    ),
+    case(
+        "generated_there",
+        "(id int primary key, v int, w int generated always as (v * 2) stored)",
+        "(id int primary key, v int, w int)",
+        &["column w", "generated (v * 2) STORED on node_a, none on node_b"],
+        CopiedBut("w"),
+    ),
+    case(
+        "generated_here",
+        "(id int primary key, v int, w int default 1)",
+        "(id int primary key, v int, w int generated always as (v * 2) stored)",
+        &["column w", "generated on the target"],
+        LeftOut,
+    ),
+    case(
+        "generated_other",
+        "(id int primary key, v int, w int generated always as (v * 2) stored)",
+        "(id int primary key, v int, w int generated always as (v * 3) stored)",
+        &["column w", "(v * 2) STORED on node_a, (v * 3) STORED on node_b"],
+        CopiedBut("w"),
+    ),
+    case("table_missing", "(id int primary key, v int)", "", &["does not exist on the target"], LeftOut),
+    case("elsewhere.schema_missing", "(id int primary key, v int)", "", &["does not exist on the target"], LeftOut),
+    case(
+        "renamed",
+        "(id int primary key, v int, name text default 'n')",
+        "(id int primary key, v int, title text default 'n')",
+        &["column name", "does not exist on the target"],
+        LeftOut,
+    ),
+    case(
+        "in_another_order",
+        "(id int primary key, v int, w int default 3)",
+        "(w int default 3, v int, id int primary key)",
+        &[],
+        Copied,
+    ),
+    case(
+        "index_missing",
+        "(id int primary key, v int); create index on % (v) where v > 3",
+        "(id int primary key, v int)",
+        &[],
+        Copied,
+    ),
+    case("unique_missing", "(id int primary key, v int unique)", "(id int primary key, v int)", &[], Copied),
+    case(
+        "fk_missing",
+        "(id int primary key, v int references referenced)",
+        "(id int primary key, v int)",
+        &[],
+        Copied,
+    ),
+    case(
+        "trigger_missing",
+        "(id int primary key, v int); create function fired() returns trigger language plpgsql as 'begin return new; end';
+         create trigger fires before insert on % for each row execute function fired()",
+        "(id int primary key, v int)",
+        &[],
+        Copied,
+    ),
+    case("check_missing", "(id int primary key, v int check (v > 0))", "(id int primary key, v int)", &[], Copied),
+];
+
+impl Case {
+    fn name(&self) -> String {
+        if self.table.contains('.') {
+            self.table.to_owned()
+        } else {
+            format!("public.{}", self.table)
+        }
+    }
+
+    fn create(&self, definition: &str) -> String {
+        let sql = if definition.is_empty() { String::new() } else { format!("create table % {definition}") };
+        sql.replace('%', self.table)
+    }
+}
+
+fn names(chosen: impl Fn(&Case) -> bool) -> Vec<String> {
+    CASES.iter().filter(|case| chosen(case)).map(Case::name).collect()
+}
+
+fn array(names: &[String]) -> String {
+    format!("array[{}]", names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", "))
+}
+
+fn tables(names: &[String]) -> Tables {
+    let split = |name: &String| name.split_once('.').map(|(schema, table)| (schema.to_owned(), table.to_owned()));
+    Tables::Only(names.iter().filter_map(split).collect())
+}
+
+/// All of them side by side, with rows on the source.
+fn pair(label: &str) -> Pair {
+    let pair = Pair::new(label);
+    pair.source.exec("create schema elsewhere");
+    for case in &CASES {
+        pair.source.exec(&case.create(case.source));
+        pair.source.exec(&format!("insert into {} (id, v) select i, i from generate_series(1, 50) i", case.table));
+        pair.target.exec(&case.create(case.target));
+    }
+    pair.source.exec("insert into referenced values (100, 100)");
+    pair.register();
+    pair
+}
+
+/// Every kind of change, to all of these tables. Rows that others refer to come first and go last.
+fn work(pair: &Pair, names: &[String]) {
+    for name in names {
+        pair.source
+            .exec(&format!("insert into {name} (id, v) values (60, 60); update {name} set v = 100 where id = 60"));
+    }
+    for name in names.iter().rev() {
+        pair.source.exec(&format!("delete from {name} where id = 50"));
+    }
+}
+
+#[test]
+fn strict_refuses_each_that_differs_and_lets_the_others_through() {
+    let pair = pair("modes_strict");
+    let before = (contents(&pair.source), contents(&pair.target));
+    let (differing, fitting) = (names(|case| !case.strict.is_empty()), names(|case| case.strict.is_empty()));
+    // It is what one gets when nothing is said.
+    let all = refused(&pair, "");
+    assert_eq!(all.code, "42P15");
+    assert!(all.text.contains(&format!("{} differences", differing.len())), "{}", all.text);
+    for name in &fitting {
+        assert!(!all.text.contains(name.as_str()), "{name} stands in: {}", all.text);
+    }
+    for case in CASES.iter().filter(|case| !case.strict.is_empty()) {
+        let name = case.name();
+        let args = format!("schema_sync => 'strict', tables => {}", array(std::slice::from_ref(&name)));
+        let one = refused_quickly(|| pair.init(&args));
+        assert_eq!(one.code, "42P15", "{name}");
+        let one = one.names(&[&name, "1 differences"]).names(case.strict);
+        let detail = one.text.lines().find(|line| line.starts_with("DETAIL: ")).unwrap_or_default();
+        assert!(all.text.contains(detail.trim_start_matches("DETAIL: ")), "{detail} is missing in: {}", all.text);
+    }
+    assert_eq!(before, (contents(&pair.source), contents(&pair.target)), "something changed");
+    check::assert_clean(&pair.source, &pair.target);
+    let schema = SchemaState::of(&pair.target);
+    pair.synchronize(&format!("schema_sync => 'strict', tables => {}", array(&fitting)));
+    schema.assert_same(&pair.target);
+    work(&pair, &fitting);
+    pair.expect_equal_in(&tables(&fitting));
+}
+
+#[test]
+fn auto_makes_every_one_of_them_match() {
+    let pair = pair("modes_auto");
+    let source = SchemaState::of(&pair.source);
+    // By the setting, as one that is always wanted would be.
+    pair.synchronize_with(&[("schema_sync_mode", "auto")], "");
+    let compared = "select status, count(*) from steep_repl.compare_schemas('node_a', 'node_b') group by 1";
+    assert_eq!(pair.target.rows(compared), [format!("MATCH | {}", CASES.len())]);
+    for name in names(|_| true) {
+        let differences = format!(
+            "select object_kind, object_name, change from steep_repl.schema_diff('node_a', 'node_b', {})",
+            quote_literal(&name)
+        );
+        assert_eq!(pair.target.rows(&differences), [""; 0], "{name}");
+    }
+    source.assert_same(&pair.source);
+    work(&pair, &names(|_| true));
+    pair.expect_equal();
+    // What was done can be read afterwards, table by table.
+    let altered = pair.target.rows(
+        "select distinct table_name from steep_repl.events where event = 'schema.sync_applied' and table_name is not null",
+    );
+    for case in CASES.iter().filter(|case| !case.target.is_empty() && !case.strict.is_empty()) {
+        assert!(altered.contains(&case.name()), "{} is missing in {altered:?}", case.name());
+    }
+}
+
+#[test]
+fn manual_warns_waits_and_copies_what_can_be_copied() {
+    let pair = pair("modes_manual");
+    let target = SchemaState::of(&pair.target);
+    let left_out = names(|case| case.manual == LeftOut);
+    let copied = names(|case| case.manual != LeftOut);
+    pair.init("schema_sync => 'manual'").unwrap();
+    let warnings: Vec<String> = pair.notices().into_iter().filter(|line| line.starts_with("WARNING")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    let places = CASES.iter().filter(|case| !case.strict.is_empty()).count();
+    let summary =
+        format!("differs from node \"node_a\" in {places} places; {} tables cannot be copied", left_out.len());
+    assert!(warnings[0].contains(&summary), "{summary} is missing in {}", warnings[0]);
+    for case in &CASES {
+        assert_eq!(warnings[0].contains(&case.name()), !case.strict.is_empty(), "{}: {}", case.table, warnings[0]);
+    }
+    // Nothing is made or held on the source while it waits, whoever looks, and however often its keeper does.
+    let waits = "select state || ' ' || phase from steep_repl.init_progress where node = 'node_b'";
+    wait_until("its coordinator has seen it", LONG, || {
+        let looked = "select count(*) from pg_stat_activity where datname = current_database() and backend_type like 'steep_repl%'";
+        (pair.target.scalar::<i64>(looked) > 0).then_some(())
+    });
+    assert_eq!(pair.target.rows(waits), ["PREPARING schema"]);
+    let made = "select (select count(*) from pg_replication_slots where database = current_database())
+        + (select count(*) from pg_publication)";
+    assert_eq!(pair.source.scalar::<i64>(made), 0);
+    target.assert_same(&pair.target);
+    pair.target.exec("select steep_repl.confirm_init('node_b')");
+    pair.expect_synchronized();
+    let mut said = pair.target.rows(
+        "select substring(details ->> 'message' from '[a-z]+\\.[a-z_]+') || ' ' || severity from steep_repl.events
+         where event = 'schema.table_skipped'",
+    );
+    let mut expected: Vec<String> = left_out.iter().map(|name| format!("{name} warning")).collect();
+    said.sort();
+    expected.sort();
+    assert_eq!(said, expected);
+    target.assert_same(&pair.target);
+    work(&pair, &copied);
+    pair.expect_equal_in(&tables(&names(|case| case.manual == Copied)));
+    for case in &CASES {
+        let CopiedBut(column) = case.manual else { continue };
+        let rows = format!("select to_jsonb(t) - {} from {} t order by id", quote_literal(column), case.table);
+        assert_eq!(pair.target.rows(&rows), pair.source.rows(&rows), "{}", case.table);
+    }
+    for case in CASES.iter().filter(|case| case.manual == LeftOut && !case.target.is_empty()) {
+        assert_eq!(pair.target.scalar::<i64>(&format!("select count(*) from {}", case.table)), 0, "{}", case.table);
+    }
+}
