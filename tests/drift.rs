@@ -308,6 +308,33 @@ fn a_column_that_is_computed_now_is_not_followed() {
     wait_until("it is cancelled", LONG, || (running.pair.state() == "UNINITIALIZED").then_some(()));
 }
 
+/// The type is altered, no table is.
+#[test]
+fn an_enum_that_gets_a_label() {
+    let moods = |pair: &Pair| {
+        pair.source.exec(
+            "create type mood as enum ('b', 'd'); create table moods (id int primary key, m mood, all_of_them mood[]);
+             insert into moods select i, 'b', '{b,d}' from generate_series(1, 100) i",
+        );
+    };
+    let change = [
+        "alter type mood add value 'a' before 'b'",
+        "alter type mood add value 'c' after 'b'",
+        "update moods set m = 'c' where id < 9",
+    ];
+    let mut auto = running_with("dr_enum", CatchingUp, "auto", moods);
+    auto.alter(&change);
+    auto.pair.wait(LONG).unwrap_or_else(|error| panic!("{}", describe(&error)));
+    auto.is_equal();
+    assert_eq!(auto.pair.target.rows("select unnest(enum_range(null::mood))::text"), ["a", "b", "c", "d"]);
+    let mut strict = running_with("dr_enum_strict", CatchingUp, "strict", moods);
+    strict.alter(&change);
+    strict.stops(&["column m of table public.moods: type public.mood lacks 'a', 'c' on the target"]);
+    strict.pair.target.exec_each(&change[..2]);
+    strict.resumes();
+    strict.is_equal();
+}
+
 /// What was altered here goes back with everything else.
 #[test]
 fn a_cancel_takes_back_what_was_altered() {

@@ -345,7 +345,7 @@ fn manual_warns_waits_and_copies_what_can_be_copied() {
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     let places = CASES.iter().filter(|case| !case.strict.is_empty()).count();
     let summary =
-        format!("differs from node \"node_a\" in {places} places; {} tables cannot be copied", left_out.len());
+        format!("differs from node \"node_a\" in {places} places; tables that cannot be copied: {}", left_out.len());
     assert!(warnings[0].contains(&summary), "{summary} is missing in {}", warnings[0]);
     for case in &CASES {
         assert_eq!(warnings[0].contains(&case.name()), !case.strict.is_empty(), "{}: {}", case.table, warnings[0]);

@@ -47,6 +47,10 @@ SELECT pg_catalog.jsonb_build_object(
             'number', a.attnum,
             'type_name', pg_catalog.format_type(a.atttypid, a.atttypmod),
             'type_oid', a.atttypid::bigint,
+            -- Types of the user's only, and arrays of such.
+            'labels', CASE WHEN t.typtype = 'e' OR t.typcategory = 'A' AND t.typelem >= 16384 THEN (
+                    SELECT pg_catalog.jsonb_agg(l.enumlabel ORDER BY l.enumsortorder)
+                    FROM pg_catalog.pg_enum l WHERE l.enumtypid IN (t.oid, t.typelem)) END,
             'collation', CASE WHEN a.attcollation <> t.typcollation THEN (
                     SELECT cn.nspname || '.' || co.collname
                     FROM pg_catalog.pg_collation co JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace

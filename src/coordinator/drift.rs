@@ -91,7 +91,10 @@ impl Coordinator {
             }
             found => found?,
         };
-        if found.altered.is_empty() && transaction::run(|| found.replanned(&planned))?.is_empty() {
+        if found.altered.is_empty()
+            && found.enums.is_empty()
+            && transaction::run(|| found.replanned(&planned))?.is_empty()
+        {
             return Ok(false);
         }
         let why = "its definition on the source is another one than when it was planned".to_owned();
@@ -141,7 +144,8 @@ impl Coordinator {
 
     /// Alters tables whose rows stay, and plans anew what is copied of them, should they be copied once more.
     fn alter(&mut self, mut found: drift::Drift, planned: &[PlannedTable]) -> Result<bool> {
-        let (operation, plan) = (self.operation.clone(), altering(std::mem::take(&mut found.altered)));
+        let (operation, plan) =
+            (self.operation.clone(), altering(std::mem::take(&mut found.altered), std::mem::take(&mut found.enums)));
         let steps: Vec<_> = plan.to_do().collect();
         if steps.is_empty() && transaction::run(|| found.replanned(planned))?.is_empty() {
             return Ok(false);

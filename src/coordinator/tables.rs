@@ -257,7 +257,7 @@ fn follow(
     planned: &[PlannedTable],
     deferred: &[u32],
 ) -> Result<()> {
-    let plan = altering(std::mem::take(&mut drift.altered));
+    let plan = altering(std::mem::take(&mut drift.altered), std::mem::take(&mut drift.enums));
     doing.carry_out(operation, &plan.to_do().collect::<Vec<_>>())?;
     transaction::see_own_changes();
     let planned: Vec<PlannedTable> = planned.iter().filter(|table| deferred.contains(&table.relid)).cloned().collect();

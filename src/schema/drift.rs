@@ -14,7 +14,7 @@ use steep_repl_core::drift::{is_beyond, stale, while_behind, Copied, Seen};
 use steep_repl_core::ident::{display_ident, qualified_display};
 use steep_repl_core::inventory::Table;
 use steep_repl_core::schema_diff::{diff, Difference};
-use steep_repl_core::schema_match::match_columns;
+use steep_repl_core::schema_match::{label_statements, match_columns, Difference as InTheWay};
 use steep_repl_core::schema_sync::{Altered, Mode};
 
 type Name = (String, String);
@@ -29,6 +29,8 @@ pub struct Drift {
     pub stale: Vec<(u32, String)>,
     /// What is to be altered here.
     pub altered: Vec<Altered>,
+    /// Enums that lack labels here, each with the statements that add them.
+    pub enums: Vec<(String, Vec<String>)>,
     /// Columns that were copied and that the source has no more, in words.
     pub kept: Vec<String>,
     source: HashMap<Name, Table>,
@@ -78,6 +80,7 @@ pub fn drift(connection: &Connection, operation: &Operation, question: &Question
         gone: Vec::new(),
         stale: Vec::new(),
         altered: Vec::new(),
+        enums: Vec::new(),
         kept: Vec::new(),
         source,
     };
@@ -100,6 +103,12 @@ pub fn drift(connection: &Connection, operation: &Operation, question: &Question
             _ => match_columns(there, here).iter().filter(|one| one.stops_copy()).map(ToString::to_string).collect(),
         });
         found.kept.extend(kept(table, there));
+        let lacking = here.filter(|_| mode == Mode::Auto).map(|here| label_statements(there, here)).unwrap_or_default();
+        for (name, statements) in lacking {
+            if !found.enums.iter().any(|(known, _)| *known == name) {
+                found.enums.push((name, statements));
+            }
+        }
         let Some(here) = here.filter(|_| question.rows_stay) else { continue };
         let reasons = stale(&copied(table), there, here);
         if !reasons.is_empty() {
@@ -107,7 +116,19 @@ pub fn drift(connection: &Connection, operation: &Operation, question: &Question
         }
     }
     if let (Mode::Auto, Some(sides)) = (mode, &sides) {
-        let (altered, beyond) = alterations(sides, &found, question, (&operation.source, &operation.node));
+        let (mut altered, beyond) = alterations(sides, &found, question, (&operation.source, &operation.node));
+        for table in &mut altered {
+            // A generated column is made anew, and its indexes with it.
+            let columns = sides.here.table(&table.schema, &table.name).into_iter().flat_map(|here| &here.columns);
+            let dropped: Vec<(String, String, String)> = columns
+                .filter(|column| table.differences.iter().any(|one| one.drops(&column.name)))
+                .map(|column| (table.schema.clone(), table.name.clone(), column.name.clone()))
+                .collect();
+            if !dropped.is_empty() {
+                table.lost = user::objects_of_columns(&dropped)?.into_iter().filter_map(|one| one.statement).collect();
+                table.is_restored = true;
+            }
+        }
         found.altered = altered;
         found.differences.extend(beyond);
     }
@@ -167,7 +188,8 @@ fn not_to_be_altered(there: &Table, here: Option<&Table>, sides: &Sides) -> Resu
         return Ok(found.iter().filter(|one| one.is_blocking()).map(ToString::to_string).collect());
     }
     let is_hidden = |side: &super::side::Side| side.table(&there.schema, &there.name).is_none();
-    if found.iter().any(|one| one.is_blocking()) && (is_hidden(&sides.source) || is_hidden(&sides.here)) {
+    let by_altering = |one: &InTheWay| one.is_blocking() && !matches!(one, InTheWay::LabelsMissing { .. });
+    if found.iter().any(by_altering) && (is_hidden(&sides.source) || is_hidden(&sides.here)) {
         return Err(Error::TableBusy { table: there.qualified_display() });
     }
     Ok(Vec::new())
@@ -211,7 +233,10 @@ fn alterations(sides: &Sides, found: &Drift, question: &Question, nodes: (&str, 
             while_behind(there, here, staying.contains(&family), |column| late.contains(&(family, column.to_owned())));
         let same_major = sides.source.major == sides.here.major;
         let between = |a: &Definition, b: &Definition| -> Vec<Difference> {
-            diff(Some(a), Some(b), same_major).into_iter().filter(|one| one.is_mismatch).collect()
+            let mut found = diff(Some(a), Some(b), same_major);
+            // Another key is in nobody's way as long as the rows fit: they go into partitions.
+            found.retain(|one| one.is_mismatch && one.kind != "partition key");
+            found
         };
         let differences = between(&wanted, here);
         let (hopeless, differences): (Vec<Difference>, Vec<Difference>) = differences.into_iter().partition(is_beyond);

@@ -14,6 +14,7 @@ use steep_repl_core::definition::Definition;
 use steep_repl_core::ident::qualified_display;
 use steep_repl_core::inventory::Table;
 use steep_repl_core::schema_diff::{diff, Change, Difference};
+use steep_repl_core::schema_match::label_statements;
 use steep_repl_core::schema_sync::{plan, Altered, Input, Plan, Wanted};
 
 type Name = (String, String);
@@ -66,6 +67,7 @@ pub fn plan_of(connection: &Connection, request: &Request, dump: &Dump) -> Resul
     }
     Ok(plan(&Input {
         altered,
+        enums: enums(&source, &user::inventory()?, &wanted),
         existing: dump.entries.iter().filter(is_here).map(|entry| entry.id).collect(),
         entries: &dump.entries,
         wanted,
@@ -74,6 +76,27 @@ pub fn plan_of(connection: &Connection, request: &Request, dump: &Dump) -> Resul
         roles: user::roles()?.into_iter().collect(),
         untouched_schemas: user::untouched_schemas()?.into_iter().collect(),
     }))
+}
+
+/// Enums of the columns that are copied, with the labels that they lack here.
+fn enums(source: &[Table], here: &[Table], wanted: &Wanted) -> Vec<(String, Vec<String>)> {
+    let here: HashMap<(&str, &str), &Table> =
+        here.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect();
+    let is_wanted = |table: &&Table| match wanted {
+        Wanted::All => true,
+        Wanted::Schemas(names) => names.contains(&table.schema),
+        Wanted::Tables(names) => names.contains(&(table.schema.clone(), table.name.clone())),
+    };
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for table in source.iter().filter(is_wanted) {
+        let Some(here) = here.get(&(table.schema.as_str(), table.name.as_str())) else { continue };
+        for (name, statements) in label_statements(table, here) {
+            if !found.iter().any(|(known, _)| *known == name) {
+                found.push((name, statements));
+            }
+        }
+    }
+    found
 }
 
 /// Which objects a request is about.
@@ -189,7 +212,7 @@ pub(super) fn parents_first(
             reverse.retain(|one| !gone.contains(&(one.kind, one.name.clone())));
             if !differences.is_empty() {
                 let (schema, name) = name;
-                altered.push(Altered { schema, name, differences, reverse, lost: Vec::new() });
+                altered.push(Altered { schema, name, differences, reverse, lost: Vec::new(), is_restored: false });
             }
         }
         open = later;

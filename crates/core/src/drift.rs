@@ -103,14 +103,10 @@ pub fn while_behind(
     wanted
 }
 
-/// Whether a difference cannot be altered away while older WAL has still to be applied: there is no statement for it, or the WAL brings
-/// values for a column that would be computed here.
+/// Whether a difference cannot be altered away while older WAL has still to be applied: it brings values for a column that would be
+/// computed here.
 pub fn is_beyond(difference: &Difference) -> bool {
-    match (difference.kind, difference.change) {
-        ("table" | "partition key", _) => true,
-        ("generated", Change::Different) => difference.b.is_none(),
-        _ => false,
-    }
+    difference.kind == "generated" && difference.change == Change::Different && difference.b.is_none()
 }
 
 #[cfg(test)]

@@ -74,6 +74,9 @@ pub struct Column {
     pub type_name: String,
     /// `pg_type.oid` on its own node; the same everywhere for built-in types only.
     pub type_oid: u32,
+    /// Labels of an enum, in their order, also where the column is an array of it; `None` for other types.
+    #[serde(default)]
+    pub labels: Option<Vec<String>>,
     /// Collation, where it is not that of the type.
     #[serde(default)]
     pub collation: Option<String>,
@@ -138,6 +141,11 @@ impl Column {
         is_set(&self.generated)
     }
 
+    /// The enum that it is of, or is an array of, as SQL names it.
+    pub fn enum_name(&self) -> &str {
+        self.type_name.trim_end_matches("[]")
+    }
+
     /// Whether the column fills itself when a row arrives without a value for it, or takes NULL.
     pub fn can_be_left_out(&self) -> bool {
         !self.not_null || self.default.is_some() || is_set(&self.identity) || self.is_generated()
@@ -161,6 +169,7 @@ pub(crate) mod build {
             name: name.to_owned(),
             type_name: type_name.to_owned(),
             type_oid: 25,
+            labels: None,
             collation: None,
             not_null: false,
             default: None,

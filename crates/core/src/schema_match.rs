@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::ident::quote_literal;
 use crate::inventory::{Column, Table};
 
 /// One thing in the way of rows, or worth a note. Tables are named for people (`schema.name`, quoted where needed).
@@ -45,6 +46,17 @@ pub enum Difference {
         source: String,
         /// Type on the target.
         target: String,
+    },
+    /// The column is of an enum that lacks labels on the target: rows that have them do not arrive.
+    LabelsMissing {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The enum.
+        type_name: String,
+        /// The labels.
+        labels: Vec<String>,
     },
     /// The column's collation is another one. Rows arrive all the same; order and uniqueness may differ.
     CollationDiffers {
@@ -86,7 +98,7 @@ impl Difference {
 
     /// Whether no row can be copied while this stands. Values of another type may fit all the same, as text.
     pub fn stops_copy(&self) -> bool {
-        self.is_blocking() && !matches!(self, Difference::TypeDiffers { .. })
+        self.is_blocking() && !matches!(self, Difference::TypeDiffers { .. } | Difference::LabelsMissing { .. })
     }
 
     /// The column it is about.
@@ -94,6 +106,7 @@ impl Difference {
         match self {
             Difference::ColumnMissing { column, .. }
             | Difference::TypeDiffers { column, .. }
+            | Difference::LabelsMissing { column, .. }
             | Difference::CollationDiffers { column, .. }
             | Difference::GeneratedOnTarget { column, .. }
             | Difference::NotNullExtra { column, .. } => Some(column),
@@ -112,6 +125,7 @@ impl Difference {
             | Difference::NotPermanent { table }
             | Difference::ColumnMissing { table, .. }
             | Difference::TypeDiffers { table, .. }
+            | Difference::LabelsMissing { table, .. }
             | Difference::CollationDiffers { table, .. }
             | Difference::GeneratedOnTarget { table, .. }
             | Difference::NotNullExtra { table, .. }
@@ -133,6 +147,14 @@ impl fmt::Display for Difference {
             }
             Difference::TypeDiffers { table, column, source, target } => {
                 write!(f, "column {column} of table {table}: {source} on the source, {target} on the target")
+            }
+            Difference::LabelsMissing { table, column, type_name, labels } => {
+                let labels: Vec<String> = labels.iter().map(|label| quote_literal(label)).collect();
+                write!(
+                    f,
+                    "column {column} of table {table}: type {type_name} lacks {} on the target",
+                    labels.join(", ")
+                )
             }
             Difference::CollationDiffers { table, column, source, target } => write!(
                 f,
@@ -216,6 +238,42 @@ fn arrives(source: &Table, column: &Column) -> bool {
     source.copied_columns().any(|sent| sent.name == column.name)
 }
 
+/// Labels of the source's enum that the target's lacks.
+fn lacking(source: &Column, target: &Column) -> Vec<String> {
+    let (Some(there), Some(here)) = (&source.labels, &target.labels) else { return Vec::new() };
+    there.iter().filter(|label| !here.contains(label)).cloned().collect()
+}
+
+/// Statements that give the enums of a table's columns the labels that they lack, each where the source has it; by the name of the enum.
+pub fn label_statements(source: &Table, target: &Table) -> Vec<(String, Vec<String>)> {
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for column in source.copied_columns() {
+        let Some(other) = target.column(&column.name).filter(|other| other.type_name == column.type_name) else {
+            continue;
+        };
+        let name = column.enum_name();
+        let missing = lacking(column, other);
+        if missing.is_empty() || found.iter().any(|(known, _)| known == name) {
+            continue;
+        }
+        let there = column.labels.as_deref().unwrap_or_default();
+        let first = other.labels.as_ref().and_then(|labels| labels.first());
+        let statements = missing.iter().map(|label| {
+            let before = there.iter().take_while(|one| *one != label).last();
+            let place = match (before, first) {
+                // Everything before it is there by now.
+                (Some(before), _) => format!(" AFTER {}", quote_literal(before)),
+                (None, Some(first)) => format!(" BEFORE {}", quote_literal(first)),
+                (None, None) => String::new(),
+            };
+            format!("ALTER TYPE {name} ADD VALUE IF NOT EXISTS {}{place};", quote_literal(label))
+        });
+        let statements = statements.collect();
+        found.push((name.to_owned(), statements));
+    }
+    found
+}
+
 /// What differs in one column that the source sends.
 fn match_column(table: &str, source: &Column, target: Option<&Column>) -> Vec<Difference> {
     let (table, column) = (table.to_owned(), source.name.clone());
@@ -232,6 +290,11 @@ fn match_column(table: &str, source: &Column, target: Option<&Column>) -> Vec<Di
             source: source.type_name.clone(),
             target: target.type_name.clone(),
         }];
+    }
+    let labels = lacking(source, target);
+    if !labels.is_empty() {
+        let type_name = source.enum_name().to_owned();
+        return vec![Difference::LabelsMissing { table, column, type_name, labels }];
     }
     if source.collation != target.collation {
         return vec![Difference::CollationDiffers {

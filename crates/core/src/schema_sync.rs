@@ -75,6 +75,8 @@ pub struct Altered {
     pub reverse: Vec<Difference>,
     /// Statements that make again what goes along with columns that are dropped.
     pub lost: Vec<String>,
+    /// Whether they are carried out at once: no dump of the source brings it.
+    pub is_restored: bool,
 }
 
 /// What is known of both sides.
@@ -92,6 +94,8 @@ pub struct Input<'a> {
     pub roles_needed: HashMap<i32, Vec<String>>,
     /// Tables to alter; a table after those it inherits from.
     pub altered: Vec<Altered>,
+    /// Enums that lack labels, each with the statements that add them. Nothing takes a label back.
+    pub enums: Vec<(String, Vec<String>)>,
     /// Roles of the target, and whether objects may be given to them.
     pub roles: HashMap<String, bool>,
     /// Schemas of the target whose privileges nobody has changed yet, with the statements that make them so again.
@@ -148,7 +152,7 @@ pub struct Step {
 }
 
 /// The steps that alter tables, and nothing else.
-pub fn altering(altered: Vec<Altered>) -> Plan {
+pub fn altering(altered: Vec<Altered>, enums: Vec<(String, Vec<String>)>) -> Plan {
     plan(&Input {
         entries: &[],
         wanted: Wanted::Tables(HashSet::new()),
@@ -156,6 +160,7 @@ pub fn altering(altered: Vec<Altered>) -> Plan {
         privileges: HashMap::new(),
         roles_needed: HashMap::new(),
         altered,
+        enums,
         roles: HashMap::new(),
         untouched_schemas: HashMap::new(),
     })
@@ -186,7 +191,10 @@ impl Plan {
         let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
         for step in self.to_do() {
             if step.action == Action::Alter {
-                lines.push((step.table.clone(), format!("altered table {}: {}", step.name, step.statements.join(" "))));
+                lines.push((
+                    step.table.clone(),
+                    format!("altered {} {}: {}", step.kind, step.name, step.statements.join(" ")),
+                ));
                 continue;
             }
             match groups.iter_mut().find(|(kind, _)| *kind == step.kind) {

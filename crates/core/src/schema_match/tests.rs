@@ -163,3 +163,37 @@ proptest! {
         }
     }
 }
+
+fn of_mood(labels: &[&str]) -> Column {
+    Column { labels: Some(labels.iter().map(|label| (*label).to_owned()).collect()), ..column("m", "s.mood[]") }
+}
+
+#[test]
+fn an_enum_that_lacks_labels_does_not_take_all_rows() {
+    let (there, here) = (with(vec![of_mood(&["a", "it's", "b"])]), with(vec![of_mood(&["b"])]));
+    let found = match_columns(&there, Some(&here));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].is_blocking() && !found[0].stops_copy());
+    assert_eq!(found[0].to_string(), "column m of table public.orders: type s.mood lacks 'a', 'it''s' on the target");
+    assert!(match_columns(&here, Some(&there)).is_empty(), "more labels are in nobody's way");
+}
+
+#[test]
+fn labels_come_where_the_source_has_them() {
+    let statements = |there: &[&str], here: &[&str]| {
+        label_statements(&with(vec![of_mood(there)]), &with(vec![of_mood(here)]))
+            .into_iter()
+            .flat_map(|(_, statements)| statements)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        statements(&["a", "b", "c", "d"], &["c"]),
+        [
+            "ALTER TYPE s.mood ADD VALUE IF NOT EXISTS 'a' BEFORE 'c';",
+            "ALTER TYPE s.mood ADD VALUE IF NOT EXISTS 'b' AFTER 'a';",
+            "ALTER TYPE s.mood ADD VALUE IF NOT EXISTS 'd' AFTER 'c';"
+        ]
+    );
+    assert_eq!(statements(&["a"], &[]), ["ALTER TYPE s.mood ADD VALUE IF NOT EXISTS 'a';"]);
+    assert_eq!(statements(&["a", "b"], &["b", "a"]), [""; 0]);
+}

@@ -81,6 +81,15 @@ pub fn plan(input: &Input) -> Plan {
     let joins_existing =
         |entry: &&Entry| entry.desc == "TABLE ATTACH" && entry.depends_on.iter().any(|id| input.existing.contains(id));
     let mut joining: Vec<&Entry> = input.entries.iter().filter(joins_existing).collect();
+    for (name, statements) in &input.enums {
+        planner.plan.steps.push(Step {
+            action: Action::Alter,
+            kind: "type".to_owned(),
+            name: name.clone(),
+            statements: statements.clone(),
+            ..Step::default()
+        });
+    }
     let mut altered = input.altered.is_empty();
     for entry in input.entries.iter().filter(|entry| !is_privilege(entry)) {
         if !altered && is_altered(entry) {
@@ -305,7 +314,10 @@ impl Planner<'_> {
                 action: Action::Alter,
                 kind: "table".to_owned(),
                 name: qualified_display(&table.schema, &table.name),
-                statements: ddl(&table.differences),
+                statements: ddl(&table.differences)
+                    .into_iter()
+                    .chain(table.lost.iter().filter(|_| table.is_restored).cloned())
+                    .collect(),
                 undo: ddl(&table.reverse).into_iter().chain(table.lost.iter().cloned()).collect(),
                 table: Some((table.schema.clone(), table.name.clone())),
                 drops_columns: table.differences.iter().any(Difference::loses_data),

@@ -63,6 +63,7 @@ fn input(entries: &[Entry]) -> Input<'_> {
         )]),
         roles_needed: HashMap::new(),
         altered: Vec::new(),
+        enums: Vec::new(),
         roles: HashMap::from([("shop".to_owned(), true), ("app".to_owned(), false)]),
         untouched_schemas: HashMap::new(),
     }
@@ -151,6 +152,7 @@ fn sequences_are_made_before_tables_are_altered_and_tables_before_what_looks_at_
         differences: vec![one("ADD id")],
         reverse: vec![Difference { change: Change::Extra, ..one("DROP id") }],
         lost: vec!["MAKE INDEX AGAIN".to_owned()],
+        is_restored: false,
     }];
     let plan = plan(&input);
     assert_eq!(
