@@ -33,7 +33,8 @@ fn hostile_names_of_everything() {
     for name in names.iter().map(|name| (*name).to_owned()).chain(["x".repeat(63), format!("{}y", "é".repeat(31))]) {
         let name = quote_ident(&name);
         sql.push_str(&format!(
-            "create schema {name}; create type {name}.{name} as enum ({label}); create function {name}.{name}(int) returns int language sql immutable as 'select $1';
+            "create schema {name}; create type {name}.{name} as enum ({label});
+            create function {name}.{name}(int) returns int language sql immutable as 'select $1';
              create function {name}.trigger() returns trigger language plpgsql as 'begin return new; end';
              create sequence {name}.seq; create domain {name}.d as int constraint {name} check (value > 0);
              create table {name}.t ({name} int primary key default nextval('{seq}'), e {name}.{name} default {label}, d {name}.d,
@@ -41,7 +42,8 @@ fn hostile_names_of_everything() {
              create index {name} on {name}.t (({name}.{name}(d))); create view {name}.v as select {name} from {name}.t;
              create trigger {name} before insert on {name}.t for each row execute function {name}.trigger();
              create policy {name} on {name}.t using ({name} > 0); comment on table {name}.t is {label};
-             create table {name}.p ({name} int, primary key ({name})) partition by list ({name}); create table {name}.p1 partition of {name}.p for values in (1);
+             create table {name}.p ({name} int, primary key ({name})) partition by list ({name});
+             create table {name}.p1 partition of {name}.p for values in (1);
              alter table {name}.t add constraint fk foreign key (d) references {name}.p; insert into {name}.p values (1);
              insert into {name}.t (d) select 1 from generate_series(1, 20);\n",
             label = quote_literal(&name[1..name.len() - 1]),
