@@ -58,6 +58,7 @@ mod schema_limits;
 mod schema_modes;
 mod schema_names;
 mod schema_program;
+mod schema_target;
 mod schemas;
 mod schemas_formats;
 mod schemas_majors;

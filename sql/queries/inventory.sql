@@ -33,6 +33,13 @@ SELECT pg_catalog.jsonb_build_object(
             SELECT FROM pg_catalog.pg_index i
             WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
               AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) END,
+    'key', (
+        SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum)
+        FROM pg_catalog.pg_index i
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+        WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+          AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END),
+    'sends_whole_rows', c.relreplident = 'f',
     'extension', (
         SELECT e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
         WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0

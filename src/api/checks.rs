@@ -166,6 +166,18 @@ fn check_tables(
     }
     judge.judge("replica_identity", chosen.check_identity())?;
     let plan = Plan { differences, ..schema::planned(&chosen)? };
+    if wanted.options.schema_sync != Mode::Auto && !plan.not_updatable.is_empty() {
+        judge.remark(
+            "updates",
+            Remark {
+                message: format!("updates and deletes cannot be applied to {}", plan.not_updatable.join(", ")),
+                detail: Some("The first one on the source would stop replication of all tables.".to_owned()),
+                hint: "Give these tables the primary keys of the source, or give those there REPLICA IDENTITY FULL."
+                    .to_owned(),
+                is_warning: true,
+            },
+        );
+    }
     let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
     let readable = preflight::check_tables(connection, wanted.source, said, &relids, wanted.publication.is_none());
     judge.judge("source_tables", readable)?;

@@ -27,9 +27,10 @@ pub fn inventory_query(with_sizes: bool) -> String {
     include_str!("../../sql/queries/inventory.sql").replace(":sizes", if with_sizes { "true" } else { "false" })
 }
 
-/// The tables of this database; sizes are not asked for, since that would wait for a locked table.
+/// The tables of this database, and views, which may have a table's name; sizes are not asked for, since that would wait for a locked
+/// table.
 pub fn inventory() -> Result<Vec<Table>> {
-    read(&inventory_query(false), &[])
+    read(&inventory_query(false).replace("('r', 'p', 'f', 'm')", "('r', 'p', 'f', 'm', 'v')"), &[])
 }
 
 /// The query that lists tables that are locked against all others, as (schema, name), on either node.

@@ -391,6 +391,7 @@ impl Coordinator {
         } else {
             self.start_subscription(subscription, now)?;
         }
+        self.catchup.is_compared = true;
         let connection = self.source()?;
         transaction::run_without_snapshot(|| state::nudge(connection))
     }

@@ -24,8 +24,10 @@ const FALLING_BEHIND_AFTER: f64 = 300.0;
 /// What was seen of the catch-up so far. In memory only.
 pub struct Watch {
     errors_before: Option<i64>,
-    /// Errors of the apply worker when the tables were last compared with the source's; none when they were not.
-    errors_compared: Option<i64>,
+    /// Whether the tables were compared with the source's by this process, when the subscription was enabled or since.
+    pub(super) is_compared: bool,
+    /// Errors of the apply worker when they last were.
+    errors_compared: i64,
     replayed: RateMeter,
     written: RateMeter,
     smallest_lag: Option<(f64, u64)>,
@@ -36,7 +38,8 @@ impl Default for Watch {
     fn default() -> Self {
         Watch {
             errors_before: None,
-            errors_compared: None,
+            is_compared: false,
+            errors_compared: 0,
             replayed: RateMeter::new(60.0),
             written: RateMeter::new(60.0),
             smallest_lag: None,
@@ -68,12 +71,13 @@ impl Coordinator {
         };
         let applying = transaction::run(|| user::applying(subscription, &name))?;
         let before = *self.catchup.errors_before.get_or_insert(applying.errors);
-        if self.catchup.errors_compared.is_none_or(|compared| applying.errors > compared) {
+        let fails = applying.errors > before.max(self.catchup.errors_compared);
+        if fails || !self.catchup.is_compared {
             // It may have been altered while nobody looked, or that may be what stops the apply worker.
             if self.follow_catching_up()? {
                 return Ok(());
             }
-            self.catchup.errors_compared = Some(applying.errors);
+            (self.catchup.is_compared, self.catchup.errors_compared) = (true, applying.errors);
         }
         self.say_apply_errors(applying.errors - before, &applying.conflicts)?;
         let lag = slot.now.bytes_since(confirmed);

@@ -20,6 +20,9 @@ use steep_repl_core::retry::{self, Verdict};
 /// How often progress is looked at and shown, in milliseconds. Work that ends wakes the coordinator earlier.
 const TICK_MS: i64 = 500;
 
+/// The same while somebody has to look at the differences of the schemas, which may take days. Whoever has wakes the coordinator.
+const CONFIRMATION_TICK_MS: i64 = 10_000;
+
 /// How often the slot is looked at while catching up, in milliseconds: often at first, since most catch-ups are short, and ever
 /// more seldom, up to [`TICK_MS`].
 const CATCHUP_TICK_MS: i64 = 20;
@@ -140,7 +143,11 @@ pub fn run(assignment: Assignment) -> Result<()> {
         if !matches!(step, Step::DoPhase | Step::NextPhase) {
             // Nothing tells of the source's progress; a short catch-up should not last a whole tick.
             looks = if step == Step::WatchCatchup { looks + 1 } else { 0 };
-            system::wait_latch(if looks > 0 { TICK_MS.min(CATCHUP_TICK_MS * looks) } else { TICK_MS });
+            system::wait_latch(match looks {
+                0 if coordinator.operation.awaits_confirmation => CONFIRMATION_TICK_MS,
+                0 => TICK_MS,
+                looks => TICK_MS.min(CATCHUP_TICK_MS * looks),
+            });
             coordinator.wake_workers();
         }
     }

@@ -17,9 +17,32 @@ use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use steep_repl_core::inventory::Table;
 
-/// The tables of the source, with sizes where they are wanted.
+/// How long a lock on the source is waited for while sizes are asked for, in milliseconds.
+const LOCK_LIMIT_MS: u32 = 5_000;
+
+/// The tables of the source, with sizes where they are wanted. 55P03 when somebody has one of them locked then.
 pub fn source_inventory(connection: &Connection, with_sizes: bool) -> Result<Vec<Table>> {
-    connection.json(&user::inventory_query(with_sizes), "could not read the tables")
+    let (query, context) = (user::inventory_query(with_sizes), "could not read the tables");
+    if !with_sizes {
+        return connection.json(&query, context);
+    }
+    connection.execute(&format!("SET lock_timeout = {LOCK_LIMIT_MS}"), context)?;
+    let outcome = connection.json(&query, context);
+    connection.execute("SET lock_timeout = 0", context)?;
+    outcome.map_err(|error| match connection.json(user::LOCKED_TABLES, context) {
+        Ok(locked) if error.problem().sqlstate == user::LOCK_NOT_AVAILABLE => busy(&locked, connection.node(), error),
+        _ => error,
+    })
+}
+
+/// The error of a lock that was waited for in vain, with the tables that are locked.
+fn busy(locked: &[(String, String)], node: &str, error: Error) -> Error {
+    let names: Vec<String> =
+        locked.iter().map(|(schema, name)| steep_repl_core::ident::qualified_display(schema, name)).collect();
+    if names.is_empty() {
+        return error;
+    }
+    Error::TableBusy { table: format!("{} on node \"{node}\"", names.join(", ")) }
 }
 
 /// The plan of what is chosen, with what this database says of its tables.

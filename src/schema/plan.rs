@@ -9,7 +9,7 @@ use steep_repl_core::formats::binary_is_safe;
 use steep_repl_core::ident::{parse_qualified, qualified};
 use steep_repl_core::inventory::{Column, Table};
 use steep_repl_core::schema_diff::{diff, Change, Difference};
-use steep_repl_core::schema_match::{copy_columns, match_columns};
+use steep_repl_core::schema_match::{copy_columns, match_columns, why_not_updatable};
 use steep_repl_core::selection::{self, NoIdentity, Selection};
 
 /// The word for tables that are not part of the plan.
@@ -78,6 +78,8 @@ pub struct Plan {
     pub left_out: Vec<String>,
     /// Tables with triggers that will fire, in words.
     pub triggers: Vec<String>,
+    /// Tables that updates and deletes cannot be applied to, in words.
+    pub not_updatable: Vec<String>,
     /// What somebody has to look at before it begins, in words.
     pub differences: Vec<String>,
     /// The tables that are chosen as they are on the source, by OID, schema and name; some may have still to be made here.
@@ -273,7 +275,7 @@ impl Chosen<'_> {
         let mut tables: Vec<PlannedTable> = self
             .tables()
             .filter_map(|table| {
-                let target = self.here(table)?;
+                let target = self.here(table).filter(|target| target.kind == 'r')?;
                 let mut planned = planned(table, target, self.request.small_below, insert_only.contains(&table.oid));
                 // The apply worker opens what it is sent changes of, and must not find it locked for the time of a load.
                 planned.keeps_indexes |= self.request.joins.is_some();
@@ -288,6 +290,11 @@ impl Chosen<'_> {
             triggers: triggers(&tables, &self.here),
             named: self.selected.named.iter().map(|(schema, name)| qualified(schema, name)).collect(),
             left_out: self.left_out(),
+            not_updatable: self
+                .tables()
+                .filter(|table| !insert_only.contains(&table.oid))
+                .filter_map(|table| why_not_updatable(table, self.here(table)?))
+                .collect(),
             publication: self.publication(),
             differences: Vec::new(),
             chosen: self.tables().map(|table| (table.oid, table.schema.clone(), table.name.clone())).collect(),

@@ -48,6 +48,12 @@ pub struct Table {
     pub width: Option<f64>,
     /// Whether it has a usable replica identity, so that UPDATE and DELETE can be published.
     pub identity: bool,
+    /// Columns of its replica identity where that is an index, of its primary key otherwise: by these rows are found.
+    #[serde(default)]
+    pub key: Option<Vec<String>>,
+    /// Whether it is of REPLICA IDENTITY FULL: rows are found by all they hold.
+    #[serde(default)]
+    pub sends_whole_rows: bool,
     /// The extension that owns it.
     #[serde(default)]
     pub extension: Option<String>,
@@ -198,6 +204,8 @@ pub(crate) mod build {
             rows: 1.0,
             width: None,
             identity: true,
+            key: Some(vec!["id".to_owned()]),
+            sends_whole_rows: false,
             extension: None,
             row_security: false,
             triggers: Vec::new(),

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::ident::quote_literal;
+use crate::ident::{display_ident, quote_literal};
 use crate::inventory::{Column, Table};
 
 /// One thing in the way of rows, or worth a note. Tables are named for people (`schema.name`, quoted where needed).
@@ -236,6 +236,20 @@ pub fn copy_columns(source: &Table, target: &Table) -> Vec<String> {
 /// Whether the source sends values for this column of the target.
 fn arrives(source: &Table, column: &Column) -> bool {
     source.copied_columns().any(|sent| sent.name == column.name)
+}
+
+/// Why updates and deletes of the source's rows cannot be applied to the target: nothing by which they would be found there. After
+/// `logicalrep_rel_mark_updatable` of `replication/logical/relation.c`. What the source does not publish at all is no matter here.
+pub fn why_not_updatable(source: &Table, target: &Table) -> Option<String> {
+    if source.sends_whole_rows || !source.identity {
+        return None;
+    }
+    let table = source.qualified_display();
+    let Some(key) = &target.key else { return Some(format!("{table} (no primary key or replica identity here)")) };
+    let sent = source.key.as_deref().unwrap_or_default();
+    let unsent: Vec<String> = key.iter().filter(|name| !sent.contains(name)).map(|name| display_ident(name)).collect();
+    (!unsent.is_empty())
+        .then(|| format!("{table} (the key here has {}, which the source's has not)", unsent.join(", ")))
 }
 
 /// Labels of the source's enum that the target's lacks.

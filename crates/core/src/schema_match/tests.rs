@@ -197,3 +197,25 @@ fn labels_come_where_the_source_has_them() {
     assert_eq!(statements(&["a"], &[]), ["ALTER TYPE s.mood ADD VALUE IF NOT EXISTS 'a';"]);
     assert_eq!(statements(&["a", "b"], &["b", "a"]), [""; 0]);
 }
+
+#[test]
+fn rows_are_found_by_a_key_that_the_source_sends() {
+    let keyed = |key: Option<&[&str]>| Table {
+        key: key.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+        identity: key.is_some(),
+        ..with(Vec::new())
+    };
+    let id = keyed(Some(&["id"]));
+    assert_eq!(why_not_updatable(&id, &id), None);
+    assert_eq!(
+        why_not_updatable(&id, &keyed(None)).as_deref(),
+        Some("public.orders (no primary key or replica identity here)")
+    );
+    assert_eq!(
+        why_not_updatable(&id, &keyed(Some(&["Tenant", "id"]))).as_deref(),
+        Some("public.orders (the key here has \"Tenant\", which the source's has not)")
+    );
+    assert_eq!(why_not_updatable(&keyed(Some(&["id", "tenant"])), &id), None, "a part of what is sent will do");
+    assert_eq!(why_not_updatable(&Table { sends_whole_rows: true, ..keyed(None) }, &keyed(None)), None);
+    assert_eq!(why_not_updatable(&keyed(None), &keyed(None)), None, "no_identity deals with it");
+}
