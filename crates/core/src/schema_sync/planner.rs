@@ -115,6 +115,7 @@ pub fn plan(input: &Input) -> Plan {
         }
     }
     joining.into_iter().for_each(|partition| planner.take(partition));
+    planner.leave_out_references();
     if !altered {
         planner.alter();
     }
@@ -270,6 +271,32 @@ impl Planner<'_> {
             self.sequences.insert(entry.id, self.plan.steps.len());
         }
         self.plan.steps.push(step);
+    }
+
+    /// Foreign keys of tables that are wanted which refer to tables that are not.
+    fn leave_out_references(&mut self) {
+        let is_left = |entry: &&Entry| {
+            let own = |need: &&Entry| {
+                self.wanted.contains(&need.id)
+                    && need.schema == entry.schema
+                    && entry.tag.strip_prefix(need.tag.as_str()).is_some_and(|rest| rest.starts_with(' '))
+            };
+            entry.desc == "FK CONSTRAINT"
+                && !self.wanted.contains(&entry.id)
+                && !self.input.existing.contains(&entry.id)
+                && self.needs(entry).iter().any(|need| is_relation(need) && own(need))
+        };
+        let left: Vec<Step> = self
+            .input
+            .entries
+            .iter()
+            .filter(is_left)
+            .map(|entry| Step {
+                remark: Some("it refers to a table that is not asked for".to_owned()),
+                ..self.step(Action::LeaveOut, entry, Vec::new())
+            })
+            .collect();
+        self.plan.steps.extend(left);
     }
 
     /// The statement that gives an object to its owner, or why it stays with whoever makes it.
