@@ -222,10 +222,21 @@ impl Drop for Cluster {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, that this process gives to no other cluster, and that no outgoing connection is given: a cluster
+/// that is stopped wants it back.
 fn free_port() -> u16 {
-    match TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()) {
-        Ok(address) => address.port(),
-        Err(error) => panic!("no free TCP port: {error}"),
+    /// Below what Linux takes for outgoing connections.
+    const PORTS: std::ops::Range<u32> = 12_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Processes that run at once begin at places of their own.
+    let first = std::process::id().wrapping_mul(631);
+    for _ in PORTS {
+        let number = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).unwrap_or_default();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
+    panic!("no free TCP port in {PORTS:?}");
 }
