@@ -208,7 +208,7 @@ impl Coordinator {
             .filter(|table| relids.contains(&table.relid))
             .collect();
         let drift = self.drift(&planned, false)?;
-        let connection = self.source()?;
+        let connection = self.source_patiently()?;
         let now = transaction::run(|| schema::oids_now(connection, &planned))?;
         let own = self.operation.own_publications.then(|| self.operation.publications.clone());
         let connection = self.source()?;
