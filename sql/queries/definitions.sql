@@ -1,4 +1,5 @@
--- What tables are, one JSON object each. Runs on either node, PostgreSQL 14 and later, under an empty search_path.
+-- What tables are, one JSON object each; as json, which costs two thirds of what jsonb does. Runs on either node, PostgreSQL 14 and later,
+-- under an empty search_path.
 -- A condition chooses among the tables c of schemas n. Deparsing an expression waits for whoever has locked its table.
 WITH chosen AS MATERIALIZED (
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident
@@ -11,7 +12,7 @@ WITH chosen AS MATERIALIZED (
             AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e')
       AND (:filter)
 ), columns AS (
-    SELECT a.attrelid, pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+    SELECT a.attrelid, pg_catalog.json_agg(pg_catalog.json_build_object(
         'name', a.attname,
         'type_name', pg_catalog.format_type(a.atttypid, a.atttypmod),
         'collation', CASE WHEN a.attcollation <> t.typcollation THEN (
@@ -36,7 +37,7 @@ WITH chosen AS MATERIALIZED (
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     GROUP BY a.attrelid
 ), objects AS (
-    SELECT o.relid, pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', o.kind, 'name', o.name, 'definition', o.definition)
+    SELECT o.relid, pg_catalog.json_agg(pg_catalog.json_build_object('kind', o.kind, 'name', o.name, 'definition', o.definition)
                                          ORDER BY o.kind, o.name)
                -- As a condition of the rows it would be evaluated for tables that are not chosen, and wait for their locks.
                FILTER (WHERE o.definition IS NOT NULL) AS objects
@@ -64,15 +65,14 @@ WITH chosen AS MATERIALIZED (
         FROM chosen c WHERE c.relreplident <> 'd') AS o
     GROUP BY o.relid
 )
-SELECT (pg_catalog.jsonb_build_object(
+SELECT pg_catalog.json_build_object(
     'schema', c.nspname, 'name', c.relname, 'kind', c.relkind,
     'partition_key', CASE c.relkind WHEN 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END,
-    'columns', coalesce(a.columns, '[]'::jsonb), 'objects', coalesce(o.objects, '[]'::jsonb))
-    || coalesce(h.parents, '{}'::jsonb))::text
+    'columns', coalesce(a.columns, '[]'::json), 'objects', coalesce(o.objects, '[]'::json),
+    'parents', coalesce(h.parents, '[]'::json))::text
 FROM chosen c LEFT JOIN columns a ON a.attrelid = c.oid LEFT JOIN objects o ON o.relid = c.oid
 LEFT JOIN (
-    SELECT h.inhrelid, pg_catalog.jsonb_build_object('parents',
-               pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(n.nspname, p.relname) ORDER BY h.inhseqno)) AS parents
+    SELECT h.inhrelid, pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, p.relname) ORDER BY h.inhseqno) AS parents
     FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class p ON p.oid = h.inhparent JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
     GROUP BY h.inhrelid) AS h ON h.inhrelid = c.oid
 ORDER BY c.nspname COLLATE "C", c.relname COLLATE "C"
