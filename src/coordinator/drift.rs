@@ -20,15 +20,20 @@ use steep_repl_core::ident::qualified_display;
 use steep_repl_core::node_state::NodeState;
 use steep_repl_core::schema_sync::{altering, Mode};
 
+/// [`Error::SourceChanged`] with what stands in the way.
+fn unless_any(differences: Vec<String>) -> Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::SourceChanged { differences })
+}
+
 impl Coordinator {
     /// What has become of tables on the source. [`Error::SourceChanged`] when something stands in the way.
     pub(super) fn drift(&mut self, about: &[PlannedTable], rows_stay: bool) -> Result<drift::Drift> {
         let found = self.look_at_source(about, rows_stay)?;
-        let differences: Vec<String> = found.gone.iter().chain(&found.differences).cloned().collect();
-        if differences.is_empty() {
-            return Ok(found);
-        }
-        Err(Error::SourceChanged { differences })
+        unless_any(found.gone.iter().chain(&found.differences).cloned().collect())?;
+        Ok(found)
     }
 
     fn look_at_source(&mut self, about: &[PlannedTable], rows_stay: bool) -> Result<drift::Drift> {
@@ -54,12 +59,8 @@ impl Coordinator {
         let id = self.operation.id;
         let planned = transaction::run(|| operations::tables(id))?;
         let found = self.look_at_source(&planned, true)?;
-        let mut differences = found.gone.clone();
-        differences.extend(found.differences.iter().cloned());
-        differences.extend(transaction::run(|| schema::replaced_here(&planned))?);
-        if !differences.is_empty() {
-            return Err(Error::SourceChanged { differences });
-        }
+        let replaced_here = transaction::run(|| schema::replaced_here(&planned))?;
+        unless_any(found.gone.iter().chain(&found.differences).cloned().chain(replaced_here).collect())?;
         self.check_publications()?;
         self.check_subscription()?;
         let connection = self.source_patiently()?;
@@ -112,9 +113,7 @@ impl Coordinator {
             // They have joined a subscription that replicates others, which are not to wait for a copy.
             differences.extend(found.stale.iter().map(|(_, why)| why.clone()));
         }
-        if !differences.is_empty() {
-            return Err(Error::SourceChanged { differences });
-        }
+        unless_any(differences)?;
         if found.stale.is_empty() {
             return self.alter(found, &planned);
         }

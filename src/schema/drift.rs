@@ -2,8 +2,8 @@
 //! is changed here; `steep_repl_core::drift` says what may be.
 
 use super::plan::{differences_of, planned as plan_of, Sides};
-use super::source_inventory;
 use super::sync::parents_first;
+use super::{index, source_inventory};
 use crate::catalog::operations::{Operation, PlannedTable};
 use crate::catalog::user;
 use crate::error::{Error, Result};
@@ -145,10 +145,6 @@ pub fn left(connection: &Connection, operation: &Operation, planned: &[PlannedTa
         .filter_map(|table| Some((source.get(&name(table))?, here.get(&name(table)))))
         .flat_map(|(there, here)| differences_of(there, here, &sides, nodes))
         .collect())
-}
-
-fn index(tables: Vec<Table>) -> HashMap<Name, Table> {
-    tables.into_iter().map(|table| ((table.schema.clone(), table.name.clone()), table)).collect()
 }
 
 fn name(table: &PlannedTable) -> Name {
