@@ -19,11 +19,19 @@ fn count(pair: &Pair, query: &str) -> i64 {
 }
 
 fn expect_refused(pair: &Pair) {
-    for way in WAYS {
+    let nested = WAYS.map(|way| format!("do $$ begin execute '{way}'; end $$"));
+    for way in WAYS.into_iter().chain(nested.iter().map(String::as_str)) {
         let refusal = refused_quickly(|| pair.target.try_exec(way));
         assert_eq!(refusal.code, "55006", "{way}: {refusal:?}");
     }
     assert_eq!(count(pair, "pg_extension where extname = 'steep_repl'"), 1);
+}
+
+/// Somebody who reads what the extension shows, and goes on to: while an operation runs the refusal comes before any lock.
+fn reader(pair: &Pair) -> postgres::Client {
+    let mut reader = pair.target.connect();
+    reader.batch_execute("begin; select from steep_repl.init_progress; select from steep_repl.events").unwrap();
+    reader
 }
 
 fn expect_no_workers(pair: &Pair) {
@@ -54,6 +62,7 @@ fn refused_from_the_first_moment_to_the_last() {
     pair.prepare();
     pair.proxy().throttle(200_000);
     pair.init("method => 'parallel'").unwrap();
+    let _reader = reader(&pair);
     expect_refused(&pair);
     wait_until("it is being copied", Duration::from_secs(60), || (pair.progress()?.rows_done? > 500).then_some(()));
     expect_refused(&pair);
@@ -85,6 +94,7 @@ fn refused_while_it_catches_up() {
     pair.source.exec("update t set v = 0 where id = 1");
     pair.proxy().throttle(0);
     wait_until("it catches up", Duration::from_secs(60), || (pair.state() == "CATCHING_UP").then_some(()));
+    let _reader = reader(&pair);
     expect_refused(&pair);
     holder.batch_execute("select pg_advisory_unlock(7)").unwrap();
     pair.expect_synchronized();

@@ -25,6 +25,17 @@ pub(super) struct UserContext {
 }
 
 extern "C-unwind" {
+    pub(super) fn standard_ProcessUtility(
+        pstmt: *mut pg_sys::PlannedStmt,
+        query_string: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        query_env: *mut pg_sys::QueryEnvironment,
+        dest: *mut pg_sys::DestReceiver,
+        qc: *mut pg_sys::QueryCompletion,
+    );
+
     pub(super) fn SwitchToUntrustedUser(userid: pg_sys::Oid, context: *mut UserContext);
     pub(super) fn RestoreUserContext(context: *mut UserContext);
 

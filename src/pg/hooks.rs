@@ -1,17 +1,30 @@
 //! Hooks into the server: what must not happen while an operation runs.
 
-use super::{raise, shmem, system};
+use super::{compat, parse, raise, shmem, system};
 use crate::catalog::ownership::Replicating;
 use crate::error::Error;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 type AccessHook =
     unsafe extern "C-unwind" fn(pg_sys::ObjectAccessType::Type, pg_sys::Oid, pg_sys::Oid, c_int, *mut c_void);
 
 static BEFORE: OnceLock<Option<AccessHook>> = OnceLock::new();
+
+type UtilityHook = unsafe extern "C-unwind" fn(
+    *mut pg_sys::PlannedStmt,
+    *const c_char,
+    bool,
+    pg_sys::ProcessUtilityContext::Type,
+    pg_sys::ParamListInfo,
+    *mut pg_sys::QueryEnvironment,
+    *mut pg_sys::DestReceiver,
+    *mut pg_sys::QueryCompletion,
+);
+
+static UTILITY: OnceLock<UtilityHook> = OnceLock::new();
 
 /// Installs the hooks; at preload only.
 pub fn install() {
@@ -20,6 +33,39 @@ pub fn install() {
         if BEFORE.set(pg_sys::object_access_hook).is_ok() {
             pg_sys::object_access_hook = Some(on_access);
         }
+        if UTILITY.set(pg_sys::ProcessUtility_hook.unwrap_or(compat::standard_ProcessUtility)).is_ok() {
+            pg_sys::ProcessUtility_hook = Some(on_utility);
+        }
+    }
+}
+
+/// Refuses DROP EXTENSION and DROP SCHEMA while an operation runs, before they lock anything. PostgreSQL locks whatever goes along
+/// before it drops the first object: those locks would meet the coordinator's, and a deadlock would end one of the two.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_utility(statement: *const pg_sys::PlannedStmt) {
+    // SAFETY: a statement that is about to be executed has its tree.
+    if parse::drops_extension((*statement).utilityStmt, c"steep_repl") {
+        if let Some(operation) = shmem::running_in(system::database_oid()) {
+            raise::throw(Error::ExtensionInUse { operation });
+        }
+    }
+}
+
+/// Nothing here is guarded but our own look: an error of the statement passes over this frame, which has nothing to clean up, as it
+/// passes over a frame of C. A guard would take it apart and lose what it has no field for.
+unsafe extern "C-unwind" fn on_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    dest: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    before_utility(statement);
+    if let Some(next) = UTILITY.get() {
+        next(statement, query, read_only, context, params, environment, dest, completion);
     }
 }
 

@@ -42,6 +42,19 @@ unsafe fn is_session_authorization(statement: *mut pg_sys::Node) -> bool {
     !name.is_null() && CStr::from_ptr(name) == c"session_authorization"
 }
 
+/// Whether this statement drops an extension by its own name, or by that of its schema, which is the same.
+///
+/// # Safety
+/// `statement` is a parse tree, or null.
+pub(super) unsafe fn drops_extension(statement: *const pg_sys::Node, extension: &CStr) -> bool {
+    let Some(NodeTag::T_DropStmt) = statement.as_ref().map(|node| node.type_) else { return false };
+    let drop = &*statement.cast::<pg_sys::DropStmt>();
+    matches!(drop.removeType, pg_sys::ObjectType::OBJECT_EXTENSION | pg_sys::ObjectType::OBJECT_SCHEMA)
+        && nodes(drop.objects)
+            .into_iter()
+            .any(|name| CStr::from_ptr((*name.cast::<pg_sys::String>()).sval) == extension)
+}
+
 unsafe fn roles(statement: *mut pg_sys::Node) -> Vec<String> {
     match (*statement).type_ {
         NodeTag::T_GrantStmt => names((*statement.cast::<pg_sys::GrantStmt>()).grantees),
