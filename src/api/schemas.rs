@@ -181,7 +181,7 @@ fn compared(node_a: &str, node_b: &str, schemas: Option<&[String]>) -> Result<Ve
     let filter = schemas.map_or(Filter::All, Filter::Schemas);
     let (a, b) = (Reader::open(node_a)?, Reader::open(node_b)?);
     check_schemas(&[&a, &b], schemas)?;
-    let (mut a, mut b) = (a.read(&filter)?, b.read(&filter)?);
+    let (mut a, mut b) = Reader::read_both(&a, &b, &filter)?;
     if let Some(schemas) = schemas {
         for side in [&mut a, &mut b] {
             side.busy.retain(|(schema, _)| schemas.contains(schema));
@@ -238,7 +238,7 @@ fn differences(node_a: &str, node_b: &str, table: &str) -> Result<Vec<Difference
     })?;
     let schema = schema.unwrap_or_else(|| "public".to_owned());
     let filter = Filter::Table(&schema, &name);
-    let (a, b) = (Reader::open(node_a)?.read(&filter)?, Reader::open(node_b)?.read(&filter)?);
+    let (a, b) = Reader::read_both(&Reader::open(node_a)?, &Reader::open(node_b)?, &filter)?;
     let is_busy = |side: &Side| side.busy.iter().any(|busy| busy.0 == schema && busy.1 == name);
     if is_busy(&a) || is_busy(&b) {
         return Err(Error::TableBusy { table: qualified_display(&schema, &name) });

@@ -5,12 +5,14 @@
 
 use super::compat::guarded;
 use super::raise::unpack_sqlstate;
+use super::stream::{Next, Stream};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use serde::de::DeserializeOwned;
 use std::ffi::{c_char, CStr, CString};
 use std::ptr;
 use steep_repl_core::conninfo::Conninfo;
+use steep_repl_core::copy_binary;
 use steep_repl_core::errors::Problem;
 use steep_repl_core::ident::quote_ident;
 use steep_repl_core::lsn::Lsn;
@@ -178,7 +180,7 @@ impl Connection {
     }
 
     /// Formats, encoding and limits: values must not depend on how the source or the role is configured, and nothing but we
-    /// may end a long copy.
+    /// may end a long copy. What is asked of catalogs is estimated as dear and done in a moment: nothing for a compiler.
     fn set_session(&self) -> Result<()> {
         let mut settings = format!(
             "SET client_encoding = '{}'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; \
@@ -186,7 +188,7 @@ impl Connection {
              SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
              SET default_transaction_read_only = off; SET default_transaction_deferrable = off; \
              SET default_transaction_isolation = 'read committed'; SET synchronize_seqscans = off; \
-             SET idle_session_timeout = 0",
+             SET idle_session_timeout = 0; SET jit = off",
             super::system::database_encoding()
         );
         if self.server_version >= 170_000 {
@@ -220,12 +222,7 @@ impl Connection {
         let (raw, count) = (self.raw, columns as i32);
         let (query_ptr, types_ptr) = (query.as_ptr(), types.as_ptr());
         // SAFETY: a live connection; strings and types outlive the call.
-        let ask = || Answer(unsafe { guarded(|| exec(raw, query_ptr, count, types_ptr)) });
-        let answer = match self.answer_limit_ms {
-            0 => ask(),
-            limit => super::deadline::within(limit, || Ok(ask()))?
-                .ok_or_else(|| Error::SourceSilent { node: self.node.clone(), seconds: f64::from(limit) / 1000.0 })?,
-        };
+        let answer = self.within_limit(|| Ok(Answer(unsafe { guarded(|| exec(raw, query_ptr, count, types_ptr)) })))?;
         if answer.status() == pg_sys::WalRcvExecStatus::WALRCV_ERROR {
             // SAFETY: the result is live until `answer` is dropped.
             let (sqlstate, text) = unsafe { ((*answer.0).sqlstate, owned((*answer.0).err)) };
@@ -268,6 +265,45 @@ impl Connection {
                     .map_err(|error| Error::internal(format!("{context}: unexpected answer: {error}")))
             })
             .collect()
+    }
+
+    /// Starts a query whose one column is JSON. The node works on it while we do something else, until [`Self::answer`] takes what it
+    /// gave; the connection can do nothing else before.
+    ///
+    /// A server says that it has begun once 8 kB are to be sent: a row of blanks is sent ahead, and left out again.
+    pub fn ask(&self, sql: &str, context: &str) -> Result<()> {
+        let ahead = "SELECT pg_catalog.repeat(' ', 8192)";
+        self.start_copy(&format!("COPY ({ahead} UNION ALL ({sql})) TO STDOUT (FORMAT binary)"), context)
+    }
+
+    /// The rows of what was asked, in no order. What the node fails with on the way comes as 08P01, without its own SQLSTATE, which the protocol
+    /// of this stream does not tell.
+    pub fn answer<T: DeserializeOwned>(&self, context: &str) -> Result<Vec<T>> {
+        let mut stream = Stream::of(self)?;
+        let taking = || {
+            let mut taken = Vec::new();
+            // SAFETY: the closure only calls C; a message is valid until the next one is asked for.
+            while unsafe { guarded(|| stream.next(true)) } == Next::Message {
+                taken.extend_from_slice(unsafe { std::slice::from_raw_parts(stream.message.cast(), stream.length) });
+            }
+            Ok(taken)
+        };
+        let taken = self.within_limit(taking)?;
+        let unexpected = |reason: &str| Error::internal(format!("{context}: unexpected answer: {reason}"));
+        let rows = copy_binary::column(&taken).ok_or_else(|| unexpected("no rows of one column"))?;
+        rows.into_iter()
+            .filter(|row| !row.trim_ascii().is_empty())
+            .map(|row| serde_json::from_slice(row).map_err(|error| unexpected(&error.to_string())))
+            .collect()
+    }
+
+    /// Waits for the node at most as long as [`Self::limit_answers`] says.
+    fn within_limit<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.answer_limit_ms {
+            0 => work(),
+            limit => super::deadline::within(limit, work)?
+                .ok_or_else(|| Error::SourceSilent { node: self.node.clone(), seconds: f64::from(limit) / 1000.0 }),
+        }
     }
 
     /// Starts a `COPY ... TO STDOUT`; the data is then read by [`super::copy_in`].

@@ -1,7 +1,7 @@
 //! Two nodes, table by table.
 
 use super::side::Side;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use steep_repl_core::definition::Definition;
 use steep_repl_core::schema_diff::{diff, is_match, Difference};
 
@@ -51,27 +51,23 @@ pub struct Compared {
 
 /// Compares all tables of two sides, by schema and name in byte order.
 pub fn compare(a: &Side, b: &Side) -> Vec<Compared> {
-    let index = |side: &'_ Side| -> HashMap<(String, String), usize> {
-        side.tables
-            .iter()
-            .enumerate()
-            .map(|(place, table)| ((table.schema.clone(), table.name.clone()), place))
-            .collect()
-    };
-    let (in_a, in_b) = (index(a), index(b));
-    let busy: BTreeSet<&(String, String)> = a.busy.iter().chain(&b.busy).collect();
-    let names: BTreeSet<&(String, String)> = in_a.keys().chain(in_b.keys()).chain(busy.iter().copied()).collect();
+    let busy: BTreeSet<(&str, &str)> =
+        a.busy.iter().chain(&b.busy).map(|(schema, name)| (schema.as_str(), name.as_str())).collect();
+    let names: BTreeSet<(&str, &str)> = a
+        .tables
+        .iter()
+        .chain(&b.tables)
+        .map(|table| (table.schema.as_str(), table.name.as_str()))
+        .chain(busy.iter().copied())
+        .collect();
     names
         .into_iter()
         .map(|key| {
-            let find = |side: &'_ Side, index: &HashMap<(String, String), usize>| -> Option<Definition> {
-                index.get(key).and_then(|place| side.tables.get(*place)).cloned()
-            };
-            let (of_a, of_b) = (find(a, &in_a), find(b, &in_b));
-            let mut differences = diff(of_a.as_ref(), of_b.as_ref(), a.major == b.major);
+            let (of_a, of_b) = (a.table(key.0, key.1), b.table(key.0, key.1));
+            let mut differences = diff(of_a, of_b, a.major == b.major);
             differences.retain(|one| one.is_mismatch || matches!(one.kind, "default" | "generated"));
-            let status = match (&of_a, &of_b) {
-                _ if busy.contains(key) => Status::Busy,
+            let status = match (of_a, of_b) {
+                _ if busy.contains(&key) => Status::Busy,
                 (Some(_), None) => Status::LocalOnly,
                 (None, _) => Status::RemoteOnly,
                 _ if is_match(&differences) => Status::Match,
@@ -81,11 +77,11 @@ pub fn compare(a: &Side, b: &Side) -> Vec<Compared> {
                 differences.clear();
             }
             Compared {
-                schema: key.0.clone(),
-                name: key.1.clone(),
+                schema: key.0.to_owned(),
+                name: key.1.to_owned(),
                 status,
-                fingerprint_a: of_a.as_ref().map(Definition::fingerprint),
-                fingerprint_b: of_b.as_ref().map(Definition::fingerprint),
+                fingerprint_a: of_a.map(Definition::fingerprint),
+                fingerprint_b: of_b.map(Definition::fingerprint),
                 differences,
             }
         })

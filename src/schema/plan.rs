@@ -62,7 +62,8 @@ impl Sides {
     pub fn of_schemas(connection: &Connection, schemas: BTreeSet<&str>) -> Result<Sides> {
         let schemas: Vec<String> = schemas.into_iter().map(str::to_owned).collect();
         let filter = Filter::Schemas(&schemas);
-        Ok(Sides { source: Reader::over(connection).read(&filter)?, here: Reader::Here.read(&filter)? })
+        let (source, here) = Reader::read_both(&Reader::over(connection), &Reader::Here, &filter)?;
+        Ok(Sides { source, here })
     }
 }
 

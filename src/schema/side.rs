@@ -20,6 +20,12 @@ const LOCK_LIMIT_MS: u32 = 2_000;
 const TRIES: u32 = 3;
 /// SQLSTATE of a lock that was waited for in vain.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// SQLSTATE of whatever ends an answer that was asked for beforehand.
+const PROTOCOL_VIOLATION: &str = "08P01";
+/// What is done, for errors.
+const READING: &str = "could not read the tables";
+/// Ends what [`Reader::locked`] has set.
+const NO_LIMIT: &str = "SET lock_timeout = 0";
 
 /// Which tables.
 pub enum Filter<'a> {
@@ -110,7 +116,7 @@ impl<'a> Reader<'a> {
 
     /// Reads tables.
     pub fn read(&self, filter: &Filter) -> Result<Side> {
-        let major = self.connection().map_or_else(system::major, Connection::server_major);
+        let major = self.major();
         let mut tries = 0;
         loop {
             let busy = self.locked()?;
@@ -120,6 +126,40 @@ impl<'a> Reader<'a> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reads tables of two nodes; one that is elsewhere reads its own while the other does.
+    pub fn read_both(a: &Reader, b: &Reader, filter: &Filter) -> Result<(Side, Side)> {
+        match (a.connection(), b.connection()) {
+            (Some(connection), _) => Self::read_beside(a, connection, b, filter),
+            (None, Some(connection)) => Self::read_beside(b, connection, a, filter).map(|(b, a)| (a, b)),
+            (None, None) => Ok((a.read(filter)?, b.read(filter)?)),
+        }
+    }
+
+    fn read_beside(asked: &Reader, connection: &Connection, other: &Reader, filter: &Filter) -> Result<(Side, Side)> {
+        let busy = asked.locked()?;
+        set_up(connection)?;
+        connection.ask(&query_of(filter, &busy), READING)?;
+        let read = other.read(filter);
+        // Taken in any case: the connection may be somebody else's, and must be of use to him.
+        let side = match transaction::nested(|| connection.answer::<Definition>(READING)) {
+            Ok(mut tables) => {
+                tables.sort_by(|a, b| {
+                    (a.schema.as_bytes(), a.name.as_bytes()).cmp(&(b.schema.as_bytes(), b.name.as_bytes()))
+                });
+                connection.execute(NO_LIMIT, READING)?;
+                Ok(Side { major: asked.major(), tables, busy })
+            }
+            // Perhaps a lock; asked in the ordinary way it says so.
+            Err(error) if error.problem().sqlstate == PROTOCOL_VIOLATION => asked.read(filter),
+            Err(error) => Err(error),
+        };
+        Ok((side?, read?))
+    }
+
+    fn major(&self) -> u32 {
+        self.connection().map_or_else(system::major, Connection::server_major)
     }
 
     fn locked(&self) -> Result<Vec<(String, String)>> {
@@ -142,28 +182,34 @@ impl<'a> Reader<'a> {
     }
 
     fn definitions(&self, filter: &Filter, busy: &[(String, String)]) -> Result<Vec<Definition>> {
-        let mut condition = format!("({})", filter.condition());
-        if !busy.is_empty() {
-            let names: Vec<String> = busy
-                .iter()
-                .map(|(schema, name)| format!("({}, {})", quote_literal(schema), quote_literal(name)))
-                .collect();
-            condition.push_str(&format!(" AND (n.nspname, c.relname) NOT IN ({})", names.join(", ")));
-        }
-        let query = user::definitions_query(&condition);
+        let query = query_of(filter, busy);
         match self.connection() {
             None => transaction::nested(|| user::waiting_at_most(LOCK_LIMIT_MS, || user::definitions(&query))),
             Some(connection) => {
-                let context = "could not read the tables";
-                let settings: Vec<String> =
-                    SETTINGS.iter().map(|(name, value)| format!("SET {name} = {}", quote_literal(value))).collect();
-                connection.execute(&settings.join("; "), context)?;
-                let tables = connection.json(&query, context)?;
-                connection.execute("SET lock_timeout = 0", context)?;
+                set_up(connection)?;
+                let tables = connection.json(&query, READING)?;
+                connection.execute(NO_LIMIT, READING)?;
                 Ok(tables)
             }
         }
     }
+}
+
+/// The settings under which a node tells what its tables are.
+fn set_up(connection: &Connection) -> Result<()> {
+    let settings: Vec<String> =
+        SETTINGS.iter().map(|(name, value)| format!("SET {name} = {}", quote_literal(value))).collect();
+    connection.execute(&settings.join("; "), READING)
+}
+
+fn query_of(filter: &Filter, busy: &[(String, String)]) -> String {
+    let mut condition = format!("({})", filter.condition());
+    if !busy.is_empty() {
+        let names: Vec<String> =
+            busy.iter().map(|(schema, name)| format!("({}, {})", quote_literal(schema), quote_literal(name))).collect();
+        condition.push_str(&format!(" AND (n.nspname, c.relname) NOT IN ({})", names.join(", ")));
+    }
+    user::definitions_query(&condition)
 }
 
 /// The definition of one table of this database. 42P01 when there is none, 55P03 when somebody has locked it.

@@ -129,7 +129,7 @@ fn altered(connection: &Connection, wanted: &Wanted, entries: &[Entry]) -> Resul
         Wanted::Tables(names) => Some(names.iter().map(|(schema, _)| schema.clone()).collect()),
     };
     let filter = schemas.as_deref().map_or(Filter::All, Filter::Schemas);
-    let (source, here) = (Reader::over(connection).read(&filter)?, Reader::Here.read(&filter)?);
+    let (source, here) = Reader::read_both(&Reader::over(connection), &Reader::Here, &filter)?;
     let same_major = source.major == here.major;
     let is_in = |names: &[Name], (schema, name): &Name| names.iter().any(|(a, b)| a == schema && b == name);
     let are_wanted = |name: &&Name| match wanted {

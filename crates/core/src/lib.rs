@@ -16,6 +16,7 @@
 //! | [`definition`] | what a table is, and its fingerprint |
 //! | [`schema_diff`] | what differs between two definitions, in words and as DDL |
 //! | [`schema_match`] | whether rows of a source table fit into the target's |
+//! | [`copy_binary`] | a long answer as the source streams it |
 //! | [`formats`] | which types may travel as binary |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
 //! | [`progress`] | percent, rate and time of arrival |
@@ -28,6 +29,7 @@
 
 pub mod archive;
 pub mod conninfo;
+pub mod copy_binary;
 pub mod definition;
 pub mod drift;
 pub mod errors;
