@@ -201,3 +201,14 @@ fn not_null_that_is_added_is_nothing_to_manual() {
         assert_eq!(copied_again(&running), 0);
     }
 }
+
+/// `max_retries` counts changes of the source, not the chunks that meet one.
+#[test]
+fn a_table_whose_chunks_meet_one_change_is_put_aside_once() {
+    let mut running = running_with("dc_once", BetweenChunks, "auto", |pair| {
+        pair.target.exec(&format!("alter database {} set steep_repl.max_retries = 1", pair.target.name()));
+    });
+    running.alter(&["alter table victim drop v", "insert into victim (id) values (-1)"]);
+    goes_on(&running);
+    assert_eq!(running.events("init.table_deferred").len(), 1);
+}
