@@ -232,3 +232,10 @@ proptest! {
         prop_assert_eq!(plain.password(&plain.places().unwrap()[0]), None);
     }
 }
+
+#[test]
+fn what_was_given_is_not_shown_either() {
+    let given = Given { dbname: some("postgres://u:hunter2@h"), ..dsn("password=hunter2") };
+    let shown = format!("{given:?} {:?}", Given { dbname: some("app"), ..Given::default() });
+    assert!(!shown.contains("hunter") && shown.contains("\"app\""), "{shown}");
+}

@@ -1,4 +1,10 @@
 //! Tests of `steep-repl` with real servers, in one binary, by topic.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod authority;
 mod conninfo;
+mod prompt;
 mod sides;
+mod tls;
+mod waiting;
