@@ -12,7 +12,7 @@ use super::line::{Connector, Wish};
 use super::reason::Reason;
 use super::tls::Tls;
 use super::Hearing;
-use crate::conninfo::{Conninfo, Place};
+use crate::conninfo::{Conninfo, Methods, Place};
 
 /// How long a connection may take; `None` is forever.
 pub fn limit(conninfo: &Conninfo) -> Option<Duration> {
@@ -53,7 +53,10 @@ impl Attempt {
         };
         // The line negotiates by itself, so the client library is told that there is nothing to negotiate.
         config.host(&place.host).hostaddr(address).ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
-        let each = wishes(conninfo, place).into_iter().map(|wish| wish.map(Connector::new));
+        // What cannot be read has been refused when it was resolved.
+        let methods = Methods::parse(conninfo.get("require_auth")).unwrap_or_default();
+        let connector = |wish| Connector::new(wish, methods.clone());
+        let each = wishes(conninfo, place).into_iter().map(|wish| wish.map(connector));
         each.map(|connector| Attempt { config: config.clone(), connector: Some(connector), limit }).collect()
     }
 

@@ -9,6 +9,7 @@
 mod addresses;
 mod attempt;
 mod certificate;
+mod guard;
 mod line;
 mod password;
 mod reason;

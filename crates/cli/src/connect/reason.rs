@@ -30,6 +30,13 @@ pub enum Trouble {
     },
     /// The certificate is another server's.
     Misnamed(String),
+    /// The server authenticates in a way that `require_auth` does not allow.
+    Method {
+        /// What it asked for.
+        asked: &'static str,
+        /// What would have been allowed.
+        allowed: String,
+    },
 }
 
 impl fmt::Display for Trouble {
@@ -42,6 +49,9 @@ impl fmt::Display for Trouble {
             Trouble::Handshake(what) => write!(f, "TLS failed: {what}"),
             Trouble::Untrusted { what, .. } => write!(f, "the server's certificate is not trusted: {what}"),
             Trouble::Misnamed(what) => f.write_str(what),
+            Trouble::Method { asked, allowed } => {
+                write!(f, "authentication method requirement \"{allowed}\" failed: server requested {asked}")
+            }
         }
     }
 }
@@ -107,6 +117,10 @@ impl Reason {
             Err(source) => source,
         };
         match source.downcast::<io::Error>() {
+            Ok(error) if error.get_ref().is_some_and(|inner| inner.is::<Trouble>()) => match error.downcast() {
+                Ok(trouble) => Reason::Line(trouble),
+                Err(error) => Reason::Broken(plain(&error)),
+            },
             Ok(error) if error.kind() == io::ErrorKind::TimedOut => Reason::TimedOut,
             Ok(error) if text.contains("connecting") => Reason::Unreachable(*error),
             Ok(error) => Reason::Broken(plain(&error)),
@@ -122,7 +136,7 @@ impl Reason {
             Reason::UnknownHost(_) | Reason::Broken(_) | Reason::Unsuitable(_) => Next::Place,
             Reason::Server(said) if said.code().code() == "57P03" => Next::Place,
             Reason::Server(said) if said.code().code().starts_with("28") => Next::Method,
-            Reason::Line(Trouble::NoTls | Trouble::Odd(_)) => Next::Nothing,
+            Reason::Line(Trouble::NoTls | Trouble::Odd(_) | Trouble::Method { .. }) => Next::Nothing,
             Reason::Line(_) | Reason::Unusable(_) | Reason::NoRoots(_) => Next::Method,
             _ => Next::Nothing,
         }

@@ -13,6 +13,7 @@
 
 mod defaults;
 mod environment;
+mod methods;
 mod passfile;
 mod places;
 mod service;
@@ -27,6 +28,7 @@ use steep_repl_core::conninfo::Conninfo as Parameters;
 
 use crate::failure::Failure;
 pub use environment::Environment;
+pub use methods::Methods;
 use passfile::{Entry, Passfile};
 pub use places::Place;
 
@@ -130,11 +132,13 @@ impl Conninfo {
 
     fn check_places(&self) -> Result<(), Failure> {
         let sockets = self.places()?.iter().any(Place::is_socket);
-        if sockets && self.get("requirepeer").is_some_and(|peer| !peer.is_empty()) {
-            return Err(Failure::usage("parameter \"requirepeer\" is not supported")
-                .detail("It cannot be found out which user runs the server behind a socket."));
+        let asked = |keyword: &&str| self.get(keyword).is_some_and(|value| !value.is_empty());
+        match ["requirepeer", "require_auth"].into_iter().find(asked).filter(|_| sockets) {
+            None => Ok(()),
+            Some(keyword) => Err(Failure::usage(format!("parameter \"{keyword}\" is not supported over a socket"))
+                .detail("Whom the server runs as and how it authenticates there cannot be seen.")
+                .hint("Connect over TCP, to localhost.")),
         }
-        Ok(())
     }
 
     /// The value of a keyword.

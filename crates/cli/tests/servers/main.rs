@@ -4,6 +4,7 @@
 
 mod authority;
 mod conninfo;
+mod methods;
 mod prompt;
 mod sides;
 mod tls;

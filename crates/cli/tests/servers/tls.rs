@@ -3,10 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use steep_repl_cli::failure::{Exit, Failure};
-use steep_repl_testkit::{root, Auth, Cluster, ClusterOptions};
+use steep_repl_testkit::{Auth, Cluster, ClusterOptions};
 
 use crate::authority::{Authority, Issued, Request};
-use crate::sides::Sides;
+use crate::sides::{give, Sides};
 
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
@@ -26,16 +26,6 @@ fn authority() -> &'static Authority {
 fn other_authority() -> &'static Authority {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     AUTHORITY.get_or_init(|| Authority::new("another one"))
-}
-
-/// Writes a file that only the server may read.
-fn give(cluster: &Cluster, name: &str, bytes: &[u8]) {
-    use std::os::unix::fs::PermissionsExt;
-    let folder: String = cluster.connect("postgres").query_one("show data_directory", &[]).unwrap().get(0);
-    let path = std::path::Path::new(&folder).join(name);
-    std::fs::write(&path, bytes).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    root::hand_over(&path);
 }
 
 /// From now on the server shows this certificate.
