@@ -70,7 +70,7 @@ fn a_node_is_initialized_and_shown() {
     let all = steep(&pair, "status");
     assert!(all.works().lines().any(|line| line.starts_with("node_b  SYNCHRONIZED  node_a")), "{}", all.stdout);
     let one = steep(&pair, "status node_b");
-    assert!(one.works().contains("public.items  done    100.0 %"), "{}", one.stdout);
+    assert!(one.works().contains("public.items   done    100.0 %"), "{}", one.stdout);
     // A source has no extension; what is known of it is what the target knows.
     steep(&pair, "status node_a").works();
     assert!(steep(&pair, "wait node_b").works().contains("SYNCHRONIZED"));
@@ -176,11 +176,12 @@ fn schemas_that_differ() {
 #[test]
 fn a_waiting_operation_is_confirmed() {
     let pair = ready("cli_confirm");
-    pair.target.exec("alter table items alter price set default 1");
+    pair.target.exec("alter table items drop price");
     steep(&pair, "init node_b --from node_a --schema-sync manual --detach").works();
     wait_until("it waits", Duration::from_secs(60), || {
-        steep(&pair, "events --node node_b").works().contains("confirm").then_some(())
+        steep(&pair, "events --node node_b").works().contains("schema.awaiting_confirmation").then_some(())
     });
+    pair.target.exec("alter table items add price numeric(10,2) default 0");
     steep(&pair, "confirm node_b").works();
     steep(&pair, "wait node_b --timeout 2m").works();
     pair.expect_equal();
@@ -218,7 +219,6 @@ fn functions_of_later_versions() {
 #[test]
 fn connections_that_cannot_be() {
     let pair = Pair::new("cli_connections");
-    ran(with("status --dsn host=127.0.0.1\u{a0}port=1")).fails(2, &[]);
     let mut nobody = program();
     nobody.args(["status", "-h", "127.0.0.1", "-p", "1", "-U", "me"]);
     ran(nobody).fails(6, &["127.0.0.1"]);
@@ -249,7 +249,7 @@ fn wrong_usage() {
     assert_eq!(ran(with("init node_b --from node_a --method fast")).code, 2);
     steep(&pair, "init node_c --from node_a").fails(2, &["node \"node_c\" is not registered", "hint: Perhaps \"node_"]);
     steep(&pair, "init node_b --from node").fails(2, &["node \"node\" is not registered", "hint: Perhaps"]);
-    steep(&pair, "status nope").fails(2, &["hint: Registered nodes: node_a, node_b."]);
+    steep(&pair, "status zzz").fails(2, &["hint: Registered nodes: node_a, node_b."]);
     steep(&pair, "init node_b --from node_a --force").fails(2, &["no terminal to ask", "will be emptied"]);
     for help in ["--help", "-?", "init --help", "--version"] {
         assert!(ran(with(help)).works().contains("steep-repl"), "{help}");

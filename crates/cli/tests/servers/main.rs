@@ -1,9 +1,15 @@
 //! Tests of `steep-repl` with real servers, in one binary, by topic.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod authority;
 mod commands;
 mod conninfo;
 mod json;
+mod methods;
+mod prompt;
 mod sides;
 mod steep;
+mod terminal;
+mod tls;
+mod waiting;
