@@ -179,7 +179,7 @@ fn a_waiting_operation_is_confirmed() {
     pair.target.exec("alter table items drop price");
     steep(&pair, "init node_b --from node_a --schema-sync manual --detach").works();
     wait_until("it waits", Duration::from_secs(60), || {
-        steep(&pair, "events --node node_b").works().contains("schema.awaiting_confirmation").then_some(())
+        steep(&pair, "events --node node_b").works().contains("schema.mismatch_detected").then_some(())
     });
     pair.target.exec("alter table items add price numeric(10,2) default 0");
     steep(&pair, "confirm node_b").works();
