@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use steep_repl_testkit::{check, wait_until, Pair};
+use steep_repl_testkit::{check, wait_until, ClusterOptions, Pair};
 
 use crate::steep::{at, ended, program, ran, started, steep, with};
 
@@ -127,6 +127,24 @@ fn an_interrupt_leaves_the_operation_alone() {
     pair.proxy().throttle(0);
     let ran = steep(&pair, "wait node_b --timeout 2m");
     assert!(ran.works().contains("SYNCHRONIZED"));
+    pair.expect_equal();
+}
+
+/// A restart of the node's server is a pause for whoever follows.
+#[test]
+fn a_restart_is_survived() {
+    let server = ClusterOptions::new("cli_restart").preload().start();
+    let pair = Pair::options("cli_restart").target(server.clone()).proxied().build();
+    pair.source.exec(TABLES);
+    pair.prepare();
+    pair.proxy().throttle(100_000);
+    let following = started(at(&pair, "init node_b --from node_a"));
+    copying(&pair);
+    server.restart();
+    pair.proxy().throttle(0);
+    let ran = ended(following);
+    assert!(ran.works().contains("is SYNCHRONIZED"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("connection lost, trying again"), "{}", ran.stderr);
     pair.expect_equal();
 }
 
