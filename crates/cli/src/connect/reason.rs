@@ -177,6 +177,7 @@ impl Reason {
             Reason::NoRoots(_) => {
                 "Provide it, name another with sslrootcert, or trust the system's with sslrootcert=system."
             }
+            Reason::Broken(_) => "The server's log may say why.",
             Reason::NoPassword => super::password::HINT,
             Reason::Authentication(why) if why.contains("channel binding") => {
                 "channel_binding=require needs TLS (sslmode=require) and a password that the server keeps as SCRAM."

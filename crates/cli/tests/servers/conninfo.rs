@@ -7,7 +7,7 @@ use steep_repl_cli::connect;
 use steep_repl_cli::failure::{Exit, Failure};
 use steep_repl_testkit::{test_all, Auth, Cluster, ClusterOptions};
 
-use crate::sides::{answer, Sides};
+use crate::sides::{answer, give, Sides};
 
 /// A server with a socket also where libpq looks for one, and users with passwords, who need them over TCP alone.
 pub fn server() -> Arc<Cluster> {
@@ -270,6 +270,35 @@ fn from_one_node_to_another() {
     let ours = file.conninfo().unwrap();
     expect(&answer(&ours).unwrap_err(), Exit::Connection, &["28P01"]);
     assert!(answer(&ours.towards(&node).unwrap()).is_ok());
+}
+
+#[test]
+fn primaries_and_standbys() {
+    // Nobody sends it anything, but it waits for that as a standby does.
+    let standby = ClusterOptions::new("standby").start();
+    let mut client = standby.connect("postgres");
+    ["create user plain", "create database plain"].iter().for_each(|sql| client.batch_execute(sql).unwrap());
+    drop(client);
+    give(&standby, "standby.signal", b"");
+    standby.restart();
+    let (primary, ports) = (server(), [standby.port(), server().port()]);
+    for order in [[0, 1], [1, 0]] {
+        let [first, second] = order.map(|which| (folder([&standby, &primary][which]), ports[which]));
+        let hosts = format!("host={},{} port={},{}", first.0, second.0, first.1, second.1);
+        for (wanted, found) in [
+            ("any", order[0]),
+            ("primary", 1),
+            ("standby", 0),
+            ("prefer-standby", 0),
+            ("read-write", 1),
+            ("read-only", 0),
+        ] {
+            let answer = Sides::string(&format!("{hosts} user=plain target_session_attrs={wanted}")).both_in();
+            assert_eq!(answer.split('|').nth(3), Some(ports[found].to_string().as_str()), "{order:?} {wanted}");
+        }
+    }
+    let alone = format!("host={} port={} user=plain target_session_attrs=standby", folder(&primary), ports[1]);
+    expect(&Sides::string(&alone).both_out(), Exit::Connection, &["not a standby"]);
 }
 
 #[test]

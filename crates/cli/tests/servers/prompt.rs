@@ -1,5 +1,6 @@
 //! Who is asked for a password, when, and what for. The one who is asked is this program again, in a terminal of its own.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -9,7 +10,12 @@ use portable_pty::{native_pty_system, CommandBuilder, PtySize};
 use steep_repl_cli::connect::{self, Prompt};
 use steep_repl_cli::conninfo::{Conninfo, Given};
 
+use steep_repl_testkit::wait_until;
+
 use crate::conninfo::server;
+
+/// The flag of a terminal that shows what is typed.
+const ECHO: u32 = 0o10;
 
 const CHILD: &str = "prompt::the_one_who_is_asked";
 
@@ -67,6 +73,8 @@ fn in_terminal(prompt: &str, more: &[(&str, &str)], typed: &str) -> String {
         screen.push_str(&text);
         if screen.matches("Password for user plain: ").count() > asked {
             asked += 1;
+            let hides = || pair.master.get_termios().is_some_and(|mode| mode.local_flags.bits() & ECHO == 0);
+            wait_until("the terminal shows no more what is typed", Duration::from_secs(20), || hides().then_some(()));
             writeln!(writer, "{typed}").unwrap();
         }
     }
@@ -102,13 +110,17 @@ fn never_asked() {
     assert!(screen.contains("Use ~/.pgpass, PGPASSWORD or -W."), "{screen}");
 }
 
+/// What it says without a terminal, with an environment of its own.
+pub fn without_terminal<K: AsRef<OsStr>, V: AsRef<OsStr>>(environment: impl IntoIterator<Item = (K, V)>) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", CHILD, "--nocapture"]).env_clear().envs(environment).stdin(Stdio::null());
+    String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+}
+
 #[test]
 fn nobody_to_ask() {
     for prompt in ["when needed", "always"] {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", CHILD, "--nocapture"]).env_clear().envs(environment(prompt)).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = without_terminal(environment(prompt));
         assert!(text.contains("NONE IS OPEN Connection") && text.contains("no terminal"), "{text}");
         assert!(text.contains("Use ~/.pgpass, PGPASSWORD or -W."), "{text}");
     }

@@ -6,6 +6,7 @@ use steep_repl_cli::failure::{Exit, Failure};
 use steep_repl_testkit::{Auth, Cluster, ClusterOptions};
 
 use crate::authority::{Authority, Issued, Request};
+use crate::prompt::without_terminal;
 use crate::sides::{give, Sides};
 
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
@@ -133,6 +134,29 @@ fn files_by_parameter_and_by_variable() {
     assert_eq!(sides("sslrootcert=system sslmode=require").both_out().exit, Exit::Usage);
     let two = [other_authority().pem(), authority().pem()].concat();
     by_variable("sslmode=verify-full", "two").file("two", two).both_in();
+}
+
+/// The system's certificates are those that OpenSSL is told of, for whoever asks for them and for nobody else.
+#[test]
+fn trust_in_the_system() {
+    let server = server();
+    let sides = to(&server, "localhost", "").file("good", authority().pem()).file("bad", other_authority().pem());
+    let path = |name: &str| sides.home().join(name).display().to_string();
+    let said = |root: &str, mode: Option<&str>| {
+        let mut environment = vec![("STEEP_PROMPT", "never".to_owned()), ("PGHOST", "localhost".to_owned())];
+        environment.extend([("PGPORT", server.port().to_string()), ("PGUSER", "u".to_owned())]);
+        environment.extend([("PGDATABASE", "postgres".to_owned()), ("PGPASSWORD", "secret".to_owned())]);
+        environment.extend([("SSL_CERT_FILE", path("good")), ("HOME", path("")), ("PGSSLROOTCERT", root.to_owned())]);
+        environment.extend(mode.map(|mode| ("PGSSLMODE", mode.to_owned())));
+        without_terminal(environment)
+    };
+    // The second connection is to 127.0.0.1, for which the certificate is not.
+    let text = said("system", None);
+    assert!(text.contains("ONE IS OPEN") && text.contains("does not match host name \"127.0.0.1\""), "{text}");
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let text = said(&path("bad"), Some(mode));
+        assert!(text.contains("NONE IS OPEN") && text.contains("certificate verify failed"), "{text}");
+    }
 }
 
 #[test]

@@ -78,6 +78,39 @@ fn a_session_that_is_open_may_take_its_time() {
     client.batch_execute("select 1").unwrap();
 }
 
+/// What a server says that refuses with this SQLSTATE.
+fn refusing(sqlstate: &str) -> &'static [u8] {
+    let fields = format!("SFATAL\0VFATAL\0C{sqlstate}\0Mnot now\0Dwait\0\0");
+    let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+    [b"E", &length[..], fields.as_bytes()].concat().leak()
+}
+
+#[test]
+fn after_a_refusal_the_next_server_is_asked_only_if_it_is_not_up_yet() {
+    let server = shared::source();
+    for (sqlstate, goes_on) in [("57P03", true), ("28000", false), ("3D000", false), ("53300", false)] {
+        let (folder, refusing, port) = (folder(&server), impostor(refusing(sqlstate)), server.port());
+        let hosts = format!("host=127.0.0.1,{folder} port={refusing},{port}");
+        let sides = Sides::string(&format!("{hosts} user=postgres connect_timeout=2 sslmode=disable"));
+        if goes_on {
+            sides.both_in();
+        } else {
+            let failure = sides.both_out();
+            assert_eq!((failure.exit, failure.sqlstate.as_deref()), (Exit::Connection, Some(sqlstate)));
+            assert_eq!(failure.detail.as_deref(), Some("not now\nwait"));
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_cut() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let failure = Sides::string(&format!("host=127.0.0.1 port={port}")).both_out();
+    assert!(failure.exit == Exit::Connection && failure.to_string().contains("server's log"), "{failure}");
+}
+
 #[test]
 fn nonsense() {
     for (answer, what) in [
