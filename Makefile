@@ -55,6 +55,10 @@ check: ## Check format, lints, documentation and dependencies
 bench: ## Measure against built-in sync and pg_dump; writes bench/RESULTS.md
 	@bash bench/run.sh
 
+.PHONY: screenshots
+screenshots: ## Make the pictures of the terminal UI anew (docs/pictures)
+	@bash scripts/screenshots.sh
+
 .PHONY: clean
 clean: ## Remove what was built here (installed servers stay)
 	@cargo clean
