@@ -1,9 +1,10 @@
 //! `events`: what has happened, and what does.
 
+use super::tables::time;
 use super::Context;
 use crate::args::{Events, Severity};
 use crate::failure::Failure;
-use crate::output::word;
+use crate::output::{bytes, count, message, plain, word};
 use crate::rows::Event;
 use crate::session::Session;
 use std::time::Duration;
@@ -19,7 +20,11 @@ pub fn run(context: &Context, options: &Events) -> Result<(), Failure> {
     if options.follow {
         session.client().batch_execute("LISTEN steep_repl_events")?;
     }
-    let mut newest = 0;
+    // `-n 0` shows what comes from now on, and nothing of what was.
+    let mut newest = match options.limit {
+        0 => session.value("SELECT coalesce(max(e.id), 0) FROM steep_repl.events e", &[])?,
+        _ => 0,
+    };
     let mut limit = options.limit;
     loop {
         let events = look(&mut session, options, newest, limit)?;
@@ -52,6 +57,9 @@ fn show(context: &Context, events: &[Event], follow: bool) -> Result<(), Failure
         return context.out.value(&events);
     }
     if events.is_empty() {
+        if !follow {
+            message("steep-repl: no events");
+        }
         return Ok(());
     }
     if context.out.json {
@@ -73,8 +81,8 @@ fn show(context: &Context, events: &[Event], follow: bool) -> Result<(), Failure
                 event.at,
                 event.severity,
                 event.event,
-                place,
-                message(event)
+                plain(&place).replace('\n', " "),
+                words(event)
             ))?;
         }
         return Ok(());
@@ -82,18 +90,28 @@ fn show(context: &Context, events: &[Event], follow: bool) -> Result<(), Failure
     let mut grid = context.out.table(&["TIME", "SEVERITY", "EVENT", "NODE", "TABLE", "MESSAGE"]);
     for event in events {
         grid.row(vec![
-            event.at.as_str().into(),
+            word(&event.at),
             word(&event.severity),
-            event.event.as_str().into(),
+            word(&event.event),
             event.node.clone().into(),
             event.table_name.clone().into(),
-            message(event).into(),
+            words(event).into(),
         ]);
     }
     context.out.line(grid.text())
 }
 
-fn message(event: &Event) -> String {
-    crate::output::plain(event.details.get("message").and_then(serde_json::Value::as_str).unwrap_or_default())
-        .replace('\n', " ")
+/// What the event says, and its figures where it says nothing.
+fn words(event: &Event) -> String {
+    let text = |key: &str| event.details.get(key).and_then(serde_json::Value::as_str);
+    let number = |key: &str| event.details.get(key).and_then(serde_json::Value::as_i64);
+    if let Some(message) = text("message") {
+        return plain(message).replace('\n', " ");
+    }
+    let figures = [
+        number("rows").map(|rows| format!("{} rows", count(rows))),
+        number("bytes").map(|size| bytes(size as f64)),
+        number("duration_ms").map(|ms| time(ms as f64)),
+    ];
+    figures.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
