@@ -7,10 +7,16 @@ use crate::failure::Failure;
 use crate::output::{bytes, count, message, plain, word};
 use crate::rows::Event;
 use crate::session::Session;
+use postgres::fallible_iterator::FallibleIterator;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long is waited for a notification before it is looked all the same: one may have come while nobody listened.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How far behind the newest one an event is still looked for: it has its number before its transaction ends, so it may come later than
+/// one with a higher number.
+const LATE: i64 = 1000;
 
 pub fn run(context: &Context, options: &Events) -> Result<(), Failure> {
     let mut session = context.connector.first()?;
@@ -20,26 +26,22 @@ pub fn run(context: &Context, options: &Events) -> Result<(), Failure> {
     if options.follow {
         session.client().batch_execute("LISTEN steep_repl_events")?;
     }
-    // `-n 0` shows what comes from now on, and nothing of what was.
-    let mut newest = match options.limit {
-        0 => session.value("SELECT coalesce(max(e.id), 0) FROM steep_repl.events e", &[])?,
-        _ => 0,
-    };
-    let mut limit = options.limit;
+    // What is there already is not new, shown or not.
+    let there = session.client().query("SELECT e.id FROM steep_repl.events e ORDER BY e.id DESC LIMIT $1", &[&LATE])?;
+    let mut seen: BTreeSet<i64> = there.iter().map(|row| row.get(0)).collect();
+    let mut events = look(&mut session, options, 0, options.limit)?;
+    seen.extend(events.iter().map(|event| event.id));
     loop {
-        let events = look(&mut session, options, newest, limit)?;
-        if let Some(last) = events.last() {
-            newest = last.id;
-        }
         show(context, &events, options.follow)?;
         if !options.follow {
             return Ok(());
         }
-        limit = i64::MAX;
         // Whatever woke us, everything new is read at once.
-        let mut notifications = session.client().notifications();
-        let mut waiting = notifications.timeout_iter(LOOK_AGAIN);
-        postgres::fallible_iterator::FallibleIterator::next(&mut waiting)?;
+        session.client().notifications().timeout_iter(LOOK_AGAIN).next()?;
+        let after = seen.last().map_or(0, |newest| newest - LATE);
+        events = look(&mut session, options, after, i64::MAX)?;
+        events.retain(|event| seen.insert(event.id));
+        seen = seen.split_off(&after);
     }
 }
 

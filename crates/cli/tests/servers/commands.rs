@@ -407,15 +407,27 @@ fn events_are_followed() {
     assert!(seen.contains(&"init.started".to_owned()), "{seen:?}");
 }
 
-/// `-n 0` shows what is new, and nothing of what was, not even when it looks again.
+/// `-n 0` shows all that is new, and nothing of what was, not even when it looks again.
 #[test]
 fn only_new_events() {
     let pair = ready("cli_new_events");
     steep(&pair, "init node_b --from node_a").works();
+    // Their numbers are given before their transactions end, in whatever order.
+    let mut early = pair.target.cluster().connect(pair.target.name());
+    let insert = |name: &str| {
+        format!("insert into steep_repl.events (event, severity, details) values ('{name}', 'info', '{{}}')")
+    };
+    early.batch_execute(&format!("begin; {}", insert("early"))).unwrap();
     let mut child = started(at(&pair, "events --follow -n 0"));
-    std::thread::sleep(Duration::from_secs(7));
+    std::thread::sleep(Duration::from_secs(2));
+    pair.target.exec(&insert("late"));
+    std::thread::sleep(Duration::from_secs(6));
+    early.batch_execute("commit").unwrap();
+    std::thread::sleep(Duration::from_secs(6));
     child.kill().unwrap();
-    assert_eq!(ended(child).stdout, "");
+    let shown = ended(child).stdout;
+    let names: Vec<&str> = shown.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(names, ["late", "early"]);
 }
 
 /// Connected to any node, the others are found.
