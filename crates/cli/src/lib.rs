@@ -9,6 +9,7 @@
 //! | [`session`] | a connection to a node, and from there to the others |
 //! | [`rows`] | what the server's views and functions give, and what `--json` writes |
 //! | [`output`] | tables, figures, colours |
+//! | [`interrupt`] | Ctrl-C |
 //! | [`failure`] | what went wrong, and the exit code |
 //! | [`commands`] | one file for each command |
 //! | [`tui`] | the terminal UI |
@@ -28,6 +29,7 @@ pub mod connect;
 pub mod conninfo;
 pub mod duration;
 pub mod failure;
+pub mod interrupt;
 pub mod output;
 pub mod rows;
 pub mod session;
@@ -44,7 +46,7 @@ pub fn run() -> ExitCode {
         // --help and --version.
         Err(error) => error.exit(),
     };
-    match commands::run(cli) {
+    match interrupt::install().and_then(|()| commands::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::message(failure.to_string());

@@ -7,7 +7,6 @@
 use super::display::Display;
 use super::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::message;
 use crate::rows::{Operation, Progress, Table};
 use crate::session::Session;
 use crossbeam_channel::{after, never, select, Receiver};
@@ -41,7 +40,7 @@ pub const GOES_ON: &str = "goes on";
 /// # Errors
 /// Exit code 5 when time is over, 6 when the connection stays lost, 1 when it was interrupted.
 pub fn follow(context: &Context, session: Session, what: &Followed) -> Result<(Session, Operation), Failure> {
-    let interrupts = interrupts(detached(what))?;
+    let interrupts = crate::interrupt::listen(detached(what));
     let mut watch = Watch {
         context,
         what,
@@ -59,19 +58,6 @@ pub fn follow(context: &Context, session: Session, what: &Followed) -> Result<(S
     }
     watch.display.clear();
     Ok((watch.session, ended?))
-}
-
-/// Ctrl-C, as messages. One that comes while the one before has not been looked at ends the program: it waits for a server.
-fn interrupts(otherwise: Failure) -> Result<Receiver<()>, Failure> {
-    let (sender, receiver) = crossbeam_channel::bounded(1);
-    ctrlc::set_handler(move || {
-        if sender.try_send(()).is_err() {
-            message(format!("\n{otherwise}"));
-            std::process::exit(otherwise.exit as i32);
-        }
-    })
-    .map_err(|error| Failure::new(Exit::Failed, "could not watch for Ctrl-C").detail(error.to_string()))?;
-    Ok(receiver)
 }
 
 fn detached(what: &Followed) -> Failure {

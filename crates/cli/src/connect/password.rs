@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use crate::conninfo::Conninfo;
 use crate::failure::Failure;
+use crate::interrupt;
 
 /// What to do where nobody can be asked.
 pub const HINT: &str = "Use ~/.pgpass, PGPASSWORD or -W.";
@@ -18,7 +19,8 @@ pub fn ask(conninfo: &Conninfo) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(refused("there is no terminal to ask for it"));
     }
-    let typed = rpassword::prompt_password(format!("Password for user {user}: "));
+    let prompt = format!("Password for user {user}: ");
+    let typed = interrupt::with_terminal_kept(|| rpassword::prompt_password(prompt));
     conninfo.set_typed(typed.map_err(|_| refused("the terminal could not be read"))?);
     Ok(())
 }

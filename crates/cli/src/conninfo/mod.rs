@@ -125,7 +125,7 @@ impl Conninfo {
         let conninfo = Conninfo { inner, home, passfile, ..Conninfo::default() };
         conninfo.check_places()?;
         if let Some(warning) = warning.filter(|_| conninfo.own_password().is_none()) {
-            eprintln!("steep-repl: warning: {warning}");
+            crate::output::message(format!("steep-repl: warning: {warning}"));
         }
         Ok(conninfo)
     }

@@ -126,3 +126,19 @@ fn the_name_is_asked_for() {
     terminal.shows("Node node_b is SYNCHRONIZED");
     pair.expect_equal();
 }
+
+/// A terminal without echo is of no use to whoever typed Ctrl-C there.
+#[test]
+fn an_interrupted_question_for_a_password_gives_the_echo_back() {
+    let pair = Pair::new("cli_tty_echo");
+    let mut terminal = Terminal::start(&pair, "status -W");
+    terminal.shows("Password for user postgres:");
+    let echoes = |terminal: &Terminal| {
+        let settings = terminal._master.get_termios().unwrap();
+        format!("{:?}", settings.local_flags).contains("ECHO |")
+    };
+    wait_until("it does not echo", Duration::from_secs(10), || (!echoes(&terminal)).then_some(()));
+    terminal.types("\x03");
+    assert_eq!(terminal.ends(), 130);
+    assert!(echoes(&terminal));
+}
