@@ -104,7 +104,9 @@ fn exit_of(sqlstate: &str) -> Exit {
 impl From<postgres::Error> for Failure {
     fn from(error: postgres::Error) -> Failure {
         let Some(said) = error.as_db_error() else {
-            let exit = if error.is_closed() || std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()) {
+            let exit = if error.is_closed()
+                || std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>())
+            {
                 Exit::Connection
             } else {
                 Exit::Failed

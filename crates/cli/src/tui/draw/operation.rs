@@ -1,0 +1,420 @@
+//! The newest operation of a node: how far it is, how fast, what it works on.
+
+use ratatui::style::Style;
+use steep_repl_core::node_state::NodeState;
+
+use super::canvas::Canvas;
+use super::table::first_visible;
+use super::theme::Theme;
+use crate::tui::model::node::{Node, Standing};
+use crate::tui::model::page::passes;
+use crate::tui::model::Model;
+use crate::tui::snapshot::{Event, NodeId, Progress, Reading, TableRow, Tables};
+use crate::tui::words::{bytes, clean, clock, count, duration, moment, seconds_between, short_time, width, wrap};
+
+/// Phases as the server has them; others are put where they began.
+const PHASES: [&str; 11] = [
+    "schema",
+    "publication",
+    "slot",
+    "subscription",
+    "tables",
+    "copy",
+    "indexes",
+    "sequences",
+    "enable",
+    "catchup",
+    "done",
+];
+
+/// A line of the list of tables.
+enum Line<'a> {
+    Title(String),
+    Table(&'a TableRow),
+}
+
+/// Lines of the list of tables, for the cursor.
+pub fn rows(model: &Model) -> usize {
+    let node = model.chosen();
+    node.and_then(|node| node.last.as_ref()).map_or(0, |reading| lines(model, reading).len())
+}
+
+/// Draws the page.
+pub fn draw(model: &Model, id: NodeId, canvas: &mut Canvas<'_>) {
+    let theme = canvas.theme;
+    let Some(node) = model.node(id) else {
+        canvas.text(1, 1, "this node is no longer registered; esc goes back", theme.warning());
+        return;
+    };
+    let mut y = head(model, node, canvas);
+    let Some(reading) = node.last.as_ref() else { return };
+    let Some(progress) = reading.progress.as_ref() else {
+        canvas.text(1, y + 1, "Nothing was ever done to this node.", Style::new());
+        if !model.read_only && matches!(node.standing(model.now), Standing::State(_)) {
+            canvas.text(1, y + 2, "I initializes it from a source.", theme.good());
+        }
+        return;
+    };
+    y = figures(model, node, progress, canvas, y);
+    y = phases(model, reading, progress, canvas, y);
+    y = trouble(model, reading, progress, canvas, y);
+    let height = canvas.height();
+    let left = height.saturating_sub(y);
+    let events: Vec<&Event> = reading
+        .events
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|event| event.operation_id == Some(progress.operation_id))
+        .collect();
+    // The log gets a third of what is left, if that is worth it.
+    let log = if left >= 11 { (left / 3).min(events.len() + 1).max(2) } else { 0 };
+    tables(model, reading, &mut canvas.rows(y, left - log));
+    if log > 0 {
+        let mut below = canvas.rows(height - log, log);
+        below.rule(0, "events");
+        for (row, event) in events.iter().skip(events.len().saturating_sub(log - 1)).enumerate() {
+            event_line(model, event, &mut below, row + 1);
+        }
+    }
+}
+
+/// Who, from where, and how it stands.
+fn head(model: &Model, node: &Node, canvas: &mut Canvas<'_>) -> usize {
+    let theme = canvas.theme;
+    let standing = node.standing(model.now);
+    let (mark, style) = theme.standing(standing);
+    let word = model.state_word(node);
+    let what = node.progress().map_or(String::new(), |progress| {
+        let status = node.status().and_then(|status| status.operation_status.as_deref()).unwrap_or_default();
+        let kind = if progress.kind == "refresh" { "refresh" } else { "init" };
+        let compact = canvas.width() < 70;
+        let method = if compact { String::new() } else { format!(", method {}", progress.method) };
+        format!("  from {}  {kind} {}{method}, {status}", clean(&progress.source), progress.operation_id)
+    });
+    canvas.texts(0, &[(" ", style), (mark, style), (" ", style), (&clean(&word), style), (&what, Style::new())]);
+    if let Some(reason) = node.unreachable_because(model.now) {
+        canvas.text(1, 1, &clean(&format!("what follows is old: {reason}")), theme.bad());
+        return 2;
+    }
+    1
+}
+
+/// The bar, and the figures.
+fn figures(model: &Model, node: &Node, progress: &Progress, canvas: &mut Canvas<'_>, y: usize) -> usize {
+    let theme = canvas.theme;
+    let busy = node.is_busy();
+    let finished = progress.phase == "done";
+    let style = match node.standing(model.now) {
+        Standing::State(NodeState::Failed) | Standing::Unreachable => theme.bad(),
+        _ if finished => theme.good(),
+        _ => theme.busy(),
+    };
+    let left = match progress.eta.filter(|_| busy) {
+        Some(eta) => {
+            let left = seconds_between(model.now, eta);
+            format!("{} left, ready {}", duration(left), moment(eta, model.now, &model.zone))
+        }
+        None if busy => "time left not known yet".to_owned(),
+        None => String::new(),
+    };
+    let tail = format!(" {:>5.1} %  {left}", progress.overall_percent);
+    let bar = theme.bar(progress.overall_percent, canvas.width().saturating_sub(width(&tail) + 2).clamp(10, 60));
+    let x = canvas.text(1, y, &bar, style);
+    canvas.text(x, y, &tail, theme.title());
+    let rate = |value: Option<f64>, unit: &dyn Fn(f64) -> String| {
+        value.map_or("-".to_owned(), |value| format!("{}/s", unit(value)))
+    };
+    let took = progress
+        .started_at
+        .map(|at| duration(seconds_between(at, progress.updated_at.filter(|_| !busy).unwrap_or(model.now))));
+    let amount = format!("{} of {}", bytes(progress.bytes_done as f64), bytes(progress.bytes_total as f64));
+    let mut parts = vec![amount, format!("{} rows", count(progress.rows_done as f64))];
+    if busy {
+        parts.push(rate(progress.bytes_per_second, &bytes));
+        parts.push(format!("{} rows", rate(progress.rows_per_second, &count)).replace("/s rows", " rows/s"));
+        parts.push(format!("workers {}/{}", progress.workers_active, progress.workers_planned));
+    }
+    if let Some(lag) = model.lag(node) {
+        parts.push(format!("lag {}", bytes(lag as f64)));
+    }
+    if let Some(took) = took {
+        parts.push(if busy { format!("for {took}") } else { format!("took {took}") });
+    }
+    let mut x = 1;
+    let mut row = y + 1;
+    for part in parts {
+        if x > 1 && x + width(&part) > canvas.width() {
+            row += 1;
+            x = 1;
+        }
+        x = canvas.text(x, row, &part, Style::new()) + 3;
+    }
+    // The rest of the row shows how the throughput went.
+    let values: Vec<f64> = node.history.iter().map(|sample| sample.bytes).collect();
+    let room = canvas.width().saturating_sub(x + 1);
+    if busy && room >= 8 && values.len() > 1 {
+        let line = theme.sparkline(&values, room.min(60));
+        canvas.text(x, row, &line, theme.busy());
+    }
+    row + 1
+}
+
+/// Phases of an operation with a mark each: done, now, to come.
+fn phase_list(reading: &Reading, progress: &Progress) -> Vec<(String, std::cmp::Ordering)> {
+    let mut list: Vec<&str> = PHASES.to_vec();
+    for start in &reading.phases {
+        if !list.contains(&start.phase.as_str()) {
+            // Before the one that is going on, if that is a later one.
+            let at = list.iter().position(|phase| *phase == progress.phase).unwrap_or(list.len() - 1);
+            list.insert(at, &start.phase);
+        }
+    }
+    if !list.contains(&progress.phase.as_str()) {
+        list.insert(0, &progress.phase);
+    }
+    // Schemas are looked at in two of three modes only; a refresh makes no subscription.
+    let began = |phase: &str| phase == progress.phase || reading.phases.iter().any(|start| start.phase == phase);
+    list.retain(|phase| {
+        began(phase) || (*phase != "schema" && !(progress.kind == "refresh" && *phase == "subscription"))
+    });
+    let now = list.iter().position(|phase| *phase == progress.phase).unwrap_or(0);
+    let over = progress.phase == "done";
+    let place = |n: usize| if over { std::cmp::Ordering::Less } else { n.cmp(&now) };
+    list.iter().enumerate().map(|(n, phase)| (clean(phase), place(n))).collect()
+}
+
+/// How long a phase took, or takes.
+fn phase_time(model: &Model, reading: &Reading, progress: &Progress, phase: &str) -> Option<i64> {
+    // A phase may come again, when a table is copied again: the last time counts.
+    let at = reading.phases.iter().rposition(|start| start.phase == phase)?;
+    let next = reading.phases.get(at + 1).map(|start| start.at);
+    let end = next.or_else(|| (progress.phase == phase && progress.phase != "done").then_some(model.now))?;
+    Some(seconds_between(reading.phases[at].at, end))
+}
+
+fn phases(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Canvas<'_>, y: usize) -> usize {
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    let theme = canvas.theme;
+    let failed = matches!(reading.own().and_then(|own| own.operation_status.as_deref()), Some("failed" | "cancelled"));
+    let list = phase_list(reading, progress);
+    let mark = |place| match place {
+        Less => (theme.done(), theme.good()),
+        Equal if failed => (theme.pick("✗", "X"), theme.bad()),
+        Equal => (theme.now(), theme.busy().add_modifier(ratatui::style::Modifier::BOLD)),
+        Greater => (theme.to_come(), theme.quiet()),
+    };
+    let named: Vec<(String, Style)> = list
+        .iter()
+        .map(|(phase, place)| {
+            let (mark, style) = mark(*place);
+            let time =
+                phase_time(model, reading, progress, phase).filter(|&seconds| seconds >= 2 && canvas.width() >= 110);
+            let time = time.map_or(String::new(), |seconds| format!(" {}", duration(seconds)));
+            (format!("{mark} {phase}{time}"), style)
+        })
+        .collect();
+    let total: usize = named.iter().map(|(text, _)| width(text) + 2).sum();
+    let lines = total.div_ceil(canvas.width().saturating_sub(12).max(1));
+    let room_for_names = canvas.height() >= 16 && lines <= 2;
+    let mut row = y;
+    if room_for_names {
+        let mut x = 1;
+        for (text, style) in &named {
+            if x > 1 && x + width(text) > canvas.width() {
+                row += 1;
+                x = 1;
+            }
+            x = canvas.text(x, row, text, *style) + 2;
+        }
+    } else {
+        let mut x = canvas.text(1, row, "phase ", Style::new());
+        for (_, place) in &list {
+            let (mark, style) = mark(*place);
+            x = canvas.text(x, row, mark, style);
+        }
+        let at = list.iter().filter(|(_, place)| *place != Greater).count();
+        canvas.text(x, row, &format!(" {} ({at} of {})", clean(&progress.phase), list.len()), theme.title());
+    }
+    row + 1
+}
+
+/// What stopped it, and what to do about it.
+fn trouble(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Canvas<'_>, y: usize) -> usize {
+    let theme = canvas.theme;
+    let own = reading.own();
+    let error = own.and_then(|own| own.last_error.as_ref()).or(progress.error.as_ref());
+    let mut lines: Vec<(String, Style)> = Vec::new();
+    let columns = canvas.width().saturating_sub(2);
+    let mut say = |text: String, style| lines.extend(wrap(&text, columns).into_iter().map(|line| (line, style)));
+    if let Some(error) = error {
+        say(format!("error: {error}"), theme.bad());
+        for (label, text) in
+            [("detail", own.and_then(|own| own.detail.as_ref())), ("hint", own.and_then(|own| own.hint.as_ref()))]
+        {
+            if let Some(text) = text {
+                say(format!("{label}: {text}"), Style::new());
+            }
+        }
+    }
+    if let Some(notice) = own.and_then(|own| own.notice.as_ref()) {
+        say(format!("notice: {notice}"), theme.warning());
+    }
+    let status = own.and_then(|own| own.operation_status.as_deref()).unwrap_or_default();
+    if !model.read_only && status == "failed" {
+        say("r resumes it after the last finished table; C cancels and undoes it.".to_owned(), theme.good());
+    } else if !model.read_only && status == "running" && progress.phase == "schema" {
+        say("If it waits because the schemas differ: s compares them, r lets it go on.".to_owned(), theme.warning());
+    }
+    if progress.kind == "refresh" && matches!(status, "running" | "pending") {
+        say("New tables join the subscription; all other tables go on replicating.".to_owned(), theme.quiet());
+    }
+    // At most half of what is left, so that the tables stay in sight; the page of nodes has all of it.
+    let room = (canvas.height().saturating_sub(y) / 2).max(1);
+    let shown = lines.len().min(room);
+    for (n, (text, style)) in lines.iter().take(shown).enumerate() {
+        canvas.text(1, y + n, text, *style);
+    }
+    y + shown
+}
+
+fn lines<'a>(model: &Model, reading: &'a Reading) -> Vec<Line<'a>> {
+    let Some(tables) = newest(reading) else { return Vec::new() };
+    let filter = &model.page().filter;
+    let mut lines = Vec::new();
+    let of = |status: &str| tables.counts.get(status).copied().unwrap_or(0);
+    let mut section = |title: String, rows: &'a [TableRow]| {
+        let shown: Vec<&TableRow> = rows.iter().filter(|row| passes(filter, &[&row.name, &row.status])).collect();
+        if !shown.is_empty() {
+            lines.push(Line::Title(title));
+            lines.extend(shown.into_iter().map(Line::Table));
+        }
+    };
+    let more = |shown: usize, all: i64| {
+        if i64::try_from(shown).is_ok_and(|shown| shown < all) {
+            format!("{all}, the first {shown}")
+        } else {
+            all.to_string()
+        }
+    };
+    let active = of("copying") + of("indexing") + of("vacuuming");
+    section(format!("active: {}", more(tables.active.len(), active)), &tables.active);
+    let waiting = of("waiting") + of("deferred");
+    let failed = of("failed");
+    let title =
+        if failed > 0 { format!("failed: {failed}, waiting: {waiting}") } else { format!("waiting: {waiting}") };
+    let cut = if i64::try_from(tables.waiting.len()).is_ok_and(|shown| shown < waiting + failed) {
+        format!(", the first {}", tables.waiting.len())
+    } else {
+        String::new()
+    };
+    section(format!("{title}{cut}"), &tables.waiting);
+    let done = of("done");
+    let newest = if i64::try_from(tables.finished.len()).is_ok_and(|shown| shown < done) {
+        format!(", the last {}", tables.finished.len())
+    } else {
+        String::new()
+    };
+    section(format!("finished: {done}{newest}"), &tables.finished);
+    lines
+}
+
+/// Tables, if they are those of the operation that is shown.
+fn newest(reading: &Reading) -> Option<&Tables> {
+    let operation = reading.progress.as_ref().map(|progress| progress.operation_id);
+    reading.tables.as_deref().filter(|tables| Some(tables.operation_id) == operation)
+}
+
+fn tables(model: &Model, reading: &Reading, canvas: &mut Canvas<'_>) {
+    let theme = canvas.theme;
+    let Some(progress) = reading.progress.as_ref() else { return };
+    canvas.rule(0, &format!("tables: {} of {} done", progress.tables_done, progress.tables_total));
+    if newest(reading).is_none() {
+        canvas.text(1, 1, "reading ...", theme.quiet());
+        return;
+    }
+    let lines = lines(model, reading);
+    let height = canvas.height().saturating_sub(1);
+    let cursor = model.page().cursor.min(lines.len().saturating_sub(1));
+    let first = first_visible(cursor, lines.len(), height);
+    let name_width = lines
+        .iter()
+        .skip(first)
+        .take(height)
+        .map(|line| match line {
+            Line::Table(row) => width(&row.name),
+            Line::Title(_) => 0,
+        })
+        .max()
+        .unwrap_or(0)
+        .clamp(12, (canvas.width() / 2).max(12));
+    for (y, line) in lines.iter().skip(first).take(height).enumerate() {
+        match line {
+            Line::Title(title) => {
+                canvas.text(1, y + 1, title, theme.title());
+            }
+            Line::Table(row) => table_line(theme, row, name_width, &mut canvas.rows(y + 1, 1)),
+        }
+        if first + y == cursor && cursor > 0 {
+            canvas.paint(y + 1, theme.chosen());
+        }
+    }
+}
+
+fn table_line(theme: Theme, row: &TableRow, name_width: usize, canvas: &mut Canvas<'_>) {
+    let (mark, style) = match row.status.as_str() {
+        "done" => (theme.done(), theme.good()),
+        "failed" => (theme.pick("✗", "X"), theme.bad()),
+        "waiting" | "deferred" => (theme.to_come(), theme.quiet()),
+        _ => (theme.now(), theme.busy()),
+    };
+    canvas.text(2, 0, mark, style);
+    canvas.part(4, 0, name_width, 1).text(0, 0, &clean(&row.name), Style::new());
+    let mut rest = canvas.part(4 + name_width + 2, 0, usize::MAX, 1);
+    let size = bytes(row.bytes_total as f64);
+    match row.status.as_str() {
+        "waiting" => {
+            rest.text(0, 0, &format!("{size:>8}"), theme.quiet());
+        }
+        "done" => {
+            let times: Vec<String> = [("copy", row.copy_ms), ("index", row.index_ms)]
+                .iter()
+                .filter_map(|(what, ms)| {
+                    ms.map(|ms| format!("{what} {}", short_time(u64::try_from(ms).unwrap_or(0) * 1000)))
+                })
+                .collect();
+            rest.text(
+                0,
+                0,
+                &format!("{size:>8}  {:>7} rows  {}", count(row.rows_done as f64), times.join(", ")),
+                Style::new(),
+            );
+        }
+        "failed" => {
+            rest.text(0, 0, &clean(row.error.as_deref().unwrap_or("failed")), theme.bad());
+        }
+        status => {
+            let amount = format!("{:>8} of {size:>8}", bytes(row.bytes_done as f64));
+            let tail = format!(" {:>5.1} %  {status:<9}", row.percent);
+            let with_amount = format!("{tail}  {amount}");
+            let error = row.error.as_deref().map_or(String::new(), |error| format!("  {}", clean(error)));
+            let tail = if rest.width() >= width(&with_amount) + 8 { with_amount } else { tail };
+            let bar = theme.bar(row.percent, rest.width().saturating_sub(width(&tail)).clamp(0, 24));
+            let x = rest.text(0, 0, &bar, theme.busy());
+            let x = rest.text(x, 0, &tail, Style::new());
+            rest.text(x, 0, &error, theme.warning());
+        }
+    }
+}
+
+fn event_line(model: &Model, event: &Event, canvas: &mut Canvas<'_>, y: usize) {
+    let theme = canvas.theme;
+    let x = canvas.text(1, y, &clock(event.at, &model.zone), theme.quiet()) + 2;
+    let x = canvas.text(x, y, &clean(event.event.trim_start_matches("init.")), theme.severity(&event.severity)) + 2;
+    let table = event.table_name.as_deref().map_or(String::new(), |table| format!("{}  ", clean(table)));
+    canvas.text(
+        x,
+        y,
+        &format!("{table}{}", clean(event.message.as_deref().unwrap_or_default())),
+        theme.severity(&event.severity),
+    );
+}
