@@ -11,6 +11,11 @@ use std::fmt;
 
 pub use parse::{ConninfoError, ConninfoErrorKind};
 
+/// Whether libpq has a parameter of this name.
+pub fn is_keyword(word: &str) -> bool {
+    parse::is_known(word)
+}
+
 /// What stands for a value that must not be shown.
 const HIDDEN: &str = "********";
 

@@ -1,0 +1,24 @@
+//! Asking for a password.
+
+use std::io::IsTerminal;
+
+use crate::conninfo::Conninfo;
+use crate::failure::Failure;
+
+/// What to do where nobody can be asked.
+pub const HINT: &str = "Use ~/.pgpass, PGPASSWORD or -W.";
+
+/// Asks on the terminal, and remembers the answer for all nodes.
+pub fn ask(conninfo: &Conninfo) -> Result<(), Failure> {
+    let user = conninfo.get("user").unwrap_or_default();
+    let refused = |why: &str| {
+        let message = format!("cannot connect to {} as {user}", conninfo.describe());
+        Failure::connection(message).detail(format!("A password is needed, and {why}.")).hint(HINT)
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("there is no terminal to ask for it"));
+    }
+    let typed = rpassword::prompt_password(format!("Password for user {user}: "));
+    conninfo.set_typed(typed.map_err(|_| refused("the terminal could not be read"))?);
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! Tests of `steep-repl` with real servers, in one binary, by topic.
+
+mod conninfo;
+mod sides;
