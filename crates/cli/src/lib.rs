@@ -2,22 +2,46 @@
 //!
 //! | module | the one concept |
 //! | --- | --- |
-//! | [`failure`] | what went wrong, and the exit code |
+//! | [`args`] | the command line |
+//! | [`config`] | the configuration file |
 //! | [`conninfo`] | where to connect to, as libpq understands it |
 //! | [`connect`] | opening a connection, TLS included |
+//! | [`session`] | a connection to a node, and from there to the others |
+//! | [`rows`] | what the server's views and functions give, and what `--json` writes |
+//! | [`output`] | tables, figures, colours |
+//! | [`failure`] | what went wrong, and the exit code |
+//! | [`commands`] | one file for each command |
 //! | [`tui`] | the terminal UI |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+// Fields of command line and rows bear the names of options and columns, which are described where these are.
+#![allow(missing_docs)]
 
+use clap::Parser;
 use std::process::ExitCode;
 
+pub mod args;
+pub mod commands;
+pub mod config;
 pub mod connect;
 pub mod conninfo;
+pub mod duration;
 pub mod failure;
+pub mod output;
+pub mod rows;
+pub mod session;
 pub mod tui;
 
-/// Runs what the command line says.
+/// Runs what the command line says, and gives the exit code.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    // Wrong usage, --help and --version end here.
+    let cli = args::Cli::parse();
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
 }

@@ -1,0 +1,1 @@
+SELECT d.table_schema, d.table_name, d.status, d.difference, d.captured_at FROM steep_repl.schema_drift d

@@ -1,0 +1,150 @@
+//! `init`: a node is made a copy of another and kept one.
+
+use super::follow::{follow, outcome, Followed};
+use super::{preflight, schema, tables, Context};
+use crate::args::{ByHand, Init};
+use crate::conninfo::Conninfo;
+use crate::failure::{Exit, Failure};
+use crate::session::Session;
+use serde::Serialize;
+use std::time::Duration;
+
+/// What `--json` gives of something that was started.
+#[derive(Serialize)]
+pub(super) struct Started<'a> {
+    pub node: &'a str,
+    pub operation_id: i64,
+}
+
+pub fn run(context: &Context, options: Init) -> Result<(), Failure> {
+    match options.by_hand {
+        None => start(context, options),
+        Some(ByHand::Prepare { node, slot, expires }) => prepare(context, &node, &slot, expires),
+        Some(ByHand::Complete { node, source, source_lsn, source_dsn }) => {
+            complete(context, &node, &source, &source_lsn, source_dsn.as_deref())
+        }
+    }
+}
+
+fn start(context: &Context, options: Init) -> Result<(), Failure> {
+    let (Some(node), Some(source)) = (options.node, options.source.source) else {
+        return Err(Failure::usage("init needs a node and --from"));
+    };
+    let how = options.how.or(&context.connector.config.initialization);
+    let mut session = context.connector.node(&node)?;
+    session.node(&source)?;
+    if options.dry_run {
+        let checked = preflight::check(&mut session, &node, &source, &how)?;
+        preflight::show(context, &checked)?;
+        if !context.out.json && how.schema_sync == Some(crate::args::SchemaSync::Auto) {
+            schema::show_plan(context, &mut session, &node, &source)?;
+        }
+        return preflight::verdict(&checked);
+    }
+    if how.force {
+        let question = format!("Tables of node \"{node}\" that hold rows will be emptied.");
+        context.confirm_by_name(&node, &question)?;
+    }
+    let operation: i64 = session.value(
+        include_str!("../../sql/init.sql"),
+        &[
+            &node,
+            &source,
+            &how.method.map(crate::args::Method::as_str),
+            &how.schemas,
+            &how.tables,
+            &how.publication,
+            &how.no_identity.map(crate::args::NoIdentity::as_str),
+            &how.force,
+            &how.schema_sync.map(crate::args::SchemaSync::as_str),
+            &how.parallel,
+            &how.large_table_threshold,
+            &how.large_table_method.map(crate::args::LargeTableMethod::as_str),
+            &how.timeout.map(|limit| limit.as_secs_f64()),
+        ],
+    )?;
+    started(context, session, &node, operation, options.detach)
+}
+
+/// Follows what was started to its end, or says that it goes on.
+pub(super) fn started(
+    context: &Context,
+    session: Session,
+    node: &str,
+    operation: i64,
+    detach: bool,
+) -> Result<(), Failure> {
+    if detach {
+        if context.out.json {
+            return context.out.value(&Started { node, operation_id: operation });
+        }
+        return context.out.line(format!(
+            "Operation {operation} on node {node} has started. Watch it with steep-repl wait {node} or steep-repl status {node}."
+        ));
+    }
+    let what = Followed { node, operation, deadline: None, may_cancel: true };
+    let (mut session, ended) = follow(context, session, &what)?;
+    outcome(&ended)?;
+    tables::summary(context, &mut session, &ended)
+}
+
+fn seconds(time: Option<Duration>) -> Option<f64> {
+    time.map(|time| time.as_secs_f64())
+}
+
+fn prepare(context: &Context, node: &str, slot: &str, expires: Option<Duration>) -> Result<(), Failure> {
+    let mut session = context.connector.first()?;
+    session.require_function("prepare_init")?;
+    session.node(node)?;
+    let query = "SELECT * FROM steep_repl.prepare_init(node => $1, slot_name => $2, expires => pg_catalog.make_interval(secs => $3))";
+    tables::any(context, &mut session, query, &[&node, &slot, &seconds(expires)])
+}
+
+/// On a restored database nothing may be there yet: the extension and the rows of both nodes are made first, all in one transaction, which
+/// takes them back when the server cannot go on.
+fn complete(context: &Context, node: &str, source: &str, lsn: &str, source_dsn: Option<&str>) -> Result<(), Failure> {
+    let own = context.connector.config.nodes.get(node).filter(|_| !context.connector.is_explicit);
+    let conninfo = match own {
+        Some(dsn) => super::resolve(Some(dsn))?,
+        None => context.connector.conninfo.clone(),
+    };
+    let mut session = Session::begin(&conninfo, context.connector.prompt)?;
+    session.require_function("complete_init")?;
+    let known = session.nodes()?;
+    if let Some(other) = known.iter().find(|other| other.is_local && other.node != node) {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("the database at {} is node \"{}\"", conninfo.describe(), other.node),
+        )
+        .hint(format!("Connect to the database that was restored as node \"{node}\".")));
+    }
+    if !known.iter().any(|other| other.node == node) {
+        let here = address(&conninfo);
+        session.client().query("SELECT steep_repl.register_node($1, $2, is_local => true)", &[&node, &here])?;
+    }
+    if !known.iter().any(|other| other.node == source) {
+        let configured = context.connector.config.nodes.get(source).map(String::as_str);
+        let Some(dsn) = source_dsn.or(configured) else {
+            return Err(Failure::usage(format!("node \"{source}\" is not registered on node \"{node}\""))
+                .hint("Say by --source-dsn how the node reaches it."));
+        };
+        session.client().query("SELECT steep_repl.register_node($1, $2)", &[&source, &dsn])?;
+    }
+    let operation: i64 = session.value(
+        "SELECT steep_repl.complete_init(node => $1, source => $2, source_lsn => $3::text::pg_lsn)",
+        &[&node, &source, &lsn],
+    )?;
+    session.client().batch_execute("COMMIT")?;
+    started(context, session, node, operation, false)
+}
+
+/// How others get to a database, without anything that is a secret.
+fn address(conninfo: &Conninfo) -> String {
+    let mut address = steep_repl_core::conninfo::Conninfo::default();
+    for keyword in ["host", "hostaddr", "port", "dbname", "user"] {
+        if let Some(value) = conninfo.get(keyword) {
+            address.set(keyword, value);
+        }
+    }
+    address.to_string()
+}

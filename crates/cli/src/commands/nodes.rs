@@ -1,0 +1,64 @@
+//! `nodes`: who is registered.
+
+use super::Context;
+use crate::args::Nodes;
+use crate::failure::{Exit, Failure};
+use crate::output::word;
+
+pub fn run(context: &Context, command: Nodes) -> Result<(), Failure> {
+    let mut session = context.connector.first()?;
+    match command {
+        Nodes::List => {
+            let nodes = session.nodes()?;
+            if context.out.json {
+                return context.out.value(&nodes);
+            }
+            if nodes.is_empty() {
+                return context.out.line("No node is registered: use steep-repl nodes add NODE CONNINFO.");
+            }
+            let mut grid = context.out.table(&["NODE", "HERE", "STATE", "SOURCE", "OWNER", "CONNECTION"]);
+            for node in nodes {
+                grid.row(vec![
+                    node.node.into(),
+                    if node.is_local { "here" } else { "" }.into(),
+                    word(&node.state),
+                    node.source.into(),
+                    node.owner.into(),
+                    node.conninfo.into(),
+                ]);
+            }
+            context.out.line(grid.text())
+        }
+        Nodes::Add { node, conninfo, local } => {
+            // On a command line everybody can read a password who may list processes.
+            let conninfo = if conninfo == "-" { from_stdin()? } else { conninfo };
+            session
+                .client()
+                .query("SELECT steep_repl.register_node($1, $2, is_local => $3)", &[&node, &conninfo, &local])?;
+            if context.out.json {
+                context.out.value(&session.node(&node)?)
+            } else {
+                context.out.line(format!("Node {node} is registered."))
+            }
+        }
+        Nodes::Remove { node } => {
+            session.node(&node)?;
+            context
+                .confirm_by_name(&node, &format!("Node \"{node}\" will be unregistered; what replicates goes on."))?;
+            session.client().query("SELECT steep_repl.unregister_node($1)", &[&node])?;
+            if context.out.json {
+                context.out.value(&serde_json::json!({ "node": node }))
+            } else {
+                context.out.line(format!("Node {node} is unregistered."))
+            }
+        }
+    }
+}
+
+fn from_stdin() -> Result<String, Failure> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| {
+        Failure::new(Exit::Failed, "could not read the connection string").detail(error.to_string())
+    })?;
+    Ok(line.trim().to_owned())
+}

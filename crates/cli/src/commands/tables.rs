@@ -1,0 +1,106 @@
+//! Tables of an operation: while it runs, and what they took in the end.
+
+use super::Context;
+use crate::duration;
+use crate::failure::Failure;
+use crate::output::{bytes, count, figure, word};
+use crate::rows::{Operation, Table};
+use crate::session::{Params, Session};
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+
+/// What `init --json` gives at the end.
+#[derive(Serialize)]
+struct Summary<'a> {
+    #[serde(flatten)]
+    operation: &'a Operation,
+    tables: &'a [Table],
+}
+
+fn rate(bytes_done: i64, copy_ms: Option<i64>) -> String {
+    match copy_ms.filter(|ms| *ms > 0) {
+        Some(ms) => format!("{}/s", bytes(bytes_done as f64 * 1000.0 / ms as f64)),
+        None => String::new(),
+    }
+}
+
+fn time(ms: Option<i64>) -> String {
+    ms.map_or_else(String::new, |ms| {
+        if ms < 60_000 {
+            format!("{:.1}s", ms as f64 / 1000.0)
+        } else {
+            duration::words(ms as f64 / 1000.0)
+        }
+    })
+}
+
+/// Tables, one a line.
+pub fn show(context: &Context, tables: &[Table]) -> Result<(), Failure> {
+    let mut grid = context.out.table(&["TABLE", "STATUS", "DONE", "ROWS", "SIZE", "COPY", "INDEX", "RATE", "ERROR"]);
+    for table in tables {
+        grid.row(vec![
+            format!("{}.{}", table.table_schema, table.table_name).into(),
+            word(&table.status),
+            figure(format!("{:.1} %", table.percent)),
+            figure(count(table.rows_done)),
+            figure(bytes(table.bytes_total as f64)),
+            figure(time(table.copy_ms)),
+            figure(time(table.index_ms)),
+            figure(rate(table.bytes_done, table.copy_ms)),
+            table.error.clone().into(),
+        ]);
+    }
+    context.out.line(grid.text())
+}
+
+/// What an operation that went well has done.
+pub fn summary(context: &Context, session: &mut Session, operation: &Operation) -> Result<(), Failure> {
+    let tables: Vec<Table> = session.rows(include_str!("../../sql/tables.sql"), &[&operation.operation_id])?;
+    if context.out.json {
+        return context.out.value(&Summary { operation, tables: &tables });
+    }
+    if !tables.is_empty() {
+        show(context, &tables)?;
+        context.out.line("")?;
+    }
+    let took = operation.duration_seconds.unwrap_or_default();
+    let mut words = format!(
+        "Node {} is {}: {} rows, {} in {} tables, {}",
+        operation.node,
+        operation.state,
+        count(operation.rows_done),
+        bytes(operation.bytes_done as f64),
+        tables.len(),
+        duration::words(took)
+    );
+    if took > 0.0 {
+        words.push_str(&format!(" ({}/s)", bytes(operation.bytes_done as f64 / took)));
+    }
+    words.push_str(&format!("; {} behind its source.", bytes(operation.lag_bytes.unwrap_or_default() as f64)));
+    context.out.line(words)
+}
+
+/// Rows of whatever columns, as the server gives them.
+pub fn any(context: &Context, session: &mut Session, query: &str, params: Params) -> Result<(), Failure> {
+    let rows: Vec<Map<String, Json>> = session.rows(query, params)?;
+    if context.out.json {
+        return context.out.value(&rows);
+    }
+    let Some(first) = rows.first() else { return context.out.line("Nothing.") };
+    let names: Vec<String> = first.keys().cloned().collect();
+    let mut grid = context.out.table(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in &rows {
+        grid.row(
+            names
+                .iter()
+                .map(|name| match row.get(name) {
+                    None | Some(Json::Null) => "".into(),
+                    Some(Json::String(text)) => text.as_str().into(),
+                    Some(Json::Number(number)) => figure(number),
+                    Some(other) => other.to_string().into(),
+                })
+                .collect(),
+        );
+    }
+    context.out.line(grid.text())
+}

@@ -1,0 +1,19 @@
+//! `wait`: until a node's newest operation has ended.
+
+use super::follow::{follow, operation, outcome, Followed};
+use super::Context;
+use crate::failure::Failure;
+use std::time::{Duration, Instant};
+
+pub fn run(context: &Context, node: &str, timeout: Option<Duration>) -> Result<(), Failure> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let mut session = context.connector.node(node)?;
+    let newest = operation(&mut session, node)?;
+    let what = Followed { node, operation: newest.operation_id, deadline, may_cancel: false };
+    let (_, ended) = follow(context, session, &what)?;
+    outcome(&ended)?;
+    if context.out.json {
+        return context.out.value(&ended);
+    }
+    context.out.line(format!("Node {node} is {}.", ended.state))
+}

@@ -1,0 +1,259 @@
+//! A connection to a node that has the extension, and the way from there to the others.
+
+use crate::config::{nearest, Config};
+use crate::connect::{self, Prompt};
+use crate::conninfo::Conninfo;
+use crate::failure::{Exit, Failure};
+use crate::rows::Node;
+use postgres::types::ToSql;
+use postgres::Client;
+use serde::de::DeserializeOwned;
+
+/// A query's parameters.
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// An open connection.
+pub struct Session {
+    client: Client,
+    conninfo: Conninfo,
+    /// Version of the extension there.
+    extension: String,
+}
+
+/// What stands in `sql/server.sql`.
+#[derive(serde::Deserialize)]
+struct Server {
+    extension_version: Option<String>,
+    database: String,
+    is_available: bool,
+}
+
+impl Session {
+    /// Connects, and looks whether the extension is there.
+    ///
+    /// # Errors
+    /// Exit code 6 without a connection, 1 without the extension.
+    pub fn open(conninfo: &Conninfo, prompt: Prompt) -> Result<Session, Failure> {
+        let (mut session, server) = Session::connect(conninfo, prompt)?;
+        let Some(version) = server.extension_version else {
+            return Err(without_extension(&server));
+        };
+        session.extension = version;
+        Ok(session)
+    }
+
+    /// Connects, begins a transaction, and makes the extension in it when it is not there.
+    ///
+    /// # Errors
+    /// As [`Session::open`], and what CREATE EXTENSION fails with.
+    pub fn begin(conninfo: &Conninfo, prompt: Prompt) -> Result<Session, Failure> {
+        let (mut session, server) = Session::connect(conninfo, prompt)?;
+        session.client.batch_execute("BEGIN")?;
+        if server.extension_version.is_none() {
+            if !server.is_available {
+                return Err(without_extension(&server));
+            }
+            session.client.batch_execute("CREATE EXTENSION steep_repl")?;
+        }
+        let server: Vec<Server> = session.rows(include_str!("../sql/server.sql"), &[])?;
+        session.extension = server.into_iter().find_map(|server| server.extension_version).unwrap_or_default();
+        Ok(session)
+    }
+
+    fn connect(conninfo: &Conninfo, prompt: Prompt) -> Result<(Session, Server), Failure> {
+        let client = connect::open(conninfo, prompt)?;
+        let mut session = Session { client, conninfo: conninfo.clone(), extension: String::new() };
+        // What is read must not depend on the role's settings.
+        session
+            .client
+            .batch_execute("SET datestyle = 'ISO'; SET search_path = pg_catalog; SET statement_timeout = 0")?;
+        let mut server: Vec<Server> = session.rows(include_str!("../sql/server.sql"), &[])?;
+        let server = server.pop().ok_or_else(|| Failure::new(Exit::Failed, "the server did not say what it is"))?;
+        Ok((session, server))
+    }
+
+    /// Where it is connected to.
+    pub fn conninfo(&self) -> &Conninfo {
+        &self.conninfo
+    }
+
+    /// Version of the extension.
+    pub fn extension_version(&self) -> &str {
+        &self.extension
+    }
+
+    /// The connection itself.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// Runs a query, and reads its rows.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn rows<T: DeserializeOwned>(&mut self, query: &str, params: Params) -> Result<Vec<T>, Failure> {
+        let query = format!("SELECT pg_catalog.row_to_json(r)::text FROM (\n{query}\n) AS r");
+        self.client.query(&query, params)?.into_iter().map(|row| read(row.get(0))).collect()
+    }
+
+    /// The value of a function that returns one.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn value<T: postgres::types::FromSqlOwned>(&mut self, query: &str, params: Params) -> Result<T, Failure> {
+        Ok(self.client.query_one(query, params)?.try_get(0)?)
+    }
+
+    /// Refuses what the server's version of the extension does not have.
+    ///
+    /// # Errors
+    /// Exit code 1.
+    pub fn require_function(&mut self, name: &str) -> Result<(), Failure> {
+        if !self.client.query(include_str!("../sql/functions.sql"), &[&name])?.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Failed, format!("the server does not have steep_repl.{name}() yet"))
+            .detail(format!("Its extension has version {}.", self.extension))
+            .hint("It comes with a later version: install that on the server, then run ALTER EXTENSION steep_repl UPDATE."))
+    }
+
+    /// Registered nodes, by name.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn nodes(&mut self) -> Result<Vec<Node>, Failure> {
+        self.rows(include_str!("../sql/nodes.sql"), &[])
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// Exit code 2 when there is none of this name, with the name that was probably meant.
+    pub fn node(&mut self, name: &str) -> Result<Node, Failure> {
+        let nodes = self.nodes()?;
+        match nodes.iter().find(|node| node.node == name) {
+            Some(node) => Ok(node.clone()),
+            None => Err(unknown_node(name, nodes.iter().map(|node| node.node.as_str()))),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(text: String) -> Result<T, Failure> {
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::new(Exit::Failed, "the server's answer could not be understood")
+            .detail(error.to_string())
+            .hint("Use a steep-repl of the extension's version.")
+    })
+}
+
+fn without_extension(server: &Server) -> Failure {
+    let failure =
+        Failure::new(Exit::Failed, format!("database \"{}\" does not have the extension steep_repl", server.database));
+    failure.hint(if server.is_available {
+        "Run CREATE EXTENSION steep_repl there, or connect to a node that has it."
+    } else {
+        "Install it on that server first, or connect to a node that has it."
+    })
+}
+
+/// What is said of a node that nobody knows.
+pub fn unknown_node<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
+    let failure = Failure::usage(format!("node \"{name}\" is not registered"));
+    failure.hint(match nearest(name, known.clone()) {
+        Some(near) => format!("Perhaps \"{near}\" is meant."),
+        None => match known.collect::<Vec<_>>() {
+            known if known.is_empty() => "No node is registered: use steep-repl nodes add NODE CONNINFO.".to_owned(),
+            known => format!("Registered nodes: {}.", known.join(", ")),
+        },
+    })
+}
+
+/// Everything that opens connections.
+pub struct Connector {
+    /// As the command line, the environment and the files say.
+    pub conninfo: Conninfo,
+    /// The command line or the environment says where to connect to.
+    pub is_explicit: bool,
+    /// The configuration file.
+    pub config: Config,
+    /// Whether a password may be asked for.
+    pub prompt: Prompt,
+}
+
+impl Connector {
+    /// Connects to where the options say.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn first(&self) -> Result<Session, Failure> {
+        let session = Session::open(&self.conninfo, self.prompt)?;
+        compare_versions(session.extension_version());
+        Ok(session)
+    }
+
+    /// Connects to the database that a node is: by the configuration file when that has the node and the command line does not say where to
+    /// connect to; otherwise from where the options say on to the node's host, port and database.
+    ///
+    /// # Errors
+    /// As [`Session::open`] and [`Session::node`].
+    pub fn node(&self, name: &str) -> Result<Session, Failure> {
+        if let Some(dsn) = self.config.nodes.get(name).filter(|_| !self.is_explicit) {
+            let conninfo = crate::commands::resolve(Some(dsn))?;
+            let mut session = Session::open(&conninfo, self.prompt)?;
+            compare_versions(session.extension_version());
+            expect_local(&mut session, name)?;
+            return Ok(session);
+        }
+        let mut session = self.first()?;
+        let node = session.node(name)?;
+        if node.is_local {
+            return Ok(session);
+        }
+        let mut there = Session::open(&session.conninfo.towards(&node.conninfo)?, self.prompt)?;
+        compare_versions(there.extension_version());
+        expect_local(&mut there, name)?;
+        Ok(there)
+    }
+}
+
+/// Refuses a database that does not know itself by this name.
+fn expect_local(session: &mut Session, name: &str) -> Result<(), Failure> {
+    let nodes = session.nodes()?;
+    let local = nodes.iter().find(|node| node.is_local);
+    match local {
+        Some(local) if local.node == name => Ok(()),
+        Some(local) => Err(Failure::new(
+            Exit::Failed,
+            format!("the database at {} is node \"{}\", not \"{name}\"", session.conninfo.describe(), local.node),
+        )
+        .hint("Give a node the same name everywhere.")),
+        None => Err(Failure::new(
+            Exit::Failed,
+            format!("the database at {} does not know that it is node \"{name}\"", session.conninfo.describe()),
+        )
+        .hint(format!("Connect to it and use steep-repl nodes add {name} CONNINFO --local."))),
+    }
+}
+
+/// Tells of an extension of another version: this program was made for its own.
+fn compare_versions(extension: &str) {
+    let own = env!("CARGO_PKG_VERSION");
+    let series = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+    if series(extension) != series(own) {
+        eprintln!("steep-repl: warning: the server's extension has version {extension}, steep-repl has {own}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_probably_meant() {
+        let hint = |name: &str, known: &[&str]| unknown_node(name, known.iter().copied()).hint.unwrap_or_default();
+        assert_eq!(hint("node_c", &["node_a", "other"]), "Perhaps \"node_a\" is meant.");
+        assert_eq!(hint("Node_B", &["node_a", "node_b"]), "Perhaps \"node_b\" is meant.");
+        assert_eq!(hint("zzz", &["node_a", "other"]), "Registered nodes: node_a, other.");
+        assert_eq!(hint("zzz", &[]), "No node is registered: use steep-repl nodes add NODE CONNINFO.");
+    }
+}
