@@ -88,7 +88,17 @@ impl Call {
         });
         let sql = match self.gives {
             Gives::Value => format!("select steep_repl.{}({arguments})::text", self.function),
-            _ => format!("select to_jsonb(r)::text from steep_repl.{}({arguments}) r", self.function),
+            Gives::Tables => {
+                format!("select pg_catalog.format('%I.%I', r.table_schema, r.table_name) from steep_repl.{}({arguments}) r", self.function)
+            }
+            Gives::Compared => format!(
+                "select pg_catalog.jsonb_build_object('name', pg_catalog.format('%I.%I', r.table_schema, r.table_name), 'status', r.status, \
+                 'difference', r.difference)::text from steep_repl.{}({arguments}) r",
+                self.function
+            ),
+            Gives::Findings | Gives::Differences => {
+                format!("select pg_catalog.to_jsonb(r)::text from steep_repl.{}({arguments}) r", self.function)
+            }
         };
         (sql, values)
     }

@@ -31,8 +31,13 @@ pub enum Message {
 /// What came of a call.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// It was done; what there is to say about it.
-    Done(String),
+    /// It was done.
+    Done {
+        /// The value that came back, if any.
+        value: String,
+        /// Warnings that came with it.
+        warnings: Vec<String>,
+    },
     /// Findings of `preflight`.
     Findings(Vec<Finding>),
     /// Names of tables.
@@ -84,4 +89,6 @@ pub enum Effect {
     Run(Ticket, NodeId, Call),
     /// Its answer is of no interest any more: cancel the statement.
     Abandon(Ticket),
+    /// Something was done to this node: look at it at once.
+    LookNow(NodeId),
 }

@@ -13,19 +13,29 @@
 //! | [`mod@draw`] | how the screen follows from the model |
 //! | [`keys`] | which key does what |
 //! | [`call`] | calls of the extension's functions |
+//! | [`reader`], [`look`] | a thread for each node, and what it asks |
+//! | [`caller`] | calls that are under way |
+//! | [`terminal`] | taking the terminal and giving it back |
+//! | [`mod@run`] | the loop |
 //! | [`words`] | figures, times and foreign text |
 
 pub mod call;
+mod caller;
 pub mod draw;
 pub mod keys;
+mod look;
 pub mod message;
 pub mod model;
+mod reader;
+mod run;
 #[cfg(test)]
 mod samples;
 pub mod snapshot;
+mod terminal;
 pub mod update;
 pub mod words;
 
+use crate::connect::Prompt;
 use crate::conninfo::Conninfo;
 use crate::failure::Failure;
 
@@ -34,6 +44,8 @@ use crate::failure::Failure;
 pub struct Options {
     /// Where the first node is.
     pub conninfo: Conninfo,
+    /// Whether a password may be asked for, before the screen is taken.
+    pub prompt: Prompt,
     /// Nothing can be changed.
     pub read_only: bool,
     /// Colours may be used.
@@ -47,6 +59,5 @@ pub struct Options {
 /// # Errors
 /// When the terminal cannot be used.
 pub fn run(options: Options) -> Result<(), Failure> {
-    let _ = options;
-    Ok(())
+    run::run(&options)
 }

@@ -2,3 +2,5 @@
 
 mod conninfo;
 mod sides;
+mod tui;
+mod window;

@@ -147,7 +147,7 @@ fn preview_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize)
             match errors {
                 0 => say(&format!("{} preflight: nothing speaks against it", theme.done()), theme.good()),
                 n => {
-                    say(&format!("X preflight: {n} of {} checks say that it cannot work", findings.len()), theme.bad())
+                    say(&format!("{} preflight: {n} of {} checks say that it cannot work", theme.pick("✗", "X"), findings.len()), theme.bad())
                 }
             }
             let mut order: Vec<_> = findings.iter().filter(|finding| finding.status != "ok").collect();

@@ -4,7 +4,7 @@ use ratatui::style::{Modifier, Style};
 use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
-use crate::tui::keys::{is_for, BINDINGS};
+use crate::tui::keys::{is_for, Action, Binding, BINDINGS};
 use crate::tui::model::dialog::Dialog;
 use crate::tui::model::node::Standing;
 use crate::tui::model::page::View;
@@ -25,20 +25,31 @@ pub fn header(model: &Model, canvas: &mut Canvas<'_>) {
     let time = clock(model.now, &model.zone);
     let read_only = if model.read_only { "read-only  " } else { "" };
     let tail = format!("{read_only}{time} ");
-    let count = summary(model);
+    let counts = summary(model);
     let name = if canvas.width() < 50 { " " } else { " steep-repl  " };
     canvas.text(0, 0, &format!("{name}{path}"), style.add_modifier(Modifier::BOLD));
     let used = width(name) + width(&path);
-    let with_count = format!(" {count}  {tail}");
-    if used + width(&with_count) < canvas.width() {
-        canvas.text_right(0, &with_count, style);
-    } else if used + width(&tail) < canvas.width() {
-        canvas.text_right(0, &tail, style);
+    // What is worst stays longest.
+    let fits = |text: &String| used + width(text) < canvas.width();
+    let texts = (0..=counts.len()).rev().map(|n| format!(" {}  {tail}", join(&counts[..n])));
+    if let Some(text) = texts.chain([tail.clone()]).find(fits) {
+        canvas.text_right(0, &text, style);
     }
 }
 
-/// `5 nodes: 1 FAILED, 2 COPYING`: what wants attention, the worst first.
-fn summary(model: &Model) -> String {
+/// `5 nodes: 1 failed, 2 busy`.
+fn join(counts: &[String]) -> String {
+    let rest = counts.get(1..).unwrap_or_default().join(", ");
+    let first = counts.first().map_or("", String::as_str);
+    if rest.is_empty() {
+        first.to_owned()
+    } else {
+        format!("{first}: {rest}")
+    }
+}
+
+/// How many nodes there are, then how many want attention, the worst first.
+fn summary(model: &Model) -> Vec<String> {
     let standings: Vec<Standing> = model.nodes.iter().map(|node| node.standing(model.now)).collect();
     let count = |wanted: &dyn Fn(Standing) -> bool| standings.iter().filter(|&&standing| wanted(standing)).count();
     let busy = |standing| {
@@ -51,13 +62,9 @@ fn summary(model: &Model) -> String {
         (count(&|standing| standing == Standing::State(NodeState::Diverged)), "diverged"),
         (count(&busy), "busy"),
     ];
-    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
     let nodes = if standings.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", standings.len()) };
-    if parts.is_empty() {
-        nodes
-    } else {
-        format!("{nodes}: {}", parts.join(", "))
-    }
+    let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
+    std::iter::once(nodes).chain(parts).collect()
 }
 
 /// The line that is typed, or what happened, or what is waited for, or the filter.
@@ -89,6 +96,23 @@ pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
                 ("  esc clears it", theme.quiet()),
             ],
         );
+    }
+}
+
+/// Whether a key would do something to the node that is chosen. The others work as well, and say why they do nothing.
+fn applies(model: &Model, binding: &Binding) -> bool {
+    if !binding.changes {
+        return !(binding.action == Action::Open && matches!(model.page().view, View::Diff(_)));
+    }
+    let Some(node) = model.chosen().filter(|_| !model.read_only) else { return false };
+    let Standing::State(state) = node.standing(model.now) else { return false };
+    let waits = node.progress().is_some_and(|progress| progress.phase == "schema");
+    match binding.action {
+        Action::Cancel => node.is_busy() || state == NodeState::Failed,
+        Action::GoOn => state == NodeState::Failed || (node.is_busy() && waits),
+        Action::Initialize => state == NodeState::Uninitialized,
+        Action::Reinitialize => matches!(state, NodeState::Synchronized | NodeState::Diverged) && !node.is_busy(),
+        _ => true,
     }
 }
 

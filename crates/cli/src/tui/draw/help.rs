@@ -60,7 +60,8 @@ fn entries(model: &Model, theme: Theme) -> Vec<Entry> {
 /// Draws the page; the cursor says how far it is scrolled.
 pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     let entries = entries(model, canvas.theme);
-    let height = canvas.height();
+    // The last row says that there is more.
+    let height = if entries.len() > canvas.height() { canvas.height().saturating_sub(1) } else { canvas.height() };
     let first = model.page().cursor.min(entries.len().saturating_sub(height));
     let column = if canvas.width() < 50 { 16 } else { 22 };
     for (y, (key, style, help)) in entries.iter().skip(first).take(height).enumerate() {
@@ -72,6 +73,6 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     let shown = first + height;
     if shown < entries.len() {
         let more = format!(" {} more, j scrolls ", entries.len() - shown);
-        canvas.text_right(height.saturating_sub(1), &more, canvas.theme.chosen());
+        canvas.text_right(height, &more, canvas.theme.chosen());
     }
 }

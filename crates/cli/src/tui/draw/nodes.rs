@@ -18,9 +18,9 @@ const COLUMNS: [Column; 9] = [
     column("", 1, 1, 0),
     column("node", 8, 24, 0),
     column("state", 14, 14, 0),
-    column("progress", 16, 24, 1),
-    Column { right: true, ..column("left", 8, 18, 3) },
-    Column { right: true, ..column("lag", 7, 9, 4) },
+    column("progress", 14, 24, 1),
+    Column { right: true, ..column("left", 7, 8, 4) },
+    Column { right: true, ..column("lag", 7, 8, 3) },
     column("health", 7, 7, 2),
     column("source", 8, 20, 5),
     column("problem", 12, 200, 6),
@@ -40,10 +40,10 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     let about = shown.get(cursor).map_or(Vec::new(), |node| about(model, node, canvas, width.saturating_sub(2)));
     // The list keeps half of the room, and all that the text does not need.
     let list = (height.saturating_sub(about.len() + 1)).max(height / 2).min(height);
-    let list = if height - list < 3 { height } else { list };
+    let list = if height - list < 2 { height } else { list };
     let theme = canvas.theme;
     table::draw(&mut canvas.rows(0, list), &COLUMNS, shown.len(), Some(cursor), |n| {
-        shown.get(n).map_or(Vec::new(), |node| row(model, node, theme))
+        shown.get(n).map_or(Vec::new(), |node| row(model, node, theme, if width < 110 { 6 } else { 14 }))
     });
     let mut below = canvas.rows(list, height - list);
     below.rule(0, &shown.get(cursor).map_or(String::new(), |node| clean(&node.name)));
@@ -52,7 +52,7 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     }
 }
 
-fn row(model: &Model, node: &Node, theme: super::Theme) -> Vec<Cell> {
+fn row(model: &Model, node: &Node, theme: super::Theme, bar: usize) -> Vec<Cell> {
     let standing = node.standing(model.now);
     let (mark, style) = theme.standing(standing);
     let status = node.status();
@@ -62,7 +62,7 @@ fn row(model: &Model, node: &Node, theme: super::Theme) -> Vec<Cell> {
     let (bar, left) = progress.map_or((String::new(), String::new()), |progress| {
         let percent = progress.overall_percent;
         let left = progress.eta.filter(|_| busy).map(|eta| duration(seconds_between(model.now, eta)));
-        (format!("{} {percent:>5.1} %", theme.bar(percent, 8)), left.unwrap_or_default())
+        (format!("{} {percent:>5.1} %", theme.bar(percent, bar)), left.unwrap_or_default())
     });
     let lag = if standing == Standing::Unreachable { None } else { model.lag(node) };
     let health = match standing {

@@ -268,8 +268,9 @@ fn trouble(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut C
     if progress.kind == "refresh" && matches!(status, "running" | "pending") {
         say("New tables join the subscription; all other tables go on replicating.".to_owned(), theme.quiet());
     }
-    // At most half of what is left, so that the tables stay in sight; the page of nodes has all of it.
-    let room = (canvas.height().saturating_sub(y) / 2).max(1);
+    // The tables stay in sight; the page of nodes has all of it.
+    let left = canvas.height().saturating_sub(y);
+    let room = if status == "failed" { left.saturating_sub(3).max(left / 2) } else { left / 2 }.max(1);
     let shown = lines.len().min(room);
     for (n, (text, style)) in lines.iter().take(shown).enumerate() {
         canvas.text(1, y + n, text, *style);

@@ -20,6 +20,17 @@ pub struct Column {
     pub priority: u8,
 }
 
+impl Column {
+    /// Blanks after it; a mark stands close to what it marks.
+    fn gap(&self) -> usize {
+        if self.most == 1 {
+            1
+        } else {
+            2
+        }
+    }
+}
+
 /// A cell.
 pub type Cell = (String, Style);
 
@@ -30,9 +41,11 @@ pub fn first_visible(cursor: usize, rows: usize, height: usize) -> usize {
 
 /// Which columns fit, and how wide each is.
 pub fn fit(columns: &[Column], widest: &[usize], room: usize) -> Vec<(usize, usize)> {
-    const GAP: usize = 2;
     let mut kept: Vec<usize> = (0..columns.len()).collect();
-    let needs = |kept: &[usize]| kept.iter().map(|&n| columns[n].least + GAP).sum::<usize>().saturating_sub(GAP);
+    let needs = |kept: &[usize]| {
+        let last = kept.last().map_or(0, |&n| columns[n].gap());
+        kept.iter().map(|&n| columns[n].least + columns[n].gap()).sum::<usize>().saturating_sub(last)
+    };
     while needs(&kept) > room && kept.len() > 1 {
         let Some(&least) = kept.iter().max_by_key(|&&n| (columns[n].priority, n)) else { break };
         if columns[least].priority == 0 {
@@ -79,7 +92,7 @@ pub fn draw(
             let text = shorten(&text, wide, theme.ellipsis());
             let shift = if columns[n].right { wide.saturating_sub(width(&text)) } else { 0 };
             canvas.part(x, y, wide, 1).text(shift, 0, &text, style);
-            x += wide + 2;
+            x += wide + columns[n].gap();
         }
     };
     put(canvas, 0, &|n| (columns[n].title.to_owned(), theme.title()));

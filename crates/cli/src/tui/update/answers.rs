@@ -64,15 +64,20 @@ pub(super) fn answered(model: &mut Model, ticket: Ticket, answer: Answer, statem
             let (node, title, function) = (preview.node, preview.title.clone(), preview.call.function);
             model.dialog = None;
             match answer {
-                Answer::Done(value) if value.is_empty() && function == "refresh_tables" => {
+                Answer::Done { value, .. } if value.is_empty() && function == "refresh_tables" => {
                     model.say(Gravity::Info, "there are no tables to bring in");
                     return Vec::new();
                 }
-                Answer::Done(value) if value.is_empty() => model.say(Gravity::Info, format!("{title}: done")),
-                Answer::Done(value) => model.say(Gravity::Info, format!("{title}: operation {value}")),
+                Answer::Done { warnings, .. } if !warnings.is_empty() => {
+                    model.say(Gravity::Warning, format!("{title}: {}", warnings.join("; ")));
+                }
+                Answer::Done { value, .. } if value.is_empty() => model.say(Gravity::Info, format!("{title}: done")),
+                Answer::Done { value, .. } => model.say(Gravity::Info, format!("{title}: operation {value}")),
                 _ => {}
             }
-            show(model, View::Operation(node))
+            let mut effects = show(model, View::Operation(node));
+            effects.push(Effect::LookNow(node));
+            effects
         }
     }
 }

@@ -1,0 +1,170 @@
+//! The terminal UI from end to end: in a real terminal, with real servers.
+
+use std::time::{Duration, Instant};
+
+use steep_repl_testkit::{test_all, ClusterOptions, Pair, StopMode};
+
+use crate::window::Window;
+
+/// Enough to watch for a while over a throttled link.
+const SCHEMA: &str = "
+    create table orders (id int primary key, note text);
+    create table customers (id int primary key, note text);
+    create table countries (id int primary key, name text);
+    insert into orders select i, repeat(md5(i::text), 8) from generate_series(1, 40000) i;
+    insert into customers select i, repeat(md5(i::text), 8) from generate_series(1, 15000) i;
+    insert into countries select i, md5(i::text) from generate_series(1, 200) i;
+    analyze";
+
+/// A pair whose copy takes about as many seconds.
+fn slow_pair(label: &str, seconds: u64) -> Pair {
+    let pair = Pair::options(label).proxied().build();
+    pair.source.exec(SCHEMA);
+    pair.prepare();
+    pair.proxy().throttle(16_000_000 / seconds);
+    pair
+}
+
+fn open(pair: &Pair, columns: u16, rows: u16) -> Window {
+    Window::open(&pair.target.conninfo(), columns, rows, &[])
+}
+
+/// Percent in the row of the bar.
+fn percent(screen: &str) -> Option<f64> {
+    screen.lines().find(|line| line.contains(" %") && line.contains("left"))?.split('%').next()?.split_whitespace().last()?.parse().ok()
+}
+
+#[test]
+fn an_initialization_is_begun_watched_cancelled_and_begun_again() {
+    let pair = slow_pair("tui_init", 12);
+    let mut window = open(&pair, 100, 30);
+    window.wait(20, "both nodes", |screen| screen.contains("UNINITIALIZED") && screen.contains("source"));
+    window.keys("I");
+    window.wait_for(5, "initialize node_b");
+    window.keys("\r");
+    window.wait_for(20, "nothing speaks against it");
+    window.wait_for(1, "select steep_repl.init_node('node_b', 'node_a');");
+    window.keys("\r");
+    window.wait_for(20, "COPYING");
+    window.wait(30, "a table that is copied", |screen| screen.contains("public.orders") && screen.contains("copying"));
+    window.wait(30, "some progress", |screen| percent(screen).is_some_and(|percent| percent > 5.0));
+    let then = percent(&window.text());
+    window.wait(30, "more progress", |screen| percent(screen) > then);
+    println!("{}", window.text());
+
+    window.keys("C");
+    window.wait_for(5, "Type node_b and press enter");
+    println!("{}", window.text());
+    window.keys("node_x\r");
+    window.wait_for(5, "type the name of the node first");
+    window.keys("\u{7f}b\r");
+    let began = Instant::now();
+    window.wait_for(30, "UNINITIALIZED");
+    println!("cancelled and shown so after {:?}", began.elapsed());
+    assert_eq!(pair.state(), "UNINITIALIZED");
+
+    pair.proxy().throttle(1_000_000_000);
+    window.keys("I");
+    window.wait_for(5, "initialize node_b");
+    window.keys("\r");
+    window.wait_for(20, "nothing speaks against it");
+    window.keys("\r");
+    window.wait_for(60, "SYNCHRONIZED");
+    println!("{}", window.text());
+    window.keys("@");
+    window.wait_for(5, "init_node");
+    window.keys("\x1b");
+    window.wait(5, "the operation again", |screen| screen.contains("100.0 %"));
+    window.keys("q");
+    window.expect_end(0);
+    pair.expect_equal();
+}
+
+/// What is shown is at most two seconds old: from the change in the server to the cell on the screen.
+#[test]
+fn what_is_shown_is_never_old() {
+    let pair = slow_pair("tui_age", 20);
+    let mut window = open(&pair, 100, 30);
+    window.wait_for(20, "UNINITIALIZED");
+    // A state that somebody else sets, on a node at which nothing happens.
+    let mut oldest = Duration::ZERO;
+    for state in ["DIVERGED", "SYNCHRONIZED", "DIVERGED", "UNINITIALIZED", "SYNCHRONIZED", "UNINITIALIZED"] {
+        pair.target.exec(&format!("update steep_repl.nodes set state = '{state}' where node = 'node_b'"));
+        let changed = Instant::now();
+        window.wait_for(10, state);
+        oldest = oldest.max(changed.elapsed());
+    }
+    println!("a change of state is shown after at most {oldest:?}");
+    assert!(oldest < Duration::from_secs(2));
+
+    // The percentage of an operation: when was it that the server knew a newer one than the one that is shown?
+    pair.init("").unwrap();
+    window.keys("\r");
+    window.wait(30, "some progress", |screen| percent(screen).is_some_and(|percent| percent > 0.0));
+    let mut client = pair.target.connect();
+    let mut known: Vec<(Instant, f64)> = Vec::new();
+    let mut oldest = Duration::ZERO;
+    let began = Instant::now();
+    let cpu = window.cpu();
+    let length = Duration::from_secs(if test_all() { 60 } else { 10 });
+    while began.elapsed() < length {
+        let row = client.query_one("select overall_percent::float8 from steep_repl.init_progress where node = 'node_b'", &[]).unwrap();
+        let now: f64 = row.get(0);
+        if known.last().is_none_or(|(_, last)| *last != now) {
+            known.push((Instant::now(), now));
+        }
+        if let Some(shown) = percent(&window.text()) {
+            let newer = known.iter().find(|(_, percent)| *percent > shown + 0.05);
+            oldest = oldest.max(newer.map_or(Duration::ZERO, |(at, _)| at.elapsed()));
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    let share = 100.0 * (window.cpu() - cpu) / began.elapsed().as_secs_f64();
+    println!("shown progress was at most {oldest:?} old; {share:.2} % of a core; {} values", known.len());
+    assert!(known.len() > 5, "{known:?}");
+    assert!(oldest < Duration::from_secs(2), "{oldest:?}");
+    // Without optimization everything takes several times as long.
+    assert!(share < if cfg!(debug_assertions) { 10.0 } else { 2.0 }, "{share}");
+    window.keys("q");
+    window.expect_end(0);
+    pair.proxy().throttle(1_000_000_000);
+    pair.expect_synchronized();
+}
+
+#[test]
+fn lost_connections_and_a_restart_are_survived() {
+    let target = ClusterOptions::new("tuidown").preload().start();
+    let pair = Pair::options("tui_lost").target(target.clone()).build();
+    pair.source.exec("create table t (id int primary key)");
+    pair.prepare();
+    pair.synchronize("");
+    let mut window = open(&pair, 80, 24);
+    window.wait_for(20, "SYNCHRONIZED");
+    let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'steep-repl' and pid <> pg_backend_pid()";
+    pair.target.exec(kill);
+    pair.source.exec(kill);
+    let server_has_us = || {
+        pair.target.scalar::<i64>("select count(*) from pg_stat_activity where application_name = 'steep-repl'") > 0
+    };
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert!(server_has_us(), "{}", window.text());
+    window.wait_for(5, "SYNCHRONIZED");
+
+    target.stop(StopMode::Immediate);
+    window.wait_for(15, "unreachable");
+    println!("{}", window.text());
+    window.wait_for(5, "when it last answered it was SYNCHRONIZED");
+    // The keys work all the while.
+    window.keys("?");
+    window.wait_for(2, "commands");
+    window.keys("\x1b");
+    window.resize(60, 15);
+    window.wait(5, "a smaller screen", |screen| screen.contains("unreachable") && screen.lines().all(|line| line.chars().count() <= 60));
+    target.start();
+    window.wait_for(20, "SYNCHRONIZED");
+    println!("{}", window.text());
+    // A signal ends it as a key does.
+    let sent = std::process::Command::new("kill").args(["-TERM", &window.pid().to_string()]).status().unwrap();
+    assert!(sent.success());
+    window.expect_end(0);
+}
