@@ -10,7 +10,9 @@ use postgres::Client;
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
 
-use super::snapshot::{Contact, Event, NodeStatus, PhaseStart, Progress, Reading, Server, Statement, Subscription, Tables};
+use super::snapshot::{
+    Contact, Event, NodeStatus, PhaseStart, Progress, Reading, Server, Statement, Subscription, Tables,
+};
 use crate::failure::{Exit, Failure};
 
 const SERVER: &str = include_str!("../../sql/watch_server.sql");
@@ -134,8 +136,11 @@ impl Run<'_> {
         };
         let rows = self.client.query(&statement, parameters)?;
         let micros = Some(micros(began.elapsed()));
-        let outcome = if rows.len() == 1 { "1 row".to_owned() } else { format!("{} rows", rows.len()) };
-        let shown = numbers.iter().enumerate().fold(sql.to_owned(), |text, (n, value)| text.replace(&format!("${}", n + 1), &value.to_string()));
+        let outcome = super::words::rows(rows.len());
+        let shown = numbers
+            .iter()
+            .enumerate()
+            .fold(sql.to_owned(), |text, (n, value)| text.replace(&format!("${}", n + 1), &value.to_string()));
         self.log.push(Statement { at, sql: shown, micros, outcome });
         rows.iter().map(|row| read(row.try_get(0)?)).collect()
     }

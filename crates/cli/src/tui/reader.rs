@@ -77,12 +77,19 @@ pub struct Reader {
 
 impl Reader {
     /// Starts it, over a connection that is there already if there is one.
-    pub fn start(id: NodeId, generation: u32, conninfo: Result<Conninfo, Failure>, client: Option<Client>, mailbox: &Mailbox) -> Reader {
+    pub fn start(
+        id: NodeId,
+        generation: u32,
+        conninfo: Result<Conninfo, Failure>,
+        client: Option<Client>,
+        mailbox: &Mailbox,
+    ) -> Reader {
         let (orders, hears) = bounded(16);
         let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
         let task = Task { reader: (id, generation), place, mailbox: mailbox.clone(), orders: hears, focused: false };
         let wanted = conninfo.clone();
-        let started = std::thread::Builder::new().name(format!("reader {}", id.0)).spawn(move || task.run(&wanted, client));
+        let started =
+            std::thread::Builder::new().name(format!("reader {}", id.0)).spawn(move || task.run(&wanted, client));
         if let Err(error) = started {
             let failure = Failure::new(Exit::Failed, format!("could not start a thread: {error}"));
             let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);

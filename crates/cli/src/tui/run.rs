@@ -73,11 +73,21 @@ impl Runtime {
     fn new(conninfo: &Conninfo, messages: &Sender<Message>) -> Runtime {
         let (mailbox, bell) = Mailbox::new();
         let caller = Caller::new(messages.clone());
-        Runtime { conninfo: conninfo.clone(), mailbox, bell, readers: BTreeMap::new(), focus: None, caller, repaint: false }
+        Runtime {
+            conninfo: conninfo.clone(),
+            mailbox,
+            bell,
+            readers: BTreeMap::new(),
+            focus: None,
+            caller,
+            repaint: false,
+        }
     }
 
     fn run(&mut self, model: &mut Model, screen: &mut Screen, incoming: &Receiver<Message>) -> Result<(), Failure> {
-        let lost = |error: std::io::Error| Failure::new(Exit::Failed, "could not draw on the terminal").detail(error.to_string());
+        let lost = |error: std::io::Error| {
+            Failure::new(Exit::Failed, "could not draw on the terminal").detail(error.to_string())
+        };
         let mut drawn_at = Instant::now();
         let (mut now, mut soon) = (true, false);
         loop {
@@ -89,6 +99,8 @@ impl Runtime {
                     screen.terminal.clear().map_err(lost)?;
                 }
                 screen.terminal.draw(|frame| draw(model, frame)).map_err(lost)?;
+                #[cfg(debug_assertions)]
+                panic_when_tested(model);
                 drawn_at = Instant::now();
                 (now, soon) = (false, false);
             }
@@ -165,6 +177,15 @@ impl Runtime {
     }
 }
 
+/// So that a test can see what becomes of the terminal then. It is in no release.
+#[cfg(debug_assertions)]
+#[allow(clippy::panic)]
+fn panic_when_tested(model: &Model) {
+    if model.notice.is_some() && std::env::var_os("STEEP_REPL_TEST_PANIC").is_some() {
+        panic!("a test wants it");
+    }
+}
+
 /// Until the text of the clock changes, or something on the screen has to turn.
 fn until_tick(model: &Model) -> Duration {
     let period: i64 = if model.calls.is_empty() { 1_000 } else { TURN.as_millis().try_into().unwrap_or(250) };
@@ -178,7 +199,9 @@ fn changes_something(model: &Model, id: NodeId, contact: &Contact) -> bool {
     let before = model.node(id).and_then(|node| node.snapshot.as_deref()).map(|snapshot| &snapshot.contact);
     match (before, contact) {
         (Some(Contact::Source(before)), Contact::Source(after)) => before != after,
-        (Some(Contact::Node(server, before)), Contact::Node(server_after, after)) => server != server_after || before != after,
+        (Some(Contact::Node(server, before)), Contact::Node(server_after, after)) => {
+            server != server_after || before != after
+        }
         _ => true,
     }
 }

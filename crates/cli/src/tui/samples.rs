@@ -140,8 +140,8 @@ fn finished(name: &str) -> TableRow {
         rows_done: 123_456,
         bytes_done: 9_000_000,
         bytes_total: 9_000_000,
-        copy_ms: Some(2_345),
-        index_ms: Some(640),
+        copy_ms: Some(2_345.4),
+        index_ms: Some(640.0),
         ..TableRow::default()
     }
 }

@@ -247,9 +247,9 @@ pub struct TableRow {
     /// Failed attempts.
     pub attempts: i64,
     /// Time copying, in milliseconds.
-    pub copy_ms: Option<i64>,
+    pub copy_ms: Option<f64>,
     /// Time indexing, in milliseconds.
-    pub index_ms: Option<i64>,
+    pub index_ms: Option<f64>,
     /// Its last error.
     pub error: Option<String>,
 }

@@ -69,7 +69,8 @@ pub fn require() -> Result<(), Failure> {
 /// When no thread can be started.
 pub fn listen(messages: &Sender<Message>) -> Result<(), Failure> {
     let keys = messages.clone();
-    let failed = |error: std::io::Error| Failure::new(Exit::Failed, "could not start a thread").detail(error.to_string());
+    let failed =
+        |error: std::io::Error| Failure::new(Exit::Failed, "could not start a thread").detail(error.to_string());
     std::thread::Builder::new()
         .name("keys".to_owned())
         .spawn(move || loop {

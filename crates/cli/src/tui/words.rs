@@ -145,6 +145,15 @@ pub fn moment(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     at.strftime(format).to_string()
 }
 
+/// `3 rows`.
+pub fn rows(n: usize) -> String {
+    if n == 1 {
+        "1 row".to_owned()
+    } else {
+        format!("{n} rows")
+    }
+}
+
 /// A text as SQL takes it, to be shown and never run.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

@@ -31,7 +31,15 @@ fn open(pair: &Pair, columns: u16, rows: u16) -> Window {
 
 /// Percent in the row of the bar.
 fn percent(screen: &str) -> Option<f64> {
-    screen.lines().find(|line| line.contains(" %") && line.contains("left"))?.split('%').next()?.split_whitespace().last()?.parse().ok()
+    screen
+        .lines()
+        .find(|line| line.contains(" %") && line.contains("left"))?
+        .split('%')
+        .next()?
+        .split_whitespace()
+        .last()?
+        .parse()
+        .ok()
 }
 
 #[test]
@@ -59,7 +67,7 @@ fn an_initialization_is_begun_watched_cancelled_and_begun_again() {
     window.wait_for(5, "type the name of the node first");
     window.keys("\u{7f}b\r");
     let began = Instant::now();
-    window.wait_for(30, "UNINITIALIZED");
+    window.wait_for(30, "○ UNINITIALIZED");
     println!("cancelled and shown so after {:?}", began.elapsed());
     assert_eq!(pair.state(), "UNINITIALIZED");
 
@@ -69,7 +77,7 @@ fn an_initialization_is_begun_watched_cancelled_and_begun_again() {
     window.keys("\r");
     window.wait_for(20, "nothing speaks against it");
     window.keys("\r");
-    window.wait_for(60, "SYNCHRONIZED");
+    window.wait_for(60, "● SYNCHRONIZED");
     println!("{}", window.text());
     window.keys("@");
     window.wait_for(5, "init_node");
@@ -108,7 +116,9 @@ fn what_is_shown_is_never_old() {
     let cpu = window.cpu();
     let length = Duration::from_secs(if test_all() { 60 } else { 10 });
     while began.elapsed() < length {
-        let row = client.query_one("select overall_percent::float8 from steep_repl.init_progress where node = 'node_b'", &[]).unwrap();
+        let row = client
+            .query_one("select overall_percent::float8 from steep_repl.init_progress where node = 'node_b'", &[])
+            .unwrap();
         let now: f64 = row.get(0);
         if known.last().is_none_or(|(_, last)| *last != now) {
             known.push((Instant::now(), now));
@@ -143,9 +153,8 @@ fn lost_connections_and_a_restart_are_survived() {
     let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'steep-repl' and pid <> pg_backend_pid()";
     pair.target.exec(kill);
     pair.source.exec(kill);
-    let server_has_us = || {
-        pair.target.scalar::<i64>("select count(*) from pg_stat_activity where application_name = 'steep-repl'") > 0
-    };
+    let server_has_us =
+        || pair.target.scalar::<i64>("select count(*) from pg_stat_activity where application_name = 'steep-repl'") > 0;
     std::thread::sleep(Duration::from_millis(2_500));
     assert!(server_has_us(), "{}", window.text());
     window.wait_for(5, "SYNCHRONIZED");
@@ -156,10 +165,12 @@ fn lost_connections_and_a_restart_are_survived() {
     window.wait_for(5, "when it last answered it was SYNCHRONIZED");
     // The keys work all the while.
     window.keys("?");
-    window.wait_for(2, "commands");
+    window.wait_for(2, "more, j scrolls");
     window.keys("\x1b");
     window.resize(60, 15);
-    window.wait(5, "a smaller screen", |screen| screen.contains("unreachable") && screen.lines().all(|line| line.chars().count() <= 60));
+    window.wait(5, "a smaller screen", |screen| {
+        screen.contains("unreachable") && screen.lines().all(|line| line.chars().count() <= 60)
+    });
     target.start();
     window.wait_for(20, "SYNCHRONIZED");
     println!("{}", window.text());
@@ -167,4 +178,60 @@ fn lost_connections_and_a_restart_are_survived() {
     let sent = std::process::Command::new("kill").args(["-TERM", &window.pid().to_string()]).status().unwrap();
     assert!(sent.success());
     window.expect_end(0);
+}
+
+#[test]
+fn the_terminal_is_given_back_after_a_panic() {
+    // Nobody listens there: the screen works all the same.
+    let mut window = Window::open_with(
+        "host=127.0.0.1 port=1 user=nobody dbname=none",
+        80,
+        24,
+        &[],
+        &[("STEEP_REPL_TEST_PANIC", "1")],
+    );
+    window.wait_for(10, "unreachable");
+    window.keys("\x1b");
+    window.wait_for(10, "a test wants it");
+    window.expect_end(101);
+}
+
+#[test]
+fn schemas_are_compared_and_nothing_can_be_changed_when_read_only() {
+    let pair = Pair::new("tui_schema");
+    pair.source.exec(
+        "create table orders (id int primary key, total numeric(12,2)); create table refunds (id int primary key)",
+    );
+    pair.target.exec("create table orders (id int primary key, total numeric(10,2))");
+    pair.register();
+    let mut window = Window::open(&pair.target.conninfo(), 100, 30, &["--read-only"]);
+    window.wait_for(20, "UNINITIALIZED");
+    window.keys("I");
+    window.wait_for(5, "started with --read-only");
+    window.keys("s\r");
+    window.wait_for(20, "2 of 2 tables differ");
+    window.wait_for(1, "only on node_a");
+    window.keys("\r");
+    window.wait_for(20, "ALTER TABLE");
+    println!("{}", window.text());
+    window.keys("S");
+    window.wait_for(5, "this server does not offer snapshots yet");
+    window.keys("e");
+    window.wait_for(5, "nothing has happened yet");
+    window.keys("@");
+    window.wait_for(5, "steep_repl.schema_diff('node_a', 'node_b', 'public.orders')");
+    println!("{}", window.text());
+    window.keys("q");
+    window.expect_end(0);
+}
+
+#[test]
+fn without_a_terminal_it_says_so() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_steep-repl"))
+        .args(["--dsn", "host=127.0.0.1 port=1 user=nobody dbname=none", "tui"])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("needs a terminal"));
 }

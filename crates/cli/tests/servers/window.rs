@@ -18,7 +18,13 @@ pub struct Window {
 impl Window {
     /// Starts it, connected to this database.
     pub fn open(conninfo: &str, columns: u16, rows: u16, more: &[&str]) -> Window {
-        let pair = native_pty_system().openpty(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }).unwrap();
+        Window::open_with(conninfo, columns, rows, more, &[])
+    }
+
+    /// With something in its environment.
+    pub fn open_with(conninfo: &str, columns: u16, rows: u16, more: &[&str], environment: &[(&str, &str)]) -> Window {
+        let pair =
+            native_pty_system().openpty(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }).unwrap();
         let before = format!("{:?}", pair.master.get_termios());
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_steep-repl"));
         command.args(["--dsn", conninfo, "tui"]);
@@ -26,6 +32,7 @@ impl Window {
         for (name, value) in [("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")] {
             command.env(name, value);
         }
+        environment.iter().for_each(|(name, value)| command.env(name, value));
         command.env_remove("NO_COLOR");
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
@@ -64,7 +71,11 @@ impl Window {
     pub fn wait(&self, seconds: u64, what: &str, shows: impl Fn(&str) -> bool) {
         let began = Instant::now();
         while !shows(&self.text()) {
-            assert!(began.elapsed() < Duration::from_secs(seconds), "{what} is not shown within {seconds} s:\n{}", self.text());
+            assert!(
+                began.elapsed() < Duration::from_secs(seconds),
+                "{what} is not shown within {seconds} s:\n{}",
+                self.text()
+            );
             std::thread::sleep(Duration::from_millis(15));
         }
     }
@@ -73,11 +84,6 @@ impl Window {
     #[track_caller]
     pub fn wait_for(&self, seconds: u64, text: &str) {
         self.wait(seconds, text, |screen| screen.contains(text));
-    }
-
-    /// The row that contains a text.
-    pub fn row(&self, text: &str) -> Option<String> {
-        self.text().lines().find(|line| line.contains(text)).map(str::to_owned)
     }
 
     /// Processor time it has used, in seconds.
@@ -110,7 +116,11 @@ impl Window {
         let parser = self.parser.lock().unwrap();
         assert!(!parser.screen().alternate_screen(), "the alternate screen stays");
         assert!(!parser.screen().hide_cursor(), "the cursor stays hidden");
-        assert_eq!(format!("{:?}", self.master.get_termios()), self.before, "the terminal's settings are not as before");
+        assert_eq!(
+            format!("{:?}", self.master.get_termios()),
+            self.before,
+            "the terminal's settings are not as before"
+        );
     }
 }
 

@@ -48,7 +48,7 @@ pub fn draw(model: &Model, dialog: &Dialog, canvas: &mut Canvas<'_>) {
 /// A frame in the middle; what was there before is gone.
 fn framed<'a>(title: &str, width: usize, height: usize, canvas: &'a mut Canvas<'_>) -> FrameInside<'a> {
     let (x, y) = ((canvas.width().saturating_sub(width)) / 2, (canvas.height().saturating_sub(height)) / 2);
-    canvas.part(x, y, width, height).clear();
+    canvas.rows(y, height).clear();
     canvas.part(x, y, width, height).framed(title);
     let border = if width < 6 || height < 3 { (0, 0) } else { (2, 1) };
     canvas.part(x + border.0, y + border.1, width.saturating_sub(2 * border.0), height.saturating_sub(2 * border.1))
@@ -146,9 +146,14 @@ fn preview_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize)
             let errors = findings.iter().filter(|finding| finding.status == "error").count();
             match errors {
                 0 => say(&format!("{} preflight: nothing speaks against it", theme.done()), theme.good()),
-                n => {
-                    say(&format!("{} preflight: {n} of {} checks say that it cannot work", theme.pick("✗", "X"), findings.len()), theme.bad())
-                }
+                n => say(
+                    &format!(
+                        "{} preflight: {n} of {} checks say that it cannot work",
+                        theme.pick("✗", "X"),
+                        findings.len()
+                    ),
+                    theme.bad(),
+                ),
             }
             let mut order: Vec<_> = findings.iter().filter(|finding| finding.status != "ok").collect();
             order.sort_by_key(|finding| match finding.status.as_str() {

@@ -18,8 +18,9 @@ pub fn header(model: &Model, canvas: &mut Canvas<'_>) {
     let arrow = canvas.theme.pick(" › ", " > ");
     let mut at: Vec<String> = model.pages.iter().map(|page| clean(&page.title(model))).collect();
     // On a narrow screen one wants to know where one is, not how one came there.
-    if canvas.width() < 70 && at.len() > 2 {
-        at.drain(..at.len() - 2);
+    let most = if canvas.width() < 70 { 2 } else { 4 };
+    if at.len() > most {
+        at.drain(..at.len() - most);
     }
     let path = at.join(arrow);
     let time = clock(model.now, &model.zone);
@@ -138,11 +139,7 @@ pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
             let shown = BINDINGS.iter().filter(|binding| !binding.short.is_empty() && is_for(binding.place, view));
             let back = (!matches!(view, View::Nodes)).then_some(("esc", "back"));
             back.into_iter()
-                .chain(
-                    shown
-                        .filter(|binding| !(binding.changes && model.read_only))
-                        .map(|binding| (binding.shown, binding.short)),
-                )
+                .chain(shown.filter(|binding| applies(model, binding)).map(|binding| (binding.shown, binding.short)))
                 .collect()
         }
     };

@@ -138,7 +138,8 @@ fn about(model: &Model, node: &Node, canvas: &Canvas<'_>, width: usize) -> Vec<C
             }
         }
         if let Some(notice) = &status.notice {
-            say("notice", notice, theme.warning());
+            // While it works, that some indexes are suspended is as it should be.
+            say("notice", notice, if node.is_busy() { theme.quiet() } else { theme.warning() });
         }
         let missing = status.tables_not_subscribed.as_deref().unwrap_or_default();
         if !missing.is_empty() {
@@ -148,13 +149,12 @@ fn about(model: &Model, node: &Node, canvas: &Canvas<'_>, width: usize) -> Vec<C
         if let Some(advice) = advice(standing, !missing.is_empty()).filter(|_| !model.read_only) {
             say("", advice, theme.good());
         }
-        if let Some(at) = status.updated_at {
+        if let Some(at) = status.updated_at.filter(|_| standing != Standing::Unreachable) {
             let since = seconds_between(at, model.now);
-            say(
-                "",
-                &format!("{} since {} ({})", status.state, moment(at, model.now, &model.zone), duration(since)),
-                theme.quiet(),
-            );
+            let source = status.source.as_ref().map_or(String::new(), |source| format!(", from {source}"));
+            let lag = model.lag(node).map_or(String::new(), |lag| format!(", {} behind", bytes(lag as f64)));
+            let at = moment(at, model.now, &model.zone);
+            say("", &format!("{} since {at} ({}){source}{lag}", status.state, duration(since)), Style::new());
         }
     }
     if let Some(snapshot) = &node.snapshot {

@@ -195,7 +195,7 @@ fn phase_time(model: &Model, reading: &Reading, progress: &Progress, phase: &str
 fn phases(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Canvas<'_>, y: usize) -> usize {
     use std::cmp::Ordering::{Equal, Greater, Less};
     let theme = canvas.theme;
-    let failed = matches!(reading.own().and_then(|own| own.operation_status.as_deref()), Some("failed" | "cancelled"));
+    let failed = matches!(operation_status(reading), "failed" | "cancelled");
     let list = phase_list(reading, progress);
     let mark = |place| match place {
         Less => (theme.done(), theme.good()),
@@ -256,10 +256,11 @@ fn trouble(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut C
             }
         }
     }
+    let status = operation_status(reading);
     if let Some(notice) = own.and_then(|own| own.notice.as_ref()) {
-        say(format!("notice: {notice}"), theme.warning());
+        // While it works, that some indexes are suspended is as it should be.
+        say(format!("notice: {notice}"), if status == "running" { theme.quiet() } else { theme.warning() });
     }
-    let status = own.and_then(|own| own.operation_status.as_deref()).unwrap_or_default();
     if !model.read_only && status == "failed" {
         say("r resumes it after the last finished table; C cancels and undoes it.".to_owned(), theme.good());
     } else if !model.read_only && status == "running" && progress.phase == "schema" {
@@ -276,6 +277,11 @@ fn trouble(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut C
         canvas.text(1, y + n, text, *style);
     }
     y + shown
+}
+
+/// pending, running, cancelling, failed, cancelled or completed.
+fn operation_status(reading: &Reading) -> &str {
+    reading.own().and_then(|own| own.operation_status.as_deref()).unwrap_or_default()
 }
 
 fn lines<'a>(model: &Model, reading: &'a Reading) -> Vec<Line<'a>> {
@@ -298,7 +304,8 @@ fn lines<'a>(model: &Model, reading: &'a Reading) -> Vec<Line<'a>> {
         }
     };
     let active = of("copying") + of("indexing") + of("vacuuming");
-    section(format!("active: {}", more(tables.active.len(), active)), &tables.active);
+    let word = if operation_status(reading) == "failed" { "stopped half-way" } else { "active" };
+    section(format!("{word}: {}", more(tables.active.len(), active)), &tables.active);
     let waiting = of("waiting") + of("deferred");
     let failed = of("failed");
     let title =
@@ -329,6 +336,10 @@ fn tables(model: &Model, reading: &Reading, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
     let Some(progress) = reading.progress.as_ref() else { return };
     canvas.rule(0, &format!("tables: {} of {} done", progress.tables_done, progress.tables_total));
+    if operation_status(reading) == "cancelled" {
+        canvas.text(1, 1, "It was cancelled: the rows it had copied were taken away again.", Style::new());
+        return;
+    }
     if newest(reading).is_none() {
         canvas.text(1, 1, "reading ...", theme.quiet());
         return;
@@ -379,9 +390,7 @@ fn table_line(theme: Theme, row: &TableRow, name_width: usize, canvas: &mut Canv
         "done" => {
             let times: Vec<String> = [("copy", row.copy_ms), ("index", row.index_ms)]
                 .iter()
-                .filter_map(|(what, ms)| {
-                    ms.map(|ms| format!("{what} {}", short_time(u64::try_from(ms).unwrap_or(0) * 1000)))
-                })
+                .filter_map(|(what, ms)| ms.map(|ms| format!("{what} {}", short_time((ms.max(0.0) * 1e3) as u64))))
                 .collect();
             rest.text(
                 0,

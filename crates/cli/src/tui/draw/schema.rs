@@ -119,7 +119,12 @@ pub fn draw_diff(model: &Model, diff: &TableDiff, canvas: &mut Canvas<'_>) {
         return;
     }
     let mismatches = rows.iter().filter(|row| row.is_mismatch).count();
-    let title = format!("{} differences, {mismatches} of which keep rows from being replicated", rows.len());
+    let title = match (rows.len(), mismatches) {
+        (1, 0) => "1 difference, which stops nothing".to_owned(),
+        (1, _) => "1 difference, which keeps rows from being replicated".to_owned(),
+        (all, 0) => format!("{all} differences, which stop nothing"),
+        (all, n) => format!("{all} differences; rows cannot be replicated because of {n} of them"),
+    };
     canvas.text(1, 0, &title, if mismatches > 0 { theme.bad() } else { theme.warning() });
     let height = canvas.height();
     let cursor = model.page().cursor.min(rows.len() - 1);
