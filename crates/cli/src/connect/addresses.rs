@@ -18,8 +18,7 @@ pub fn of(conninfo: &Conninfo, place: &Place, limit: Option<Duration>) -> Result
     }
     let name = (place.host.clone(), place.port);
     let found = within(limit, move || name.to_socket_addrs().map(|found| found.map(|address| address.ip()).collect()));
-    let mut found: Vec<IpAddr> =
-        found.ok_or(Reason::TimedOut)?.map_err(|error| Reason::UnknownHost(error.to_string()))?;
+    let mut found: Vec<IpAddr> = found.ok_or(Reason::TimedOut)?.map_err(Reason::UnknownHost)?;
     found.dedup();
     if conninfo.get("load_balance_hosts") == Some("random") {
         shuffle(&mut found);

@@ -12,7 +12,7 @@ use super::line::{Connector, Wish};
 use super::reason::Reason;
 use super::tls::Tls;
 use super::Hearing;
-use crate::conninfo::{Conninfo, Place};
+use crate::conninfo::{Conninfo, Methods, Place};
 
 /// How long a connection may take; `None` is forever.
 pub fn limit(conninfo: &Conninfo) -> Option<Duration> {
@@ -33,13 +33,13 @@ pub fn within<T: Send + 'static>(limit: Option<Duration>, work: impl FnOnce() ->
 pub struct Attempt {
     config: Config,
     /// None over a socket.
-    connector: Option<Connector>,
+    connector: Option<Result<Connector, Reason>>,
     limit: Option<Duration>,
 }
 
 impl Attempt {
     /// The attempts that `sslmode` allows for an address, in order.
-    pub fn all(conninfo: &Conninfo, place: &Place, address: Option<IpAddr>) -> Result<Vec<Attempt>, Reason> {
+    pub fn all(conninfo: &Conninfo, place: &Place, address: Option<IpAddr>) -> Vec<Attempt> {
         let limit = limit(conninfo);
         let password = conninfo.password(place);
         let mut config = config(conninfo, limit);
@@ -49,17 +49,15 @@ impl Attempt {
         }
         let Some(address) = address else {
             config.host_path(Path::new(&place.host)).ssl_mode(SslMode::Disable);
-            return Ok(vec![Attempt { config, connector: None, limit }]);
+            return vec![Attempt { config, connector: None, limit }];
         };
         // The line negotiates by itself, so the client library is told that there is nothing to negotiate.
         config.host(&place.host).hostaddr(address).ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
-        let wishes = wishes(conninfo, place)?;
-        let each = wishes.into_iter().map(|wish| Attempt {
-            config: config.clone(),
-            connector: Some(Connector::new(wish)),
-            limit,
-        });
-        Ok(each.collect())
+        // What cannot be read has been refused when it was resolved.
+        let methods = Methods::parse(conninfo.get("require_auth")).unwrap_or_default();
+        let connector = |wish| Connector::new(wish, methods.clone());
+        let each = wishes(conninfo, place).into_iter().map(|wish| wish.map(connector));
+        each.map(|connector| Attempt { config: config.clone(), connector: Some(connector), limit }).collect()
     }
 
     /// Connects.
@@ -69,7 +67,8 @@ impl Attempt {
         config.notice_callback(move |notice| hearing(notice));
         let result = match connector {
             None => within(limit, move || config.connect(NoTls)).ok_or(Reason::TimedOut)?,
-            Some(mut connector) => {
+            Some(connector) => {
+                let mut connector = connector?;
                 connector.deadline = limit.map(|limit| Instant::now() + limit);
                 let result = config.connect(connector.clone());
                 connector.opened();
@@ -80,19 +79,16 @@ impl Attempt {
     }
 }
 
-/// With and without TLS, in libpq's order.
-fn wishes(conninfo: &Conninfo, place: &Place) -> Result<Vec<Wish>, Reason> {
-    let sslmode = conninfo.get("sslmode").unwrap_or("prefer");
-    if sslmode == "disable" {
-        return Ok(vec![Wish::Plain]);
-    }
+/// With and without TLS, in libpq's order. Where plain text is allowed, TLS that cannot even be set up is only an attempt that failed.
+fn wishes(conninfo: &Conninfo, place: &Place) -> Vec<Result<Wish, Reason>> {
     let direct = conninfo.get("sslnegotiation") == Some("direct");
-    let tls = || Tls::new(conninfo, place);
-    Ok(match sslmode {
-        "allow" => vec![Wish::Plain, Wish::Tls { tls: tls()?, direct: false, or_plain: false }],
-        "prefer" => vec![Wish::Tls { tls: tls()?, direct: false, or_plain: true }, Wish::Plain],
-        _ => vec![Wish::Tls { tls: tls()?, direct, or_plain: false }],
-    })
+    let tls = |or_plain| Tls::new(conninfo, place).map(|tls| Wish::Tls { tls, direct, or_plain });
+    match conninfo.get("sslmode").unwrap_or("prefer") {
+        "disable" => vec![Ok(Wish::Plain)],
+        "allow" => vec![Ok(Wish::Plain), tls(false)],
+        "prefer" => vec![tls(true), Ok(Wish::Plain)],
+        _ => vec![tls(false)],
+    }
 }
 
 /// Everything that is the same for all attempts.

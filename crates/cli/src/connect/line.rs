@@ -17,8 +17,10 @@ use postgres::Socket;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
+use super::guard::Guard;
 use super::reason::Trouble;
 use super::tls::Tls;
+use crate::conninfo::Methods;
 
 /// What a client says to ask for TLS: length and code.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -46,12 +48,13 @@ pub struct Connector {
     /// When the session has to be open.
     pub deadline: Option<Instant>,
     open: Arc<AtomicBool>,
+    methods: Option<Methods>,
 }
 
 impl Connector {
-    /// A connector without a deadline.
-    pub fn new(wish: Wish) -> Connector {
-        Connector { wish, deadline: None, open: Arc::default() }
+    /// A connector without a deadline, to a server that may authenticate by these methods.
+    pub fn new(wish: Wish, methods: Option<Methods>) -> Connector {
+        Connector { wish, deadline: None, open: Arc::default(), methods }
     }
 
     /// The session is open: from now on it may take the time it takes.
@@ -102,7 +105,7 @@ impl TlsConnect<Socket> for Connector {
                 }
             };
             let limit = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-            Ok(Line { inner, limit, open: self.open })
+            Ok(Line { inner, limit, open: self.open, guard: self.methods.map(Guard::new) })
         })
     }
 }
@@ -117,6 +120,7 @@ pub struct Line {
     inner: Inner,
     limit: Option<Pin<Box<Sleep>>>,
     open: Arc<AtomicBool>,
+    guard: Option<Guard>,
 }
 
 impl AsyncRead for Line {
@@ -125,10 +129,14 @@ impl AsyncRead for Line {
         if line.open.load(Ordering::Acquire) {
             line.limit = None;
         }
+        let before = buf.filled().len();
         let read = match &mut line.inner {
             Inner::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Inner::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
+        if let Some(guard) = line.guard.take() {
+            line.guard = guard.watch(buf.filled().get(before..).unwrap_or_default()).map_err(io::Error::other)?;
+        }
         match (read, &mut line.limit) {
             (Poll::Pending, Some(limit)) => match limit.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

@@ -9,6 +9,7 @@
 mod addresses;
 mod attempt;
 mod certificate;
+mod guard;
 mod line;
 mod password;
 mod reason;
@@ -109,7 +110,7 @@ fn try_place(conninfo: &Conninfo, hearing: &Hearing, place: &Place, wanted: &str
     for address in addresses::of(conninfo, place, attempt::limit(conninfo))? {
         // Who was refused in every way has been refused by a server that is there.
         let mut next = Next::Nothing;
-        for attempt in Attempt::all(conninfo, place, address)? {
+        for attempt in Attempt::all(conninfo, place, address) {
             let reason = match attempt.connect(hearing).and_then(|client| session::check(client, wanted)) {
                 Ok(client) => return Ok(client),
                 Err(reason) => reason,

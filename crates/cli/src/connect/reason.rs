@@ -30,6 +30,13 @@ pub enum Trouble {
     },
     /// The certificate is another server's.
     Misnamed(String),
+    /// The server authenticates in a way that `require_auth` does not allow.
+    Method {
+        /// What it asked for.
+        asked: &'static str,
+        /// What would have been allowed.
+        allowed: String,
+    },
 }
 
 impl fmt::Display for Trouble {
@@ -42,6 +49,9 @@ impl fmt::Display for Trouble {
             Trouble::Handshake(what) => write!(f, "TLS failed: {what}"),
             Trouble::Untrusted { what, .. } => write!(f, "the server's certificate is not trusted: {what}"),
             Trouble::Misnamed(what) => f.write_str(what),
+            Trouble::Method { asked, allowed } => {
+                write!(f, "authentication method requirement \"{allowed}\" failed: server requested {asked}")
+            }
         }
     }
 }
@@ -65,7 +75,7 @@ pub enum Next {
 #[derive(Debug)]
 pub enum Reason {
     /// The name cannot be found.
-    UnknownHost(String),
+    UnknownHost(io::Error),
     /// It took too long.
     TimedOut,
     /// Nobody answers there.
@@ -100,16 +110,20 @@ impl Reason {
             Ok(trouble) => {
                 return match *trouble {
                     Trouble::TimedOut => Reason::TimedOut,
-                    Trouble::Io(error) => Reason::Broken(error.to_string()),
+                    Trouble::Io(error) => Reason::Broken(plain(&error)),
                     trouble => Reason::Line(trouble),
                 }
             }
             Err(source) => source,
         };
         match source.downcast::<io::Error>() {
+            Ok(error) if error.get_ref().is_some_and(|inner| inner.is::<Trouble>()) => match error.downcast() {
+                Ok(trouble) => Reason::Line(trouble),
+                Err(error) => Reason::Broken(plain(&error)),
+            },
             Ok(error) if error.kind() == io::ErrorKind::TimedOut => Reason::TimedOut,
             Ok(error) if text.contains("connecting") => Reason::Unreachable(*error),
-            Ok(error) => Reason::Broken(error.to_string()),
+            Ok(error) => Reason::Broken(plain(&error)),
             Err(source) if source.to_string() == "password missing" => Reason::NoPassword,
             Err(source) => Reason::Authentication(source.to_string()),
         }
@@ -122,22 +136,25 @@ impl Reason {
             Reason::UnknownHost(_) | Reason::Broken(_) | Reason::Unsuitable(_) => Next::Place,
             Reason::Server(said) if said.code().code() == "57P03" => Next::Place,
             Reason::Server(said) if said.code().code().starts_with("28") => Next::Method,
-            Reason::Line(Trouble::NoTls | Trouble::Odd(_)) => Next::Nothing,
-            Reason::Line(_) => Next::Method,
+            Reason::Line(Trouble::NoTls | Trouble::Odd(_) | Trouble::Method { .. }) => Next::Nothing,
+            Reason::Line(_) | Reason::Unusable(_) | Reason::NoRoots(_) => Next::Method,
             _ => Next::Nothing,
         }
     }
 
     fn text(&self) -> String {
         match self {
-            Reason::UnknownHost(why) => format!("could not translate host name to address: {why}"),
+            Reason::UnknownHost(error) => format!("could not translate host name to address: {}", plain(error)),
             Reason::TimedOut => "timeout expired".to_owned(),
-            Reason::Unreachable(error) => error.to_string(),
+            Reason::Unreachable(error) => plain(error),
             Reason::Broken(why) | Reason::Unusable(why) | Reason::Authentication(why) => why.clone(),
             Reason::Line(trouble) => trouble.to_string(),
             Reason::NoRoots(file) => format!("root certificate file \"{}\" does not exist", file.display()),
             Reason::NoPassword => "no password supplied".to_owned(),
-            Reason::Server(said) => said.message().to_owned(),
+            Reason::Server(said) => match said.detail() {
+                Some(detail) => format!("{}\n{detail}", said.message()),
+                None => said.message().to_owned(),
+            },
             Reason::Unsuitable(why) => (*why).to_owned(),
         }
     }
@@ -160,7 +177,11 @@ impl Reason {
             Reason::NoRoots(_) => {
                 "Provide it, name another with sslrootcert, or trust the system's with sslrootcert=system."
             }
+            Reason::Broken(_) => "The server's log may say why.",
             Reason::NoPassword => super::password::HINT,
+            Reason::Authentication(why) if why.contains("channel binding") => {
+                "channel_binding=require needs TLS (sslmode=require) and a password that the server keeps as SCRAM."
+            }
             Reason::Server(said) => return server_hint(said),
             _ => return None,
         };
@@ -168,10 +189,17 @@ impl Reason {
     }
 }
 
+/// Without the number of the error and without saying twice what was tried.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    text.split(" (os error").next().unwrap_or(text).to_owned()
+}
+
 fn server_hint(said: &postgres::error::DbError) -> Option<String> {
     let ours = match said.code().code() {
         "28P01" => "Check the password in ~/.pgpass, PGPASSWORD or the connection string, or give -W.",
-        "28000" => "The server's pg_hba.conf says who may connect, from where and how.",
+        "28000" => "Does the role exist, and does the server's pg_hba.conf let it in from here?",
         "3D000" => "psql -l lists the databases.",
         "57P03" => "Try again when the server is up.",
         _ => return said.hint().map(str::to_owned),
@@ -211,7 +239,7 @@ pub fn failure(conninfo: &Conninfo, refusals: &[Refusal]) -> Failure {
         failure.sqlstate = Some(said.code().code().to_owned());
         let from_file = conninfo.password(&last.place).is_some_and(|password| password.from_file);
         if said.code().code() == "28P01" && from_file {
-            lines.push("The password is from the password file.".to_owned());
+            lines.push(format!("The password is from {}.", conninfo.passfile()));
         }
     }
     failure.hint = last.reason.hint(last.place.is_socket());

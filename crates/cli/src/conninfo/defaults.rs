@@ -12,11 +12,10 @@ pub const SOCKET_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 /// The port of a server of which no port is known.
 pub const PORT: &str = "5432";
 
-/// Values that libpq has compiled in, and two of ours: a name, and an end to waiting for a server that does not answer.
+/// Values that libpq has compiled in, and a name of our own.
 const VALUES: &[(&str, &str)] = &[
     ("application_name", "steep-repl"),
     ("channel_binding", "prefer"),
-    ("connect_timeout", "10"),
     ("sslmode", "prefer"),
     ("sslnegotiation", "postgres"),
     ("sslsni", "1"),
@@ -34,6 +33,7 @@ pub fn fill(conninfo: &mut Conninfo) {
     for (keyword, value) in VALUES {
         conninfo.set_default(keyword, value);
     }
+    *conninfo = conninfo.with_link_defaults();
     let user = named(conninfo, "user").unwrap_or_else(|| whoami::username().unwrap_or_default());
     let dbname = named(conninfo, "dbname").unwrap_or_else(|| user.clone());
     conninfo.set("user", &user);
@@ -87,6 +87,7 @@ mod tests {
     fn what_stands_empty_is_no_default() {
         assert_eq!(filled("application_name=''").get("application_name"), Some(""));
         assert_eq!(filled("connect_timeout=0").get("connect_timeout"), Some("0"));
+        assert_eq!(filled("").get("connect_timeout"), Some("10"));
     }
 
     #[test]

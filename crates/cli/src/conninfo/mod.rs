@@ -7,11 +7,13 @@
 //! A parameter that is given as the empty string counts as given, as in libpq. Among what is given, a connection string in the place of the
 //! database name (`-d`) wins over `-h`, `-p` and `-U`, as in psql; one in `--dsn` is what the options change.
 //!
-//! Other than libpq: `connect_timeout` is 10 seconds when nobody says otherwise, `application_name` is `steep-repl`, and a socket is looked for
-//! in the folder of packaged servers first and then in the one of servers that were built from source.
+//! Other than libpq: where nobody says otherwise a connection may take 10 seconds and a dead link is noticed within two minutes,
+//! `application_name` is `steep-repl`, and a socket is looked for in the folder of packaged servers first and then in the one of servers that were
+//! built from source.
 
 mod defaults;
 mod environment;
+mod methods;
 mod passfile;
 mod places;
 mod service;
@@ -26,11 +28,12 @@ use steep_repl_core::conninfo::Conninfo as Parameters;
 
 use crate::failure::Failure;
 pub use environment::Environment;
+pub use methods::Methods;
 use passfile::{Entry, Passfile};
 pub use places::Place;
 
-/// What was given on the command line.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What was given on the command line. `Debug` shows no connection string, because a password may be in it.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Given {
     /// `--dsn`: a URI or keywords and values. The other options win over what it says.
     pub dsn: Option<String>,
@@ -63,6 +66,20 @@ pub struct Password {
     pub text: String,
     /// It was found in the password file.
     pub from_file: bool,
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = "********";
+        let dbname = self.dbname.as_deref().map(|name| if is_connection_string(name) { hidden } else { name });
+        f.debug_struct("Given")
+            .field("dsn", &self.dsn.as_ref().map(|_| hidden))
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &self.user)
+            .field("dbname", &dbname)
+            .finish()
+    }
 }
 
 impl fmt::Debug for Password {
@@ -115,11 +132,13 @@ impl Conninfo {
 
     fn check_places(&self) -> Result<(), Failure> {
         let sockets = self.places()?.iter().any(Place::is_socket);
-        if sockets && self.get("requirepeer").is_some_and(|peer| !peer.is_empty()) {
-            return Err(Failure::usage("parameter \"requirepeer\" is not supported")
-                .detail("It cannot be found out which user runs the server behind a socket."));
+        let asked = |keyword: &&str| self.get(keyword).is_some_and(|value| !value.is_empty());
+        match ["requirepeer", "require_auth"].into_iter().find(asked).filter(|_| sockets) {
+            None => Ok(()),
+            Some(keyword) => Err(Failure::usage(format!("parameter \"{keyword}\" is not supported over a socket"))
+                .detail("Whom the server runs as and how it authenticates there cannot be seen.")
+                .hint("Connect over TCP, to localhost.")),
         }
-        Ok(())
     }
 
     /// The value of a keyword.
@@ -133,6 +152,11 @@ impl Conninfo {
     /// Exit code 2 when hosts, addresses and ports do not belong together.
     pub fn places(&self) -> Result<Vec<Place>, Failure> {
         places::places(&self.inner)
+    }
+
+    /// The password file, for messages.
+    pub(crate) fn passfile(&self) -> String {
+        self.passfile.path().display().to_string()
     }
 
     /// The password for a server, if one is known.

@@ -5,20 +5,21 @@
 use std::fmt;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::defaults::{PORT, SOCKET_FOLDERS};
 
-/// The lines of a password file. `Debug` shows only that there is one.
+/// The lines of a password file. `Debug` shows only where it is.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Passfile {
+    path: PathBuf,
     text: Arc<str>,
 }
 
 impl fmt::Debug for Passfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Passfile").field(&if self.text.is_empty() { "empty" } else { "********" }).finish()
+        f.debug_struct("Passfile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -52,7 +53,12 @@ impl Passfile {
         if file.read_to_end(&mut bytes).is_err() {
             return (Passfile::default(), None);
         }
-        (Passfile { text: String::from_utf8_lossy(&bytes).into() }, None)
+        (Passfile { path: path.to_owned(), text: String::from_utf8_lossy(&bytes).into() }, None)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The password of the first line that fits.
@@ -114,7 +120,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn found(text: &str, [host, port, dbname, user]: [&str; 4]) -> Option<String> {
-        Passfile { text: text.into() }.password(Entry { host, port, dbname, user })
+        Passfile { text: text.into(), ..Passfile::default() }.password(Entry { host, port, dbname, user })
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use steep_repl_core::conninfo::Conninfo;
 
+use super::methods::Methods;
 use crate::failure::Failure;
 
 /// Words that a parameter may be.
@@ -28,11 +29,6 @@ const NUMBERS: [&str; 6] =
 const REFUSED: &[(&str, &[&str], &str)] = &[
     ("gssencmode", &["disable", "prefer"], "GSSAPI is not supported"),
     ("sslcertmode", &["disable", "allow"], "it cannot be found out whether the server asked for a certificate"),
-    (
-        "require_auth",
-        &[],
-        "the method of authentication cannot be limited; channel_binding=require demands SCRAM over TLS",
-    ),
     ("scram_client_key", &[], "SCRAM keys are not supported"),
     ("scram_server_key", &[], "SCRAM keys are not supported"),
     ("sslkeylogfile", &[], "TLS secrets are not logged"),
@@ -50,6 +46,7 @@ pub fn check(conninfo: &Conninfo) -> Result<(), Failure> {
     for keyword in NUMBERS {
         number(conninfo, keyword)?;
     }
+    Methods::parse(conninfo.get("require_auth"))?;
     check_versions(conninfo)?;
     check_tls(conninfo)?;
     for (keyword, harmless, why) in REFUSED {
@@ -128,7 +125,7 @@ mod tests {
             "connect_timeout=' 5 ' keepalives=0 tcp_user_timeout=''",
             "sslmode=verify-full sslrootcert=system sslnegotiation=direct",
             "ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=tlsv1.3",
-            "require_auth='' replication=off min_protocol_version=3.0 max_protocol_version=latest",
+            "require_auth=!none replication=off min_protocol_version=3.0 max_protocol_version=latest",
         ] {
             assert_eq!(says(text), "", "{text}");
         }
@@ -157,7 +154,6 @@ mod tests {
     fn what_cannot_be_honoured_is_refused() {
         for (keyword, value) in [
             ("gssencmode", "require"),
-            ("require_auth", "scram-sha-256"),
             ("sslcertmode", "require"),
             ("scram_client_key", "a"),
             ("sslkeylogfile", "a"),

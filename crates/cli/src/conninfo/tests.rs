@@ -91,9 +91,12 @@ fn settings_of_the_session_join_the_options() {
 
 #[test]
 fn what_cannot_be_understood_is_usage_and_shows_no_secret() {
-    for text in
-        ["host=a hunter2", "password=hunter2 port=x", "password=hunter2 sslmode=x", "password=hunter2 require_auth=md5"]
-    {
+    for text in [
+        "host=a hunter2",
+        "password=hunter2 port=x",
+        "password=hunter2 sslmode=x",
+        "password=hunter2 scram_client_key=hunter2",
+    ] {
         let failure = resolve(&dsn(text), &[]).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage, "{text}");
         assert!(!failure.to_string().contains("hunter"), "{failure}");
@@ -102,6 +105,8 @@ fn what_cannot_be_understood_is_usage_and_shows_no_secret() {
     assert!(!format!("{conninfo:?} {}", conninfo.describe()).contains("hunter"));
     assert!(resolve(&dsn("host=/tmp requirepeer=x"), &[]).unwrap_err().message.contains("requirepeer"));
     assert!(resolve(&dsn("host=a requirepeer=x"), &[]).is_ok());
+    assert!(resolve(&dsn("host=/tmp require_auth=md5"), &[]).unwrap_err().message.contains("require_auth"));
+    assert!(resolve(&dsn("host=a require_auth=md5"), &[]).is_ok());
 }
 
 fn password(conninfo: &Conninfo) -> Vec<Option<String>> {
@@ -231,4 +236,11 @@ proptest! {
         prop_assert_eq!(conninfo.towards(&node.to_string()).unwrap(), plain.clone());
         prop_assert_eq!(plain.password(&plain.places().unwrap()[0]), None);
     }
+}
+
+#[test]
+fn what_was_given_is_not_shown_either() {
+    let given = Given { dbname: some("postgres://u:hunter2@h"), ..dsn("password=hunter2") };
+    let shown = format!("{given:?} {:?}", Given { dbname: some("app"), ..Given::default() });
+    assert!(!shown.contains("hunter") && shown.contains("\"app\""), "{shown}");
 }

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
+use proptest::prelude::*;
+use steep_repl_cli::connect;
 use steep_repl_cli::failure::{Exit, Failure};
-use steep_repl_testkit::{Auth, Cluster, ClusterOptions};
+use steep_repl_testkit::{test_all, Auth, Cluster, ClusterOptions};
 
-use crate::sides::{answer, Sides};
+use crate::sides::{answer, give, Sides};
 
 /// A server with a socket also where libpq looks for one, and users with passwords, who need them over TCP alone.
-fn server() -> Arc<Cluster> {
+pub fn server() -> Arc<Cluster> {
     static SERVER: OnceLock<Arc<Cluster>> = OnceLock::new();
     Arc::clone(SERVER.get_or_init(|| {
         let cluster = ClusterOptions::new("conn").auth(Auth::Scram).start();
@@ -22,7 +24,8 @@ fn server() -> Arc<Cluster> {
     }))
 }
 
-fn folder(cluster: &Cluster) -> String {
+/// Where its socket is.
+pub fn folder(cluster: &Cluster) -> String {
     let conninfo = cluster.conninfo("postgres");
     conninfo.split(['=', ' ']).nth(1).unwrap().trim_matches('\'').to_owned()
 }
@@ -216,7 +219,7 @@ fn refusals_are_told() {
     expect(&wrong, Exit::Connection, &[&place, "28P01", "password authentication failed", ".pgpass"]);
     assert!(!wrong.to_string().contains(secret));
     let in_file = Sides::new().file(".pgpass", "*:*:*:*:wrong").host("127.0.0.1").port(port).user("plain").both_out();
-    expect(&in_file, Exit::Connection, &["28P01", "password file"]);
+    expect(&in_file, Exit::Connection, &["28P01", "The password is from", ".pgpass"]);
     expect(&tcp("user=plain").both_out(), Exit::Connection, &["no password supplied", "PGPASSWORD"]);
     let database = tcp("user=plain password=secret dbname=nope").both_out();
     expect(&database, Exit::Connection, &["3D000", "\"nope\" does not exist", "psql -l"]);
@@ -267,4 +270,75 @@ fn from_one_node_to_another() {
     let ours = file.conninfo().unwrap();
     expect(&answer(&ours).unwrap_err(), Exit::Connection, &["28P01"]);
     assert!(answer(&ours.towards(&node).unwrap()).is_ok());
+}
+
+#[test]
+fn primaries_and_standbys() {
+    // Nobody sends it anything, but it waits for that as a standby does.
+    let standby = ClusterOptions::new("standby").start();
+    let mut client = standby.connect("postgres");
+    ["create user plain", "create database plain"].iter().for_each(|sql| client.batch_execute(sql).unwrap());
+    drop(client);
+    give(&standby, "standby.signal", b"");
+    standby.restart();
+    let (primary, ports) = (server(), [standby.port(), server().port()]);
+    for order in [[0, 1], [1, 0]] {
+        let [first, second] = order.map(|which| (folder([&standby, &primary][which]), ports[which]));
+        let hosts = format!("host={},{} port={},{}", first.0, second.0, first.1, second.1);
+        for (wanted, found) in [
+            ("any", order[0]),
+            ("primary", 1),
+            ("standby", 0),
+            ("prefer-standby", 0),
+            ("read-write", 1),
+            ("read-only", 0),
+        ] {
+            let answer = Sides::string(&format!("{hosts} user=plain target_session_attrs={wanted}")).both_in();
+            assert_eq!(answer.split('|').nth(3), Some(ports[found].to_string().as_str()), "{order:?} {wanted}");
+        }
+    }
+    let alone = format!("host={} port={} user=plain target_session_attrs=standby", folder(&primary), ports[1]);
+    expect(&Sides::string(&alone).both_out(), Exit::Connection, &["not a standby"]);
+}
+
+#[test]
+fn notices_are_heard() {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let conninfo = tcp("user=plain password=secret").conninfo().unwrap();
+    let hearing = Arc::clone(&heard);
+    let hearing: connect::Hearing = Arc::new(move |notice| hearing.lock().unwrap().push(notice.message().to_owned()));
+    let mut client = connect::open_hearing(&conninfo, connect::Prompt::Never, hearing).unwrap();
+    client.batch_execute("do $$ begin raise notice 'hear, hear'; end $$").unwrap();
+    assert_eq!(*heard.lock().unwrap(), ["hear, hear"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if test_all() { 600 } else { 40 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// However odd a string is, psql and we read the same from it, or nothing.
+    #[test]
+    fn any_string_is_read_as_psql_reads_it(
+        name in r"('[a ='\\%]{0,6}'|[a =\\%&']{0,6})", between in r"( |\t| = |=|'|\\| [a-z]{1,4}=1 )?", dbname in "(app|plain|a=b|'app'|'a=b'| app)",
+    ) {
+        let (folder, port) = (folder(&server()), server().port());
+        let pairs = Sides::string(&format!("host={folder} port={port} user=postgres application_name={name}{between} dbname={dbname}"));
+        alike(&pairs)?;
+        let uri = format!("postgresql://postgres@/{dbname}?host={folder}&port={port}&application_name={name}{between}");
+        alike(&Sides::string(&uri))?;
+    }
+}
+
+fn alike(sides: &Sides) -> Result<(), TestCaseError> {
+    match (sides.psql(), sides.ours()) {
+        (Ok(psql), Ok(ours)) => prop_assert_eq!(ours, psql),
+        (Err(_), Err(_)) => {}
+        // Bytes that are no text are refused here, whatever libpq sends.
+        (Ok(_), Err(failure)) if failure.message.contains("not UTF-8") => {}
+        (psql, ours) => prop_assert!(false, "psql: {:?}, ours: {:?}", psql, ours),
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use postgres::SimpleQueryMessage;
 use steep_repl_cli::connect::{self, Prompt};
 use steep_repl_cli::conninfo::{Conninfo, Given};
 use steep_repl_cli::failure::Failure;
-use steep_repl_testkit::{root, Installation};
+use steep_repl_testkit::{root, Cluster, Installation};
 
 /// All that a connection may differ in. The name of the program is the one difference there should be.
 const WHO_AND_WHERE: &str = "select current_user, current_database(), inet_server_addr(), current_setting('port'),
@@ -153,4 +153,13 @@ pub fn answer(conninfo: &Conninfo) -> Result<String, Failure> {
     });
     let row = row.unwrap();
     Ok((0..row.len()).map(|column| row.get(column).unwrap_or_default()).collect::<Vec<_>>().join("|"))
+}
+
+/// Writes a file into a server's folder that only the server may read.
+pub fn give(cluster: &Cluster, name: &str, bytes: &[u8]) {
+    let folder: String = cluster.connect("postgres").query_one("show data_directory", &[]).unwrap().get(0);
+    let path = Path::new(&folder).join(name);
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    root::hand_over(&path);
 }
