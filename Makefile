@@ -29,6 +29,12 @@ pg-config: ## Print the path of the pg_config that is built for
 install: deps ## Build the extension and install it into that server
 	@bash scripts/install-extension.sh
 
+PREFIX ?= /usr/local
+
+.PHONY: install-cli
+install-cli: deps ## Build steep-repl and install it (PREFIX=/usr/local)
+	@cargo install --locked --quiet --force --no-track --path crates/cli --root "$(PREFIX)"
+
 .PHONY: demo
 demo: ## Initialize a node under load on two throw-away servers (DEMO_MB=1000)
 	@bash scripts/demo.sh
@@ -48,6 +54,10 @@ check: ## Check format, lints, documentation and dependencies
 .PHONY: bench
 bench: ## Measure against built-in sync and pg_dump; writes bench/RESULTS.md
 	@bash bench/run.sh
+
+.PHONY: screenshots
+screenshots: ## Make the pictures of the terminal UI anew (docs/pictures)
+	@bash scripts/screenshots.sh
 
 .PHONY: clean
 clean: ## Remove what was built here (installed servers stay)

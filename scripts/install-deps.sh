@@ -50,6 +50,8 @@ install_system_packages() {
     local wanted=()
     command -v cc >/dev/null || wanted+=(build-essential)
     command -v pkg-config >/dev/null || wanted+=(pkg-config)
+    # steep-repl's TLS.
+    pkg-config --exists openssl 2>/dev/null || wanted+=(libssl-dev)
     have_libclang || wanted+=(clang libclang-dev)
     if must_build_postgres; then wanted+=("${POSTGRES_BUILD[@]}"); fi
     [ ${#wanted[@]} -eq 0 ] || install_packages "${wanted[@]}"

@@ -22,5 +22,6 @@ step 'unit tests of the pure parts' cargo test --locked -p steep_repl_core
 # The extension's own unit tests link without a server because they call none of it.
 step 'unit tests of the extension' cargo test --locked -p steep_repl --lib --no-default-features --features "pg$PG_MAJOR,failpoints"
 step 'tests of the test kit' cargo test --locked -p steep_repl_testkit
+step 'tests of the command line' cargo test --locked -p steep_repl_cli
 step 'tests over several servers' cargo test --locked -p steep_repl_tests
 say 'all tests passed'

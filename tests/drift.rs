@@ -6,30 +6,30 @@ use std::time::Duration;
 use postgres::Client;
 use steep_repl_testkit::{check, compare, describe, wait_until, Pair, SchemaState, Tables};
 
-const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(120);
 /// Whoever holds it holds up the apply worker at its first update of `gate`.
 const GATE: i64 = 4_711;
 
 /// When the source is altered.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum When {
+pub enum When {
     BetweenChunks,
     AfterLastChunk,
     CatchingUp,
 }
-use When::{AfterLastChunk, BetweenChunks, CatchingUp};
+pub use When::{AfterLastChunk, BetweenChunks, CatchingUp};
 
 /// One operation that has come so far that its source can be altered.
-struct Running {
-    pair: Pair,
+pub struct Running {
+    pub pair: Pair,
     gate: Client,
 }
 
-fn running(label: &str, when: When, mode: &str) -> Running {
+pub fn running(label: &str, when: When, mode: &str) -> Running {
     running_with(label, when, mode, |_| {})
 }
 
-fn running_with(label: &str, when: When, mode: &str, before: impl Fn(&Pair)) -> Running {
+pub fn running_with(label: &str, when: When, mode: &str, before: impl Fn(&Pair)) -> Running {
     let pair = Pair::options(label).proxied().build();
     let (victim, filler) = match when {
         BetweenChunks => (24_000, 2_000),
@@ -88,14 +88,14 @@ fn running_with(label: &str, when: When, mode: &str, before: impl Fn(&Pair)) -> 
 }
 
 impl Running {
-    fn alter(&mut self, change: &[&str]) {
+    pub fn alter(&mut self, change: &[&str]) {
         self.pair.source.exec_each(change);
         self.pair.source.exec("insert into filler values (-1, 0, 'after'); update gate set v = 3");
         self.pair.proxy().throttle(0);
         self.gate.batch_execute(&format!("select pg_catalog.pg_advisory_unlock({GATE})")).unwrap();
     }
 
-    fn is_equal(&self) {
+    pub fn is_equal(&self) {
         assert_eq!(self.pair.state(), "SYNCHRONIZED");
         self.pair
             .source
@@ -109,12 +109,12 @@ impl Running {
         assert!(counts.iter().all(|count| count.contains(" apply_error_count=")), "{counts:?}");
     }
 
-    fn events(&self, name: &str) -> Vec<String> {
+    pub fn events(&self, name: &str) -> Vec<String> {
         self.pair.events().into_iter().filter(|event| event.event == name).map(|event| format!("{event:?}")).collect()
     }
 
     /// FAILED with the SQLSTATE of a schema that has changed, and these words.
-    fn stops(&self, words: &[&str]) {
+    pub fn stops(&self, words: &[&str]) {
         let error = self.pair.wait(LONG).expect_err("what differs was passed over");
         let text = describe(&error);
         assert_eq!(self.pair.state(), "FAILED", "{text}");
@@ -124,7 +124,7 @@ impl Running {
         }
     }
 
-    fn resumes(&self) {
+    pub fn resumes(&self) {
         self.pair.target.exec("select steep_repl.resume_init('node_b')");
         self.pair.wait(LONG).unwrap_or_else(|error| panic!("resumed, but: {}", describe(&error)));
     }

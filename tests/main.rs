@@ -17,6 +17,7 @@ mod ddl;
 mod deferred_triggers;
 mod direct_load;
 mod drift;
+mod drift_cells;
 mod drop_extension;
 mod errors;
 mod errors_source;

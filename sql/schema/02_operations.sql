@@ -113,7 +113,7 @@ COMMENT ON COLUMN steep_repl.operations.rows_per_second IS 'Rows copied per seco
 COMMENT ON COLUMN steep_repl.operations.bytes_per_second IS 'Bytes copied per second, lately';
 COMMENT ON COLUMN steep_repl.operations.overall_percent IS 'Share of all work done, 0 to 100; never falls, 100 only at the end';
 COMMENT ON COLUMN steep_repl.operations.eta IS 'Expected time of the end; null while unknown';
-COMMENT ON COLUMN steep_repl.operations.lag_bytes IS 'Bytes of WAL the node is behind the source, while catching up';
+COMMENT ON COLUMN steep_repl.operations.lag_bytes IS 'Bytes of WAL the node is behind the source while catching up; as it was at the end once complete';
 COMMENT ON COLUMN steep_repl.operations.workers_active IS 'Copy workers running now';
 COMMENT ON COLUMN steep_repl.operations.workers_planned IS 'Copy workers asked for';
 COMMENT ON COLUMN steep_repl.operations.attempts IS 'Times a coordinator took the operation up';

@@ -59,7 +59,7 @@ COMMENT ON COLUMN steep_repl.init_progress.workers_planned IS 'Copy workers aske
 COMMENT ON COLUMN steep_repl.init_progress.started_at IS 'When work began';
 COMMENT ON COLUMN steep_repl.init_progress.updated_at IS 'When the figures were taken';
 COMMENT ON COLUMN steep_repl.init_progress.eta IS 'Expected time of the end; null while unknown';
-COMMENT ON COLUMN steep_repl.init_progress.lag_bytes IS 'Bytes of WAL the node is behind the source, while catching up';
+COMMENT ON COLUMN steep_repl.init_progress.lag_bytes IS 'Bytes of WAL the node is behind the source while catching up; as it was at the end once complete';
 COMMENT ON COLUMN steep_repl.init_progress.error IS 'What stopped the operation, or that it is not this database''s; cause and cure are in node_status';
 
 CREATE VIEW steep_repl.table_progress AS

@@ -186,9 +186,9 @@ pub fn defer(task: i64, problem: &Problem) -> Result<bool> {
     Ok(!newly.is_empty())
 }
 
-/// Puts tables aside that were copied already, or whose copy has failed, to be copied anew.
-pub fn defer_tables(operation: i64, relids: &[u32]) -> Result<()> {
-    execute(include_str!("../../sql/queries/tables_defer.sql"), &[Arg::Int(operation), Arg::Text(&json(&relids)?)])
+/// Puts tables aside that were copied already, or whose copy has failed, to be copied anew. Gives those that were not put aside already.
+pub fn defer_tables(operation: i64, relids: &[u32]) -> Result<Vec<u32>> {
+    write(include_str!("../../sql/queries/tables_defer.sql"), &[Arg::Int(operation), Arg::Text(&json(&relids)?)])
 }
 
 /// A table that no finished copy stands for yet, and must be copied whole under a new snapshot.

@@ -82,11 +82,16 @@ impl Coordinator {
         self.say_apply_errors(applying.errors - before, &applying.conflicts)?;
         let lag = slot.now.bytes_since(confirmed);
         let now = system::now_secs();
-        self.show_catchup(now, confirmed.0, slot.now.0, lag)?;
         let close = lag <= self.operation.options.catchup_lag.unsigned_abs()
             || slot.replay_lag_seconds.is_some_and(|seconds| seconds <= LAG_SECONDS);
         // An apply error leaves the slot where it is, so a position beyond the start of the catch-up means it was overcome.
-        if confirmed >= enabled_at && applying.not_ready == 0 && applying.running && close {
+        let is_over = confirmed >= enabled_at && applying.not_ready == 0 && applying.running && close;
+        if is_over {
+            // What is shown last stays, so it must be what it is now.
+            self.shown_at = 0.0;
+        }
+        self.show_catchup(now, confirmed.0, slot.now.0, lag)?;
+        if is_over {
             return self.finish();
         }
         self.say_falling_behind(now, lag, applying.running)

@@ -168,7 +168,7 @@ impl Coordinator {
         let id = self.operation.id;
         let relids: Vec<u32> = tables.iter().map(|(relid, _)| *relid).collect();
         let names = transaction::run(|| user::names_now(&relids))?;
-        let said: Vec<Event> = tables
+        let said: Vec<(u32, Event)> = tables
             .iter()
             .map(|(relid, why)| {
                 let mut event = self.event("init.table_deferred").message(format!("copied again: {why}"));
@@ -176,14 +176,16 @@ impl Coordinator {
                     event = event.table(qualified_display(schema, name));
                 }
                 event.severity = Severity::Warning;
-                event
+                (*relid, event)
             })
             .collect();
         let back = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
         let is_new = self.operation.phase != Phase::Copy.as_str();
         transaction::run(|| {
-            tasks::defer_tables(id, &relids)?;
+            let newly = tasks::defer_tables(id, &relids)?;
             operations::set_phase(id, Phase::Copy.as_str())?;
+            let said: Vec<Event> =
+                said.into_iter().filter(|(relid, _)| newly.contains(relid)).map(|(_, event)| event).collect();
             events::write(&said)?;
             events::write(&is_new.then_some(back).into_iter().collect::<Vec<_>>())
         })

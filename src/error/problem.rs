@@ -253,8 +253,9 @@ impl Error {
                 "42P15",
                 Some(listed(differences)),
                 Some(
-                    "Make the same change here or take it back on the source, then use steep_repl.resume_init(node); or use \
-                     steep_repl.cancel_init(node), make the tables match and initialize the node again."
+                    "Make the same change here or take it back on the source, then use steep_repl.resume_init(node). Rows from \
+                     before the change may still come: a column that was dropped there stays here, without NOT NULL, until the \
+                     node is SYNCHRONIZED. Or use steep_repl.cancel_init(node), make the tables match and initialize the node again."
                         .to_owned(),
                 ),
             ),

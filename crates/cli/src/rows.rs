@@ -70,8 +70,8 @@ pub struct Table {
     pub attempts: i64,
     pub started_at: Option<String>,
     pub finished_at: Option<String>,
-    pub copy_ms: Option<i64>,
-    pub index_ms: Option<i64>,
+    pub copy_ms: Option<f64>,
+    pub index_ms: Option<f64>,
     pub error: Option<String>,
 }
 

@@ -237,11 +237,16 @@ fn expect_local(session: &mut Session, name: &str) -> Result<(), Failure> {
 
 /// Tells of an extension of another version: this program was made for its own.
 fn compare_versions(extension: &str) {
-    let own = env!("CARGO_PKG_VERSION");
-    let series = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
-    if series(extension) != series(own) {
-        eprintln!("steep-repl: warning: the server's extension has version {extension}, steep-repl has {own}");
+    if let Some(warning) = warning_of(extension, env!("CARGO_PKG_VERSION")) {
+        eprintln!("steep-repl: warning: {warning}");
     }
+}
+
+/// Versions that differ in the last place only understand each other.
+fn warning_of(extension: &str, own: &str) -> Option<String> {
+    let series = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+    (series(extension) != series(own))
+        .then(|| format!("the server's extension has version {extension}, steep-repl has {own}"))
 }
 
 #[cfg(test)]
@@ -255,5 +260,14 @@ mod tests {
         assert_eq!(hint("Node_B", &["node_a", "node_b"]), "Perhaps \"node_b\" is meant.");
         assert_eq!(hint("zzz", &["node_a", "other"]), "Registered nodes: node_a, other.");
         assert_eq!(hint("zzz", &[]), "No node is registered: use steep-repl nodes add NODE CONNINFO.");
+    }
+
+    #[test]
+    fn versions_are_compared() {
+        assert_eq!(warning_of("1.2.3", "1.2.9"), None);
+        assert_eq!(warning_of("0.1.0", "0.1.0"), None);
+        for other in ["1.3.0", "2.2.3", "1", ""] {
+            assert!(warning_of(other, "1.2.3").is_some(), "{other}");
+        }
     }
 }

@@ -127,7 +127,7 @@ fn detached(what: &Followed) -> Failure {
 /// Asks what Ctrl-C is to do; the answer comes as a message, so that progress is looked at meanwhile.
 fn ask(node: &str, display: &Display) -> Receiver<String> {
     display.clear();
-    eprint!("Cancel the operation on {node} and undo it (c), leave it running and go (d), or go on watching (Enter)? ");
+    eprint!("Cancel the operation on {node} (c), leave it running (d), or go on watching (Enter)? ");
     let (sender, receiver) = crossbeam_channel::bounded(1);
     std::thread::spawn(move || {
         let mut line = String::new();
@@ -239,7 +239,7 @@ pub fn words(progress: &Progress) -> String {
 
 /// Where progress is shown.
 enum Display {
-    Bars { all: MultiProgress, overall: ProgressBar, tables: Vec<ProgressBar> },
+    Bars { all: MultiProgress, overall: ProgressBar, below: ProgressBar, tables: Vec<ProgressBar> },
     Lines { next: Instant },
 }
 
@@ -251,7 +251,9 @@ impl Display {
         let all = MultiProgress::new();
         let overall = all.add(ProgressBar::new(1000));
         overall.set_style(style("{wide_bar} {msg}", context.out.colour));
-        Display::Bars { all, overall, tables: Vec::new() }
+        let below = all.add(ProgressBar::new(1));
+        below.set_style(style("{msg}", false));
+        Display::Bars { all, overall, below, tables: Vec::new() }
     }
 
     fn wants_tables(&self) -> bool {
@@ -266,9 +268,10 @@ impl Display {
                     eprintln!("{}: {}", progress.node, words(progress));
                 }
             }
-            Display::Bars { all, overall, tables } => {
+            Display::Bars { all, overall, below, tables } => {
                 overall.set_position((progress.overall_percent * 10.0) as u64);
-                overall.set_message(words(progress));
+                overall.set_message(format!("{:5.1} %", progress.overall_percent));
+                below.set_message(words(progress));
                 let shown = active.len().min(MOST_BARS);
                 while tables.len() < shown {
                     let bar = all.add(ProgressBar::new(1000));

@@ -2,7 +2,7 @@
 
 use super::follow::{follow, outcome, Followed};
 use super::{preflight, schema, tables, Context};
-use crate::args::{ByHand, Init};
+use crate::args::{ByHand, Init, LargeTableMethod, Method, NoIdentity, SchemaSync};
 use crate::conninfo::Conninfo;
 use crate::failure::{Exit, Failure};
 use crate::session::Session;
@@ -36,7 +36,7 @@ fn start(context: &Context, options: Init) -> Result<(), Failure> {
     if options.dry_run {
         let checked = preflight::check(&mut session, &node, &source, &how)?;
         preflight::show(context, &checked)?;
-        if !context.out.json && how.schema_sync == Some(crate::args::SchemaSync::Auto) {
+        if !context.out.json && how.schema_sync == Some(SchemaSync::Auto) {
             schema::show_plan(context, &mut session, &node, &source)?;
         }
         return preflight::verdict(&checked);
@@ -45,21 +45,26 @@ fn start(context: &Context, options: Init) -> Result<(), Failure> {
         let question = format!("Tables of node \"{node}\" that hold rows will be emptied.");
         context.confirm_by_name(&node, &question)?;
     }
+    if how.schema_sync == Some(SchemaSync::Manual) && !options.detach {
+        eprintln!(
+            "steep-repl: should schemas differ, it waits: see steep-repl events, then use steep-repl confirm {node}"
+        );
+    }
     let operation: i64 = session.value(
         include_str!("../../sql/init.sql"),
         &[
             &node,
             &source,
-            &how.method.map(crate::args::Method::as_str),
+            &how.method.map(Method::as_str),
             &how.schemas,
             &how.tables,
             &how.publication,
-            &how.no_identity.map(crate::args::NoIdentity::as_str),
+            &how.no_identity.map(NoIdentity::as_str),
             &how.force,
-            &how.schema_sync.map(crate::args::SchemaSync::as_str),
+            &how.schema_sync.map(SchemaSync::as_str),
             &how.parallel,
             &how.large_table_threshold,
-            &how.large_table_method.map(crate::args::LargeTableMethod::as_str),
+            &how.large_table_method.map(LargeTableMethod::as_str),
             &how.timeout.map(|limit| limit.as_secs_f64()),
         ],
     )?;

@@ -131,22 +131,23 @@ fn has_unicode() -> bool {
 }
 
 impl Context {
-    /// Asks for the node's name before something is taken away from it. Without a terminal nobody can be asked.
-    fn confirm_by_name(&self, node: &str, what: &str) -> Result<(), Failure> {
+    /// Asks for the name of a node (or of whatever it is) before something is taken away. Without a terminal nobody can be asked.
+    fn confirm_by_name(&self, name: &str, what: &str) -> Result<(), Failure> {
         if self.yes {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::usage(format!("{what} must be confirmed, and there is no terminal to ask"))
+            return Err(Failure::usage("this must be confirmed, and there is no terminal to ask")
+                .detail(what)
                 .hint("Add --yes when you are sure."));
         }
-        eprint!("{what}\nType the node's name to confirm: ");
+        eprint!("{what}\nType its name, {name}, to confirm: ");
         std::io::stderr().flush().ok();
         let mut answer = String::new();
         std::io::stdin()
             .read_line(&mut answer)
             .map_err(|error| Failure::new(Exit::Failed, "could not read the answer").detail(error.to_string()))?;
-        if answer.trim() == node {
+        if answer.trim() == name {
             return Ok(());
         }
         Err(Failure::new(Exit::Cancelled, "not confirmed; nothing was changed"))

@@ -17,21 +17,19 @@ struct Summary<'a> {
     tables: &'a [Table],
 }
 
-fn rate(bytes_done: i64, copy_ms: Option<i64>) -> String {
-    match copy_ms.filter(|ms| *ms > 0) {
-        Some(ms) => format!("{}/s", bytes(bytes_done as f64 * 1000.0 / ms as f64)),
+fn rate(bytes_done: i64, copy_ms: Option<f64>) -> String {
+    match copy_ms.filter(|ms| *ms > 0.0) {
+        Some(ms) => format!("{}/s", bytes(bytes_done as f64 * 1000.0 / ms)),
         None => String::new(),
     }
 }
 
-fn time(ms: Option<i64>) -> String {
-    ms.map_or_else(String::new, |ms| {
-        if ms < 60_000 {
-            format!("{:.1}s", ms as f64 / 1000.0)
-        } else {
-            duration::words(ms as f64 / 1000.0)
-        }
-    })
+fn time(ms: Option<f64>) -> String {
+    match ms {
+        None => String::new(),
+        Some(ms) if ms < 60_000.0 => format!("{:.1}s", ms / 1000.0),
+        Some(ms) => duration::words(ms / 1000.0),
+    }
 }
 
 /// Tables, one a line.

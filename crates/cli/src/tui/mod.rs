@@ -13,10 +13,10 @@
 //! | [`mod@draw`] | how the screen follows from the model |
 //! | [`keys`] | which key does what |
 //! | [`call`] | calls of the extension's functions |
-//! | [`reader`], [`look`] | a thread for each node, and what it asks |
-//! | [`caller`] | calls that are under way |
-//! | [`terminal`] | taking the terminal and giving it back |
-//! | [`mod@run`] | the loop |
+//! | `reader`, `look` | a thread for each node, and what it asks |
+//! | `caller` | calls that are under way |
+//! | `terminal` | taking the terminal and giving it back |
+//! | `run` | the loop |
 //! | [`words`] | figures, times and foreign text |
 
 pub mod call;

@@ -98,7 +98,7 @@ pub fn synchronized() -> Reading {
     progress.rows_done = 5_000_012;
     progress.updated_at = Some(ago(3_000));
     progress.eta = None;
-    let finished = ["public.orders", "public.customers", "sales.\"Line Items\""].map(|name| finished(name));
+    let finished = ["public.orders", "public.customers", "sales.\"Line Items\""].map(finished);
     let tables = Tables {
         operation_id: 7,
         counts: BTreeMap::from([("done".into(), 12)]),

@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod authority;
+mod commands;
 mod conninfo;
+mod json;
 mod methods;
 mod prompt;
 mod sides;
-mod tui;
-mod window;
+mod steep;
+mod terminal;
 mod tls;
+mod tui;
 mod waiting;
+mod window;

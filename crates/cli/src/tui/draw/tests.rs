@@ -281,7 +281,7 @@ fn what_happened() {
 fn all_else() {
     screens("snapshots", |look| after(pair(look, synchronized()), "S"));
     screens("snapshots_loading", |look| after(loading(look), "S"));
-    screens("statements", |look| comparing_statements(look));
+    screens("statements", comparing_statements);
     screens("statements_empty", |look| after(loading(look), "@"));
     screens("help", |look| after(pair(look, synchronized()), "?"));
     screens("command", |look| after(pair(look, synchronized()), ":sch"));
