@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use steep_repl_testkit::{test_all, ClusterOptions, Pair, StopMode};
+use steep_repl_testkit::{quote_literal, shared, test_all, ClusterOptions, Pair, Proxy, StopMode};
 
 use crate::window::Window;
 
@@ -234,4 +234,106 @@ fn without_a_terminal_it_says_so() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("needs a terminal"));
+}
+
+/// Nodes on three databases; one of them hangs, and the others do not care.
+#[test]
+fn a_node_that_hangs_holds_up_no_other_and_no_secret_is_shown() {
+    let pair = Pair::new("tui_three");
+    pair.source.exec("create table t (id int primary key)");
+    pair.prepare();
+    let third = Pair::new("tui_third");
+    third.source.exec("create table t (id int primary key)");
+    third.prepare();
+    let register = |name: &str, conninfo: &str| {
+        let conninfo = quote_literal(&format!("{conninfo} password=hunter2"));
+        pair.target.exec(&format!("select steep_repl.register_node('{name}', {conninfo})"));
+    };
+    // Its own database knows it by another name, and has the last word on its state.
+    let proxy = Proxy::start(shared::target().port());
+    register("node_c", &shared::target().conninfo_tcp(third.target.name(), proxy.port()));
+    register("node_z", "host=127.0.0.1 port=1 user=postgres dbname=nowhere");
+    let mut window = open(&pair, 120, 30);
+    let row =
+        |screen: &str, name: &str, state: &str| screen.lines().any(|line| line.contains(name) && line.contains(state));
+    window.wait(20, "four nodes", |screen| {
+        row(screen, "node_a", "source")
+            && row(screen, "node_b", "UNINITIALIZED")
+            && row(screen, "node_c", "UNINITIALIZED")
+            && row(screen, "node_z", "unreachable")
+    });
+    // Over its own connection, with its own name.
+    window.keys(":init node_c\r");
+    window.wait_for(5, "initialize node_b");
+    window.keys("\r");
+    window.wait_for(20, "nothing speaks against it");
+    window.keys("\r");
+    window.wait_for(60, "● SYNCHRONIZED");
+    window.keys("\x1b");
+    window.wait(5, "the state of node_c alone", |screen| {
+        row(screen, "node_c", "SYNCHRONIZED") && row(screen, "node_b", "UNINITIALIZED")
+    });
+
+    proxy.freeze();
+    window.wait(15, "node_c is missed", |screen| row(screen, "node_c", "unreachable"));
+    println!("{}", window.text());
+    pair.target.exec("update steep_repl.nodes set state = 'DIVERGED' where node = 'node_b'");
+    let changed = Instant::now();
+    window.wait(5, "the others go on", |screen| row(screen, "node_b", "DIVERGED"));
+    assert!(changed.elapsed() < Duration::from_secs(2));
+    pair.target.exec("update steep_repl.nodes set state = 'UNINITIALIZED' where node = 'node_b'");
+    proxy.thaw();
+    window.wait(30, "node_c is back", |screen| row(screen, "node_c", "SYNCHRONIZED"));
+    for keys in ["", "\r", "e", "@", "G", "k", "S", "?", ":node node_z\r", ":node node_c\r"] {
+        window.keys(keys);
+        std::thread::sleep(Duration::from_millis(150));
+        assert!(!window.text().contains("hunter2"), "{}", window.text());
+    }
+    window.keys("q");
+    window.expect_end(0);
+}
+
+#[test]
+fn ten_thousand_tables_stay_smooth() {
+    let pair = Pair::new("tui_many");
+    pair.source.exec("create table t (id int primary key)");
+    pair.prepare();
+    pair.synchronize("");
+    // As if the operation had had many more.
+    pair.target.exec(
+        "insert into steep_repl.operation_tables
+         select (jsonb_populate_record(o, jsonb_build_object('relid', 1000000 + i, 'ordinal', i, 'table_name', 'table_' || i,
+             'status', case when i < 4000 then 'done' when i < 4004 then 'copying' else 'waiting' end))).*
+         from steep_repl.operation_tables o, generate_series(2, 10000) i",
+    );
+    let mut window = open(&pair, 120, 40);
+    window.wait_for(20, "SYNCHRONIZED");
+    window.keys("\r");
+    window.wait_for(10, "the first 100");
+    println!("{}", window.text());
+    std::thread::sleep(Duration::from_secs(2));
+    let cpu = window.cpu();
+    let began = Instant::now();
+    let mut slowest = Duration::ZERO;
+    for step in 0..60 {
+        // It is drawn again with every key: the row under the cursor moves.
+        let before = window.text();
+        let pressed = Instant::now();
+        window.keys(if step < 30 { "j" } else { "k" });
+        while window.text() == before && pressed.elapsed() < Duration::from_millis(300) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(60));
+        if step > 25 && step < 55 {
+            slowest = slowest.max(pressed.elapsed());
+        }
+    }
+    let share = 100.0 * (window.cpu() - cpu) / began.elapsed().as_secs_f64();
+    window.keys("@");
+    window.wait_for(5, "table_progress");
+    println!("{}", window.text());
+    println!("{share:.1} % of a core while scrolling; at most {slowest:?} a key");
+    assert!(slowest < Duration::from_millis(1_000), "{slowest:?}");
+    window.keys("q");
+    window.expect_end(0);
 }

@@ -35,11 +35,12 @@ pub fn draw(model: &Model, dialog: &Dialog, canvas: &mut Canvas<'_>) {
             for (y, (text, style)) in lines.iter().skip(first).take(room).enumerate() {
                 inside.text(0, y, text, *style);
             }
-            if first + room < lines.len() {
-                inside.rows(0, room).text_right(room.saturating_sub(1), " down: more ", theme.chosen());
-            }
             for (n, (text, style)) in foot.iter().enumerate() {
                 inside.text(0, room + n, text, *style);
+            }
+            let below = lines.len().saturating_sub(first + room);
+            if below > 0 {
+                inside.rows(room, 1).text_right(0, &format!(" {below} more, down scrolls "), theme.chosen());
             }
         }
     }

@@ -84,9 +84,9 @@ pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
         canvas.text(x, 0, theme.pick("▏", "_"), theme.key());
     } else if let Some(notice) = &model.notice {
         canvas.text(1, 0, &clean(&notice.text), theme.gravity(notice.gravity));
-    } else if let Some((since, sql)) = model.calls.values().next() {
-        let seconds = seconds_between(*since, model.now);
-        let text = format!("{} {}  {}", theme.spinner(model.now.as_millisecond()), duration(seconds), clean(sql));
+    } else if let Some(call) = model.calls.values().next() {
+        let seconds = seconds_between(call.since, model.now);
+        let text = format!("{} {}  {}", theme.spinner(model.now.as_millisecond()), duration(seconds), clean(&call.sql));
         canvas.text(1, 0, &text, theme.busy());
     } else if !model.page().filter.is_empty() {
         canvas.texts(

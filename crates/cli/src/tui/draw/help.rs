@@ -63,10 +63,11 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     // The last row says that there is more.
     let height = if entries.len() > canvas.height() { canvas.height().saturating_sub(1) } else { canvas.height() };
     let first = model.page().cursor.min(entries.len().saturating_sub(height));
-    let column = if canvas.width() < 50 { 16 } else { 22 };
     for (y, (key, style, help)) in entries.iter().skip(first).take(height).enumerate() {
         let x = canvas.text(1, y, key, *style);
         if !help.is_empty() {
+            // Keys are short, commands and states are not.
+            let column = if key.chars().count() < 7 { 8 } else { 22 };
             canvas.text(column.max(x + 1), y, help, Style::new());
         }
     }

@@ -84,6 +84,14 @@ fn row(model: &Model, node: &Node, theme: super::Theme, bar: usize) -> Vec<Cell>
     ]
 }
 
+/// Writes what there is to say about a node.
+pub fn lines(model: &Model, node: &Node, canvas: &mut Canvas<'_>, y: usize) {
+    let about = about(model, node, canvas, canvas.width().saturating_sub(2));
+    for (n, (text, style)) in about.iter().enumerate() {
+        canvas.text(1, y + n, text, *style);
+    }
+}
+
 /// What there is to say about a node, and what one can do about it.
 fn about(model: &Model, node: &Node, canvas: &Canvas<'_>, width: usize) -> Vec<Cell> {
     let theme = canvas.theme;

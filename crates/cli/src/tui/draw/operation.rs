@@ -47,7 +47,10 @@ pub fn draw(model: &Model, id: NodeId, canvas: &mut Canvas<'_>) {
         return;
     };
     let mut y = head(model, node, canvas);
-    let Some(reading) = node.last.as_ref() else { return };
+    let Some(reading) = node.last.as_ref() else {
+        super::nodes::lines(model, node, canvas, y + 1);
+        return;
+    };
     let Some(progress) = reading.progress.as_ref() else {
         canvas.text(1, y + 1, "Nothing was ever done to this node.", Style::new());
         if !model.read_only && matches!(node.standing(model.now), Standing::State(_)) {
@@ -86,7 +89,7 @@ fn head(model: &Model, node: &Node, canvas: &mut Canvas<'_>) -> usize {
     let word = model.state_word(node);
     let what = node.progress().map_or(String::new(), |progress| {
         let status = node.status().and_then(|status| status.operation_status.as_deref()).unwrap_or_default();
-        let kind = if progress.kind == "refresh" { "refresh" } else { "init" };
+        let kind = clean(&progress.kind);
         let compact = canvas.width() < 70;
         let method = if compact { String::new() } else { format!(", method {}", progress.method) };
         format!("  from {}  {kind} {}{method}, {status}", clean(&progress.source), progress.operation_id)
@@ -160,27 +163,27 @@ fn figures(model: &Model, node: &Node, progress: &Progress, canvas: &mut Canvas<
 }
 
 /// Phases of an operation with a mark each: done, now, to come.
+///
+/// Those that have begun come in the order in which they began, whatever they are; then those that usually follow.
 fn phase_list(reading: &Reading, progress: &Progress) -> Vec<(String, std::cmp::Ordering)> {
-    let mut list: Vec<&str> = PHASES.to_vec();
-    for start in &reading.phases {
-        if !list.contains(&start.phase.as_str()) {
-            // Before the one that is going on, if that is a later one.
-            let at = list.iter().position(|phase| *phase == progress.phase).unwrap_or(list.len() - 1);
-            list.insert(at, &start.phase);
+    let place = |phase: &str| PHASES.iter().position(|known| *known == phase);
+    let mut list: Vec<&str> = Vec::new();
+    for phase in reading.phases.iter().map(|start| start.phase.as_str()).chain([progress.phase.as_str()]) {
+        if !list.contains(&phase) {
+            list.push(phase);
         }
     }
-    if !list.contains(&progress.phase.as_str()) {
-        list.insert(0, &progress.phase);
+    let last = list.iter().filter_map(|phase| place(phase)).max();
+    if reading.phases.is_empty() {
+        // What has begun was not read yet. Schemas are looked at in two of three modes only.
+        let before = &PHASES[1..last.unwrap_or(1).max(1)];
+        list.splice(0..0, before.iter().copied());
     }
-    // Schemas are looked at in two of three modes only; a refresh makes no subscription.
-    let began = |phase: &str| phase == progress.phase || reading.phases.iter().any(|start| start.phase == phase);
-    list.retain(|phase| {
-        began(phase) || (*phase != "schema" && !(progress.kind == "refresh" && *phase == "subscription"))
-    });
+    list.extend(&PHASES[last.map_or(0, |last| last + 1)..]);
     let now = list.iter().position(|phase| *phase == progress.phase).unwrap_or(0);
     let over = progress.phase == "done";
-    let place = |n: usize| if over { std::cmp::Ordering::Less } else { n.cmp(&now) };
-    list.iter().enumerate().map(|(n, phase)| (clean(phase), place(n))).collect()
+    let order = |n: usize| if over { std::cmp::Ordering::Less } else { n.cmp(&now) };
+    list.iter().enumerate().map(|(n, phase)| (clean(phase), order(n))).collect()
 }
 
 /// How long a phase took, or takes.
@@ -266,8 +269,8 @@ fn trouble(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut C
     } else if !model.read_only && status == "running" && progress.phase == "schema" {
         say("If it waits because the schemas differ: s compares them, r lets it go on.".to_owned(), theme.warning());
     }
-    if progress.kind == "refresh" && matches!(status, "running" | "pending") {
-        say("New tables join the subscription; all other tables go on replicating.".to_owned(), theme.quiet());
+    if progress.kind != "init" && matches!(status, "running" | "pending") {
+        say("Only the tables below are copied; all other tables go on replicating.".to_owned(), theme.quiet());
     }
     // The tables stay in sight; the page of nodes has all of it.
     let left = canvas.height().saturating_sub(y);
@@ -337,7 +340,7 @@ fn tables(model: &Model, reading: &Reading, canvas: &mut Canvas<'_>) {
     let Some(progress) = reading.progress.as_ref() else { return };
     canvas.rule(0, &format!("tables: {} of {} done", progress.tables_done, progress.tables_total));
     if operation_status(reading) == "cancelled" {
-        canvas.text(1, 1, "It was cancelled: the rows it had copied were taken away again.", Style::new());
+        canvas.text(1, 1, "cancelled: what it had copied was taken away again", Style::new());
         return;
     }
     if newest(reading).is_none() {

@@ -124,6 +124,42 @@ fn an_operation_whose_node_is_lost() {
 }
 
 #[test]
+fn the_page_of_a_source_and_of_a_refresh() {
+    screens("operation_source", |look| after(pair(look, synchronized()), "g\n"));
+    screens("operation_refresh", |look| {
+        let mut reading = copying();
+        reading.nodes[1].state = "REINITIALIZING".into();
+        reading.progress.as_mut().unwrap().kind = "refresh".into();
+        after(pair(look, reading), "G\n")
+    });
+    screens("operation_cancelled", |look| {
+        let mut reading = copying();
+        reading.nodes[1].state = "UNINITIALIZED".into();
+        reading.nodes[1].operation_status = Some("cancelled".into());
+        after(pair(look, reading), "G\n")
+    });
+    screens("operation_two_phase", |look| {
+        let mut reading = copying();
+        reading.progress.as_mut().unwrap().phase = "application".into();
+        reading
+            .phases
+            .extend(["generation", "application"].map(|phase| PhaseStart { phase: phase.into(), at: ago(20) }));
+        after(pair(look, reading), "G\n")
+    });
+}
+
+#[test]
+fn the_form_of_a_refresh() {
+    screens("form_refresh", |look| after(pair(look, synchronized()), "GRpublic.refunds"));
+    screens("preview_refresh", |look| {
+        let mut model = after(pair(look, synchronized()), "G");
+        let effects = type_in(&mut model, "R\n");
+        answer(&mut model, &effects, Answer::Tables(vec!["public.refunds".into(), "sales.vouchers".into()]));
+        model
+    });
+}
+
+#[test]
 fn the_form_of_an_initialization() {
     screens("form_init", |look| {
         let own = NodeStatus { is_local: true, ..status("node_b", "UNINITIALIZED") };

@@ -51,6 +51,17 @@ pub struct Notice {
     pub at: Timestamp,
 }
 
+/// A call that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Underway {
+    /// When it began.
+    pub since: Timestamp,
+    /// Connection over which it was made.
+    pub node: NodeId,
+    /// The statement.
+    pub sql: String,
+}
+
 /// A line that is being typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
@@ -83,8 +94,8 @@ pub struct Model {
     pub next_id: u32,
     /// Number of the next call.
     pub next_ticket: Ticket,
-    /// Calls that are under way, with their text and when they began.
-    pub calls: BTreeMap<Ticket, (Timestamp, String)>,
+    /// Calls that are under way.
+    pub calls: BTreeMap<Ticket, Underway>,
     /// The pages gone through; the last one is shown. Never empty.
     pub pages: Vec<Page>,
     /// What stands before the page.
@@ -94,7 +105,7 @@ pub struct Model {
     /// What happened last.
     pub notice: Option<Notice>,
     /// Calls that were made, oldest first.
-    pub statements: VecDeque<Statement>,
+    pub statements: VecDeque<(NodeId, Statement)>,
     /// The newest of each statement that is repeated.
     pub readings: BTreeMap<(NodeId, usize), Statement>,
 }
@@ -212,19 +223,22 @@ impl Model {
     }
 
     /// Keeps a statement to be shown.
-    pub fn keep(&mut self, statement: Statement) {
+    pub fn keep(&mut self, node: NodeId, statement: Statement) {
         if self.statements.len() == STATEMENTS {
             self.statements.pop_front();
         }
-        self.statements.push_back(statement);
+        self.statements.push_back((node, statement));
     }
 
-    /// Statements, the newest last.
-    pub fn statements_shown(&self) -> Vec<&Statement> {
+    /// Statements and the nodes they were run on, the newest last.
+    pub fn statements_shown(&self) -> Vec<(&str, &Statement)> {
         let filter = self.page().filter.as_str();
-        let mut all: Vec<&Statement> = self.statements.iter().chain(self.readings.values()).collect();
-        all.retain(|statement| page::passes(filter, &[&statement.sql, &statement.outcome]));
-        all.sort_by_key(|statement| statement.at);
+        let name = |id: NodeId| self.node(id).map_or("", |node| node.name.as_str());
+        let calls = self.statements.iter().map(|(id, statement)| (name(*id), statement));
+        let mut all: Vec<(&str, &Statement)> =
+            calls.chain(self.readings.iter().map(|((id, _), statement)| (name(*id), statement))).collect();
+        all.retain(|(node, statement)| page::passes(filter, &[node, &statement.sql, &statement.outcome]));
+        all.sort_by_key(|(_, statement)| statement.at);
         all
     }
 }

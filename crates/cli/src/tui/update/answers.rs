@@ -11,11 +11,9 @@ use crate::tui::snapshot::Statement;
 
 /// Gives an answer to whoever waits for it.
 pub(super) fn answered(model: &mut Model, ticket: Ticket, answer: Answer, statement: Statement) -> Vec<Effect> {
-    model.keep(statement);
-    if model.calls.remove(&ticket).is_none() {
-        // It was given up meanwhile.
-        return Vec::new();
-    }
+    // One that was given up meanwhile is in nobody's hands any more.
+    let Some(call) = model.calls.remove(&ticket) else { return Vec::new() };
+    model.keep(call.node, statement);
     for page in &mut model.pages {
         match &mut page.view {
             View::Schema(comparison) if comparison.rows == Asked::Waiting(ticket) => {

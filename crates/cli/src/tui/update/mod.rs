@@ -14,8 +14,8 @@ use super::call::Call;
 use super::keys::{self, Action};
 use super::message::{Effect, Message, Ticket};
 use super::model::page::{Asked, Page, View};
-use super::model::{Gravity, Model, Prompt};
-use super::snapshot::NodeId;
+use super::model::{Gravity, Model, Prompt, Underway};
+use super::snapshot::{NodeId, Statement};
 
 /// Takes in what has happened.
 pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
@@ -215,12 +215,14 @@ fn again(model: &mut Model) -> Vec<Effect> {
 fn run(model: &mut Model, node: NodeId, call: Call) -> (Ticket, Effect) {
     let ticket = model.next_ticket;
     model.next_ticket += 1;
-    model.calls.insert(ticket, (model.now, call.shown()));
+    model.calls.insert(ticket, Underway { since: model.now, node, sql: call.shown() });
     (ticket, Effect::Run(ticket, node, call))
 }
 
 fn abandon(model: &mut Model, ticket: Ticket) -> Effect {
-    model.calls.remove(&ticket);
+    if let Some(Underway { since, node, sql }) = model.calls.remove(&ticket) {
+        model.keep(node, Statement { at: since, sql, micros: None, outcome: "given up".to_owned() });
+    }
     Effect::Abandon(ticket)
 }
 
