@@ -1,4 +1,5 @@
 SELECT pg_catalog.jsonb_build_object(
+    'clock', pg_catalog.clock_timestamp(),
     'version', pg_catalog.current_setting('server_version_num')::integer / 10000,
     'extension', (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'steep_repl'),
     'slots', coalesce((

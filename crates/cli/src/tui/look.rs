@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use postgres::types::ToSql;
 use postgres::Client;
 use serde::de::DeserializeOwned;
@@ -41,6 +41,36 @@ pub struct Looker {
     pub focused: bool,
 }
 
+/// What any server is asked.
+#[derive(Deserialize)]
+struct Asked {
+    clock: Timestamp,
+    #[serde(flatten)]
+    server: Server,
+}
+
+/// How far this machine's clock is ahead of the server's, if that is worth speaking of. What is left of an operation is counted here, so
+/// its times must be those of the clock here; events keep the server's, which its log has as well.
+fn skew(server: Timestamp, here: Timestamp) -> SignedDuration {
+    const NEGLIGIBLE: SignedDuration = SignedDuration::from_secs(2);
+    let skew = here.duration_since(server);
+    if skew.abs() < NEGLIGIBLE {
+        SignedDuration::ZERO
+    } else {
+        skew
+    }
+}
+
+impl Node {
+    fn shift(&mut self, skew: SignedDuration) {
+        let states = self.nodes.iter_mut().map(|node| &mut node.updated_at);
+        let progress = self.progress.iter_mut().flat_map(|p| [&mut p.started_at, &mut p.updated_at, &mut p.eta]);
+        for at in states.chain(progress).flatten() {
+            *at = at.saturating_add(skew).unwrap_or(*at);
+        }
+    }
+}
+
 /// The part of a [`Reading`] that comes in one row.
 #[derive(Deserialize)]
 struct Node {
@@ -65,14 +95,16 @@ impl Looker {
     /// What the server or the network says.
     pub fn look(&mut self, client: &mut Client) -> Result<(Contact, Vec<Statement>), Failure> {
         let mut run = Run { client, prepared: &mut self.statements, log: Vec::new() };
-        let server: Server = run.one(SERVER, &[])?;
+        let Asked { clock, server } = run.one(SERVER, &[])?;
+        let skew = skew(clock, Timestamp::now());
         if server.extension.is_none() {
             let log = run.log;
             // Should the extension be made again, its numbers begin anew.
             *self = Looker { focused: self.focused, ..Looker::default() };
             return Ok((Contact::Source(server), log));
         }
-        let node: Node = run.one(NODE, &[])?;
+        let mut node: Node = run.one(NODE, &[])?;
+        node.shift(skew);
         let newest = self.events.keys().next_back().copied();
         let after = newest.map_or(-1, |newest| newest - LATE_EVENTS);
         let found: Vec<Event> = run.all(EVENTS, &[&after], &[after])?;
@@ -91,6 +123,7 @@ impl Looker {
                 let began = Instant::now();
                 self.tables = Some(Arc::new(run.one(TABLES, &[operation])?));
                 self.phases = run.all(PHASES, &[&operation], &[operation])?;
+                self.phases.iter_mut().for_each(|phase| phase.at = phase.at.saturating_add(skew).unwrap_or(phase.at));
                 self.tables_due = Some(Instant::now() + began.elapsed() * TABLES_REST);
             }
         } else {
@@ -160,4 +193,34 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
         Failure::new(Exit::Failed, format!("could not understand the server's answer: {error}"))
             .hint("Use a steep-repl of the extension's version.")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_are_told_apart_from_answers_that_take_a_moment() {
+        let here: Timestamp = "2026-03-01T03:00:00Z".parse().unwrap();
+        assert_eq!(skew(here - SignedDuration::from_millis(1_500), here), SignedDuration::ZERO);
+        assert_eq!(skew(here + SignedDuration::from_secs(3_600), here), SignedDuration::from_secs(-3_600));
+        let progress = Progress { eta: Some(here), ..Progress::default() };
+        let mut node =
+            Node { nodes: Vec::new(), progress: Some(progress), subscriptions: Vec::new(), offers: Vec::new() };
+        node.shift(SignedDuration::from_secs(60));
+        assert_eq!(node.progress.unwrap().eta, Some(here + SignedDuration::from_secs(60)));
+    }
+
+    #[test]
+    fn rows_are_read_as_the_server_gives_them() {
+        let row = r#"{"id": 3, "at": "2026-03-01T03:00:00.25+02:00", "event": "init.started", "severity": "info", "operation_id": null,
+            "node": "b", "table_name": null, "message": null, "hint": null}"#;
+        let event: Event = read(row).unwrap();
+        assert_eq!(event.at, "2026-03-01T01:00:00.25Z".parse().unwrap());
+        // A later version may say more.
+        let status: NodeStatus =
+            read(r#"{"node": "b", "is_local": true, "state": "COPYING", "health": "ok", "mood": "fine"}"#).unwrap();
+        assert_eq!((status.node.as_str(), status.source), ("b", None));
+        assert!(read::<NodeStatus>("[1]").unwrap_err().message.starts_with("could not understand the server's answer"));
+    }
 }

@@ -77,7 +77,7 @@ pub enum Effect {
     Quit,
     /// Clear the terminal before the next drawing.
     Repaint,
-    /// Start a reader for a node; the connection string is the redacted one of `node_status`.
+    /// Start a reader for a node, in place of the one there is; the connection string is the redacted one of `node_status`.
     Watch(NodeId, String),
     /// A reader has not answered for long: replace it.
     Rewatch(NodeId),

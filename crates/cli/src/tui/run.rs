@@ -142,7 +142,10 @@ impl Runtime {
             Effect::Watch(id, conninfo) => {
                 let generation = self.readers.get(&id).map_or(0, |reader| reader.generation + 1);
                 let conninfo = self.conninfo.towards(&conninfo);
-                self.readers.insert(id, Reader::start(id, generation, conninfo, None, &self.mailbox));
+                // One that is there already gives way, and its looks do not count any more.
+                let reader = Reader::start(id, generation, conninfo, None, &self.mailbox);
+                reader.tell(Order::Focus(self.focus == Some(id)));
+                self.readers.insert(id, reader);
             }
             Effect::Rewatch(id) => {
                 let Some(old) = self.readers.remove(&id) else { return };

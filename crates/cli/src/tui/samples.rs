@@ -288,6 +288,7 @@ pub fn events() -> Arc<[Arc<Event>]> {
                 node: Some("node_b".into()),
                 table_name: table.map(Into::into),
                 message: message.map(Into::into),
+                hint: (*severity == "error").then(|| "Make room, then use steep_repl.resume_init(node).".into()),
             })
         })
         .collect()

@@ -273,6 +273,8 @@ pub struct Event {
     pub table_name: Option<String>,
     /// What is said about it.
     pub message: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// A statement that was run, for those who want to know.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use steep_repl_testkit::{quote_literal, shared, test_all, ClusterOptions, Pair, Proxy, StopMode};
+use steep_repl_testkit::{quote_literal, shared, test_all, Auth, ClusterOptions, Pair, Proxy, StopMode};
 
 use crate::window::Window;
 
@@ -91,7 +91,7 @@ fn an_initialization_is_begun_watched_cancelled_and_begun_again() {
 /// What is shown is at most two seconds old: from the change in the server to the cell on the screen.
 #[test]
 fn what_is_shown_is_never_old() {
-    let pair = slow_pair("tui_age", 20);
+    let pair = slow_pair("tui_age", if test_all() { 75 } else { 20 });
     let mut window = open(&pair, 100, 30);
     window.wait_for(20, "UNINITIALIZED");
     // A state that somebody else sets, on a node at which nothing happens.
@@ -329,11 +329,38 @@ fn ten_thousand_tables_stay_smooth() {
         }
     }
     let share = 100.0 * (window.cpu() - cpu) / began.elapsed().as_secs_f64();
-    window.keys("@");
-    window.wait_for(5, "table_progress");
+    window.keys("@/table_progress\r");
+    window.wait_for(5, "FROM steep_repl.table_progress");
     println!("{}", window.text());
     println!("{share:.1} % of a core while scrolling; at most {slowest:?} a key");
     assert!(slowest < Duration::from_millis(1_000), "{slowest:?}");
+    window.keys("q");
+    window.expect_end(0);
+}
+
+/// The question comes before the screen is taken, and once: all other connections use what was typed.
+#[test]
+fn a_password_is_asked_for_before_the_screen_is_taken() {
+    let cluster = ClusterOptions::new("tuipw").auth(Auth::Scram).start();
+    cluster.connect("postgres").batch_execute("create role asked login password 'sesame'").unwrap();
+    let conninfo = format!("host=127.0.0.1 port={} user=asked dbname=postgres", cluster.port());
+    let mut window = Window::open_with(&conninfo, 80, 24, &[], &[("PGPASSFILE", "/dev/null")]);
+    window.wait_for(10, "Password");
+    window.keys("sesame\r");
+    window.wait_for(10, "a database without the extension");
+    // A connection that is lost is opened again without another question.
+    let count = "select count(*), count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'asked'";
+    let killed: i64 = cluster.connect("postgres").query_one(count, &[]).unwrap().get(0);
+    assert_eq!(killed, 1);
+    std::thread::sleep(Duration::from_millis(2_500));
+    window.wait_for(10, "a database without the extension");
+    assert!(!window.text().contains("sesame"));
+    let there: i64 = cluster
+        .connect("postgres")
+        .query_one("select count(*) from pg_stat_activity where usename = 'asked'", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(there, 1);
     window.keys("q");
     window.expect_end(0);
 }

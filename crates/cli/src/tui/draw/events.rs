@@ -35,8 +35,12 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     let last = events.len() - 1;
     let cursor = if page.follow { last } else { page.cursor.min(last) };
     // The whole of what is cut in the row stands below.
-    let message = events.get(cursor).and_then(|(_, event)| event.message.as_deref()).unwrap_or_default();
-    let text = wrap(message, canvas.width().saturating_sub(2));
+    let columns = canvas.width().saturating_sub(2);
+    let chosen = events.get(cursor).map(|(_, event)| *event);
+    let mut text = wrap(chosen.and_then(|event| event.message.as_deref()).unwrap_or_default(), columns);
+    if let Some(hint) = chosen.and_then(|event| event.hint.as_deref()) {
+        text.extend(wrap(&format!("hint: {hint}"), columns));
+    }
     let height = canvas.height();
     let below = if height < 8 { 0 } else { (text.len() + 1).min(height / 3) };
     table::draw(&mut canvas.rows(0, height - below), &COLUMNS, events.len(), Some(cursor), |n| {

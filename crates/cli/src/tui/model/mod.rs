@@ -230,15 +230,15 @@ impl Model {
         self.statements.push_back((node, statement));
     }
 
-    /// Statements and the nodes they were run on, the newest last.
+    /// Statements and the nodes they were run on: those that are repeated, each where it always stands, then the calls, the newest last.
     pub fn statements_shown(&self) -> Vec<(&str, &Statement)> {
         let filter = self.page().filter.as_str();
         let name = |id: NodeId| self.node(id).map_or("", |node| node.name.as_str());
-        let calls = self.statements.iter().map(|(id, statement)| (name(*id), statement));
         let mut all: Vec<(&str, &Statement)> =
-            calls.chain(self.readings.iter().map(|((id, _), statement)| (name(*id), statement))).collect();
+            self.readings.iter().map(|((id, _), statement)| (name(*id), statement)).collect();
+        all.sort_by_key(|(node, _)| *node);
+        all.extend(self.statements.iter().map(|(id, statement)| (name(*id), statement)));
         all.retain(|(node, statement)| page::passes(filter, &[node, &statement.sql, &statement.outcome]));
-        all.sort_by_key(|(_, statement)| statement.at);
         all
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn seen(model: &mut Model, id: NodeId, snapshot: &Arc<Snapshot>) -> V
 fn registered(model: &mut Model, nodes: &[NodeStatus]) -> Vec<Effect> {
     let mut effects = Vec::new();
     let own = nodes.iter().find(|status| status.is_local);
-    let place = model.place.clone();
+    let (place, now) = (model.place.clone(), model.now);
     if let Some(first) = model.nodes.iter_mut().find(|node| node.id == FIRST) {
         first.name = own.map_or(place, |own| own.node.clone());
     }
@@ -57,8 +57,7 @@ fn registered(model: &mut Model, nodes: &[NodeStatus]) -> Vec<Effect> {
             Some(node) if node.conninfo == conninfo => {}
             Some(node) => {
                 // It was registered anew, somewhere else.
-                node.conninfo.clone_from(&conninfo);
-                effects.push(Effect::Unwatch(node.id));
+                *node = Node::new(node.id, &status.node, &conninfo, now);
                 effects.push(Effect::Watch(node.id, conninfo));
             }
             None => {
