@@ -11,6 +11,7 @@ mod schema;
 mod snapshots;
 mod statements;
 mod table;
+mod tables;
 mod theme;
 
 use ratatui::Frame;
@@ -21,7 +22,7 @@ use canvas::Canvas;
 use theme::Theme;
 
 pub use help::lines as help_lines;
-pub use operation::rows as operation_rows;
+pub use tables::rows as operation_rows;
 
 /// Draws everything.
 pub fn draw(model: &Model, frame: &mut Frame<'_>) {
