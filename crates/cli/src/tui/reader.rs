@@ -22,6 +22,8 @@ use crate::failure::{Exit, Failure};
 
 /// Between two looks at a node on which nothing happens.
 const IDLE: Duration = Duration::from_millis(1_000);
+/// Between two looks at a source, of which nothing but the lag of its slots is shown.
+const SOURCE: Duration = Duration::from_millis(1_800);
 /// Between two looks at an operation; the server reports about twice a second.
 const BUSY: Duration = Duration::from_millis(400);
 /// Longest time between two attempts to connect.
@@ -158,9 +160,9 @@ impl Task {
             looker.focused = self.focused;
             let (contact, readings) = looker.look(&mut client)?;
             (*attempts, *since) = (0, None);
-            let busy = is_busy(&contact);
+            let rest = rest_after(&contact);
             self.publish(contact, readings);
-            if self.wait(if busy { BUSY } else { IDLE }).is_err() {
+            if self.wait(rest).is_err() {
                 return Ok(Dismissed);
             }
         }
@@ -186,10 +188,12 @@ impl Task {
     }
 }
 
-fn is_busy(contact: &Contact) -> bool {
-    let Contact::Node(_, reading) = contact else { return false };
-    let status = reading.own().and_then(|own| own.operation_status.as_deref());
-    matches!(status, Some("pending" | "running" | "cancelling"))
+fn rest_after(contact: &Contact) -> Duration {
+    let Contact::Node(_, reading) = contact else { return SOURCE };
+    match reading.own().and_then(|own| own.operation_status.as_deref()) {
+        Some("pending" | "running" | "cancelling") => BUSY,
+        _ => IDLE,
+    }
 }
 
 fn unreachable(place: &str, failure: &Failure, since: Timestamp, wait: u64) -> Snapshot {

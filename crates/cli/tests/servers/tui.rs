@@ -364,3 +364,50 @@ fn a_password_is_asked_for_before_the_screen_is_taken() {
     window.keys("q");
     window.expect_end(0);
 }
+
+/// Two hundred connections: keys are answered at once, and it costs little. Too much for every run.
+#[test]
+fn two_hundred_nodes_stay_smooth() {
+    if !test_all() {
+        return;
+    }
+    let source = ClusterOptions::new("tuimany").set("max_connections", "300").start();
+    let pair = Pair::options("tui_200").source(source).build();
+    pair.source.exec("create table t (id int primary key)");
+    pair.prepare();
+    let conninfo = quote_literal(&pair.source_conninfo());
+    pair.target
+        .exec(&format!("select steep_repl.register_node('node_' || i, {conninfo}) from generate_series(100, 297) i"));
+    let mut window = open(&pair, 120, 40);
+    window.wait_for(20, "UNINITIALIZED");
+    window.keys("/connecting\r");
+    window.wait_for(60, "no node contains");
+    window.keys("\x1b");
+    window.wait_for(5, "node_120");
+    window.keys("g");
+    let cpu = window.cpu();
+    let began = Instant::now();
+    let mut slowest = Duration::ZERO;
+    let length = Duration::from_secs(20);
+    let mut at = 0;
+    while began.elapsed() < length {
+        // The rule below the list names the node under the cursor.
+        window.keys("j");
+        let pressed = Instant::now();
+        let expected = ["node_101", "node_102", "node_103"][at.min(2)];
+        if at < 3 {
+            window.wait(5, expected, |screen| {
+                screen.lines().any(|line| line.starts_with("──") && line.contains(expected))
+            });
+            slowest = slowest.max(pressed.elapsed());
+        }
+        at += 1;
+        std::thread::sleep(Duration::from_millis(1_000));
+    }
+    let share = 100.0 * (window.cpu() - cpu) / began.elapsed().as_secs_f64();
+    println!("200 nodes: {share:.2} % of a core, at most {slowest:?} a key");
+    println!("{}", window.text());
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    window.keys("q");
+    window.expect_end(0);
+}

@@ -161,6 +161,9 @@ impl Model {
     /// Nodes that the filter of the first page lets through.
     pub fn nodes_shown(&self) -> Vec<&Node> {
         let filter = self.pages.first().map_or("", |page| page.filter.as_str());
+        if filter.is_empty() {
+            return self.nodes.iter().collect();
+        }
         let shows = |node: &&Node| {
             let status = node.status();
             page::passes(
