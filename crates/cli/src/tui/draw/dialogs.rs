@@ -132,18 +132,42 @@ fn preview_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize)
         lines.extend(trouble_lines(trouble, theme, columns));
         return lines;
     }
+    let check = check_lines(model, preview, theme, columns);
+    // What stands in the way is the first thing to know.
+    if preview.check.refuses() {
+        lines.extend(check);
+        lines.push(Cell::default());
+        lines.extend(intended(preview, theme, columns));
+    } else {
+        lines.extend(intended(preview, theme, columns));
+        if !check.is_empty() {
+            lines.push(Cell::default());
+            lines.extend(check);
+        }
+    }
+    lines
+}
+
+/// What the call will do, and the call.
+fn intended(preview: &Preview, theme: Theme, columns: usize) -> Vec<Cell> {
+    let mut lines: Vec<Cell> = Vec::new();
     for text in &preview.says {
         let style = if text.contains("DELETED") { theme.bad() } else { Style::new() };
         lines.extend(wrap(text, columns).into_iter().map(|line| (line, style)));
     }
     lines.push(Cell::default());
     lines.extend(wrap(&preview.call.shown(), columns).into_iter().map(|line| (line, theme.key())));
+    lines
+}
+
+/// What the server has said beforehand.
+fn check_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize) -> Vec<Cell> {
+    let mut lines: Vec<Cell> = Vec::new();
     let spinner = theme.spinner(model.now.as_millisecond());
     let mut say = |text: &str, style: Style| lines.extend(wrap(text, columns).into_iter().map(|line| (line, style)));
     match &preview.check {
         Check::None => {}
         Check::Preflight(Asked::Here(findings)) => {
-            say("", Style::new());
             let errors = findings.iter().filter(|finding| finding.status == "error").count();
             match errors {
                 0 => say(&format!("{} preflight: nothing speaks against it", theme.done()), theme.good()),
@@ -172,31 +196,20 @@ fn preview_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize)
                 }
             }
         }
-        Check::Tables(Asked::Here(tables)) => {
-            say("", Style::new());
-            match tables.len() {
-                0 => {
-                    say("All tables of the source are replicated already: there is nothing to bring in.", theme.good())
-                }
-                n => say(
-                    &format!(
-                        "{n} not replicated now: {}",
-                        tables.iter().take(50).cloned().collect::<Vec<_>>().join(", ")
-                    ),
-                    theme.warning(),
-                ),
-            }
-        }
+        Check::Tables(Asked::Here(tables)) => match tables.len() {
+            0 => say("All tables of the source are replicated already: there is nothing to bring in.", theme.good()),
+            n => say(
+                &format!("{n} not replicated now: {}", tables.iter().take(50).cloned().collect::<Vec<_>>().join(", ")),
+                theme.warning(),
+            ),
+        },
         Check::Preflight(Asked::Waiting(_)) => {
-            say("", Style::new());
             say(&format!("{spinner} preflight is asked what speaks against it ..."), theme.busy());
         }
         Check::Tables(Asked::Waiting(_)) => {
-            say("", Style::new());
             say(&format!("{spinner} the source is asked which tables are new ..."), theme.busy());
         }
         Check::Preflight(Asked::Failed(trouble)) | Check::Tables(Asked::Failed(trouble)) => {
-            lines.push(Cell::default());
             if trouble.sqlstate.as_deref() == Some("42883") {
                 lines.push((
                     "this server cannot check beforehand: it does not have that function yet".to_owned(),

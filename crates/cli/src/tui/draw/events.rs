@@ -17,7 +17,7 @@ const COLUMNS: [Column; 6] = [
     column("time", 8, 14, 0),
     column("node", 6, 16, 3),
     column("event", 16, 26, 0),
-    column("table", 8, 30, 2),
+    column("table", 14, 30, 2),
     column("message", 12, 300, 1),
 ];
 

@@ -127,7 +127,7 @@ pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
         (None, Some(Dialog::Form(_))) => {
             vec![("up/down", "field"), ("left/right", "value"), ("enter", "go on"), ("esc", "leave")]
         }
-        (None, Some(Dialog::Preview(preview))) if preview.failed.is_some() => {
+        (None, Some(Dialog::Preview(preview))) if preview.failed.is_some() || preview.check.refuses() => {
             vec![("esc", "back"), ("up/down", "scroll")]
         }
         (None, Some(Dialog::Preview(preview))) => {

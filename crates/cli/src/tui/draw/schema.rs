@@ -120,10 +120,10 @@ pub fn draw_diff(model: &Model, diff: &TableDiff, canvas: &mut Canvas<'_>) {
     }
     let mismatches = rows.iter().filter(|row| row.is_mismatch).count();
     let title = match (rows.len(), mismatches) {
-        (1, 0) => "1 difference, which stops nothing".to_owned(),
-        (1, _) => "1 difference, which keeps rows from being replicated".to_owned(),
-        (all, 0) => format!("{all} differences, which stop nothing"),
-        (all, n) => format!("{all} differences; rows cannot be replicated because of {n} of them"),
+        (1, 0) => "1 difference, not in the way of replication".to_owned(),
+        (1, _) => "1 difference, in the way of replication".to_owned(),
+        (all, 0) => format!("{all} differences, none in the way of replication"),
+        (all, n) => format!("{all} differences, {n} of them in the way of replication"),
     };
     canvas.text(1, 0, &title, if mismatches > 0 { theme.bad() } else { theme.warning() });
     let height = canvas.height();
