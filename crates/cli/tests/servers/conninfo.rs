@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use proptest::prelude::*;
 use steep_repl_cli::connect;
 use steep_repl_cli::failure::{Exit, Failure};
-use steep_repl_testkit::{test_all, Auth, Cluster, ClusterOptions};
+use steep_repl_testkit::{quote_ident, test_all, Auth, Cluster, ClusterOptions};
 
 use crate::sides::{answer, give, Sides};
 
@@ -16,10 +16,16 @@ pub fn server() -> Arc<Cluster> {
         let cluster = ClusterOptions::new("conn").auth(Auth::Scram).start();
         let folders = format!("{}, /tmp", folder(&cluster));
         cluster.restart_with(&[("unix_socket_directories", &folders)]);
-        let sql = r#"create user "we:\ ird" password 'p:\ ''w'; create user plain password 'secret'; create role root login;
-            create database plain; create database "a=b"; create database app; create database root"#;
+        let sql = r#"create user "we:\ ird" password 'p:\ ''w'; create user plain password 'secret';
+            create database plain; create database "a=b"; create database app"#;
         let mut client = cluster.connect("postgres");
         sql.split(';').for_each(|sql| client.batch_execute(sql).unwrap());
+        // Who names no user is the one who runs the tests.
+        let user = quote_ident(&whoami::username().unwrap());
+        for sql in [format!("create role {user} login"), format!("create database {user}")] {
+            // It may be there already.
+            let _ = client.batch_execute(&sql);
+        }
         cluster
     }))
 }

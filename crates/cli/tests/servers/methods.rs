@@ -14,7 +14,7 @@ host all by_trust 127.0.0.1/32 trust
 
 #[test]
 fn only_what_is_allowed() {
-    let cluster = ClusterOptions::new("methods").auth(Auth::Scram).set("md5_password_warnings", "off").start();
+    let cluster = ClusterOptions::new("methods").auth(Auth::Scram).start();
     let mut client = cluster.connect("postgres");
     for user in ["by_password", "by_scram", "by_trust"] {
         client.batch_execute(&format!("create user {user} password 'secret'")).unwrap();

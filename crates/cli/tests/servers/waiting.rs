@@ -65,16 +65,16 @@ fn silence_of_a_socket() {
 fn after_silence_the_next_server_is_asked() {
     let server = shared::source();
     let (folder, silent, port) = (folder(&server), impostor(b""), server.port());
-    let string = format!("host=127.0.0.1,{folder} port={silent},{port} user=postgres connect_timeout=1");
+    let string = format!("host=127.0.0.1,{folder} port={silent},{port} user=postgres connect_timeout=2");
     Sides::string(&string).both_in();
 }
 
 #[test]
 fn a_session_that_is_open_may_take_its_time() {
     let server = shared::source();
-    let sides = Sides::string(&format!("{} connect_timeout=1", server.conninfo_tcp("postgres", server.port())));
+    let sides = Sides::string(&format!("{} connect_timeout=2", server.conninfo_tcp("postgres", server.port())));
     let mut client = connect::open(&sides.conninfo().unwrap(), Prompt::Never).unwrap();
-    client.batch_execute("select pg_sleep(1.5)").unwrap();
+    client.batch_execute("select pg_sleep(2.5)").unwrap();
     client.batch_execute("select 1").unwrap();
 }
 
@@ -91,7 +91,7 @@ fn after_a_refusal_the_next_server_is_asked_only_if_it_is_not_up_yet() {
     for (sqlstate, goes_on) in [("57P03", true), ("28000", false), ("3D000", false), ("53300", false)] {
         let (folder, refusing, port) = (folder(&server), impostor(refusing(sqlstate)), server.port());
         let hosts = format!("host=127.0.0.1,{folder} port={refusing},{port}");
-        let sides = Sides::string(&format!("{hosts} user=postgres connect_timeout=2 sslmode=disable"));
+        let sides = Sides::string(&format!("{hosts} user=postgres connect_timeout=20 sslmode=disable"));
         if goes_on {
             sides.both_in();
         } else {
@@ -119,7 +119,7 @@ fn nonsense() {
         (b"Sthis is no TLS", "TLS failed"),
     ] {
         let sides =
-            Sides::string(&format!("host=127.0.0.1 port={} connect_timeout=2 sslmode=require", impostor(answer)));
+            Sides::string(&format!("host=127.0.0.1 port={} connect_timeout=20 sslmode=require", impostor(answer)));
         let failure = sides.both_out();
         assert!(failure.exit == Exit::Connection && failure.to_string().contains(what), "{failure}");
     }

@@ -171,6 +171,12 @@ fn errors_show_nothing_of_the_string() {
 }
 
 #[test]
+fn names_of_parameters() {
+    assert!(is_keyword("host") && is_keyword("target_session_attrs"));
+    assert!(!is_keyword("hots") && !is_keyword("Host") && !is_keyword(""));
+}
+
+#[test]
 fn getting_and_setting() {
     let mut conninfo = Conninfo::parse("host=a user=''").unwrap();
     assert_eq!(conninfo.get("host"), Some("a"));
