@@ -26,7 +26,9 @@ impl Window {
         let pair =
             native_pty_system().openpty(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }).unwrap();
         let before = format!("{:?}", pair.master.get_termios());
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_steep-repl"));
+        // A release can be measured as well: STEEP_REPL_PROGRAM says where it is.
+        let program = std::env::var_os("STEEP_REPL_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_steep-repl").into());
+        let mut command = CommandBuilder::new(program);
         command.args(["--dsn", conninfo, "tui"]);
         command.args(more);
         for (name, value) in [("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")] {
