@@ -174,6 +174,17 @@ fn lost_connections_and_a_restart_are_survived() {
     target.start();
     window.wait_for(20, "SYNCHRONIZED");
     println!("{}", window.text());
+    // Its own backend is killed, and the server ends all others to recover.
+    let ours: i32 =
+        pair.target.scalar("select pid from pg_stat_activity where application_name = 'steep-repl' limit 1");
+    target.signal(ours, "KILL");
+    // Recovery may be quicker than the screen: it counts that it is connected again.
+    steep_repl_testkit::wait_until("the terminal UI is connected again", Duration::from_secs(30), || {
+        let count = "select count(*) from pg_stat_activity where application_name = 'steep-repl'";
+        let row = target.config(pair.target.name()).connect(postgres::NoTls).ok()?.query_one(count, &[]).ok()?;
+        (row.get::<_, i64>(0) > 0).then_some(())
+    });
+    window.wait_for(30, "SYNCHRONIZED since");
     // A signal ends it as a key does.
     let sent = std::process::Command::new("kill").args(["-TERM", &window.pid().to_string()]).status().unwrap();
     assert!(sent.success());
