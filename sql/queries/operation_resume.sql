@@ -5,7 +5,12 @@ WITH resumed AS (
     WHERE o.id = $1 AND o.status = 'failed'
     RETURNING o.id
 ), tasks AS (
-    UPDATE steep_repl.tasks t SET status = 'pending', attempts = 0, not_before = '-infinity', error = NULL
+    UPDATE steep_repl.tasks t
+    -- Of a table that is put aside nothing is copied before there is a later snapshot.
+    SET status = CASE WHEN t.kind = 'copy' AND EXISTS (
+            SELECT FROM steep_repl.operation_tables o
+            WHERE o.operation_id = t.operation_id AND o.relid = t.relid AND o.status = 'deferred') THEN 'waiting' ELSE 'pending' END,
+        attempts = 0, not_before = '-infinity', error = NULL
     FROM resumed r WHERE t.operation_id = r.id AND t.status = 'failed'
 ), tables AS (
     UPDATE steep_repl.operation_tables t

@@ -11,5 +11,6 @@ WITH given AS (
 UPDATE steep_repl.operation_tables o
 SET attempts = o.attempts + CASE WHEN $3 THEN 1 ELSE 0 END,
     error = $2::jsonb,
-    status = CASE WHEN $4 THEN 'failed' ELSE o.status END
+    -- One that is put aside stays so: its other chunks fail by the same change.
+    status = CASE WHEN $4 AND o.status <> 'deferred' THEN 'failed' ELSE o.status END
 FROM given g WHERE o.operation_id = g.operation_id AND o.relid = g.relid

@@ -160,6 +160,26 @@ pub struct From {
     pub source: Option<String>,
 }
 
+/// Names of tables or schemas. An alias, since one argument holds them all.
+pub type Names = Vec<String>;
+
+/// Names between commas; a comma in double quotes is part of a name.
+fn names(text: &str) -> Result<Names, String> {
+    let mut is_quoted = false;
+    let parts = text.split(|one| {
+        is_quoted ^= one == '"';
+        one == ',' && !is_quoted
+    });
+    let names: Names = parts.map(|name| name.trim().to_owned()).collect();
+    if is_quoted {
+        return Err("a double quote has no other end".to_owned());
+    }
+    if names.iter().any(String::is_empty) {
+        return Err("a name is missing".to_owned());
+    }
+    Ok(names)
+}
+
 /// What `init` and `preflight` have in common. What is not given comes from the configuration file, then from the server.
 #[derive(Debug, Clone, Default, Args)]
 pub struct How {
@@ -179,11 +199,11 @@ pub struct How {
     #[arg(long, value_name = "NAME")]
     pub publication: Option<String>,
     /// Schemas, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", conflicts_with = "tables")]
-    pub schemas: Option<Vec<String>>,
+    #[arg(long, value_parser = names, value_name = "NAMES", conflicts_with = "tables")]
+    pub schemas: Option<Names>,
     /// Tables, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub tables: Option<Vec<String>>,
+    #[arg(long, value_parser = names, value_name = "NAMES")]
+    pub tables: Option<Names>,
     /// Tables larger than this, such as 10GB, go by --large-table-method
     #[arg(long, value_name = "SIZE")]
     pub large_table_threshold: Option<String>,
@@ -256,6 +276,17 @@ pub enum ByHand {
     },
 }
 
+/// Wrong usage as everything else that is wrong is said.
+pub fn usage(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.trim_end().lines().filter(|line| !line.is_empty());
+    let lines = lines.map(|line| match line.trim_start().strip_prefix("tip: ") {
+        Some(tip) => format!("hint: {tip}"),
+        None => line.to_owned(),
+    });
+    format!("steep-repl: {}", lines.collect::<Vec<_>>().join("\n"))
+}
+
 fn lsn(text: &str) -> Result<String, String> {
     text.parse::<steep_repl_core::lsn::Lsn>()
         .map(|lsn| lsn.to_string())
@@ -277,8 +308,8 @@ pub struct Reinit {
 #[group(required = true, multiple = false)]
 pub struct ReinitWhat {
     /// Tables, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub tables: Option<Vec<String>>,
+    #[arg(long, value_parser = names, value_name = "NAMES")]
+    pub tables: Option<Names>,
     /// All tables of a schema
     #[arg(long, value_name = "NAME")]
     pub schema: Option<String>,
@@ -291,8 +322,8 @@ pub struct ReinitWhat {
 pub struct Refresh {
     pub node: String,
     /// Only these tables, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub tables: Option<Vec<String>>,
+    #[arg(long, value_parser = names, value_name = "NAMES")]
+    pub tables: Option<Names>,
     /// What is done about tables without a replica identity
     #[arg(long, value_enum)]
     pub no_identity: Option<NoIdentity>,
@@ -349,8 +380,8 @@ pub enum Schema {
         node_a: String,
         node_b: String,
         /// Only these schemas, separated by commas
-        #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-        schemas: Option<Vec<String>>,
+        #[arg(long, value_parser = names, value_name = "NAMES")]
+        schemas: Option<Names>,
         /// Tables that match as well
         #[arg(long)]
         all: bool,
@@ -361,8 +392,8 @@ pub enum Schema {
     Capture {
         node: String,
         /// Only these schemas, separated by commas
-        #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-        schemas: Option<Vec<String>>,
+        #[arg(long, value_parser = names, value_name = "NAMES")]
+        schemas: Option<Names>,
     },
     /// What has changed on a node since the capture
     Drift { node: String },
@@ -474,6 +505,23 @@ mod tests {
             let words = std::iter::once("steep-repl").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}: {}", Cli::try_parse_from(std::iter::once("steep-repl").chain(line.split(' '))).unwrap_err());
         }
+    }
+
+    #[test]
+    fn names_between_commas() {
+        let read = |text: &str| names(text).map(|names| names.join("|"));
+        assert_eq!(read("orders, sales.items").as_deref(), Ok("orders|sales.items"));
+        assert_eq!(read("\"a,b\",\"We\"\"ird, too\".t").as_deref(), Ok("\"a,b\"|\"We\"\"ird, too\".t"));
+        for text in ["", "a,", ",a", "\"a,b"] {
+            assert!(names(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn usage_is_said_like_everything_else() {
+        let error = Cli::try_parse_from(["steep-repl", "stats"]).unwrap_err();
+        let said = usage(&error);
+        assert!(said.starts_with("steep-repl: error: unrecognized subcommand 'stats'\nhint: a similar"), "{said}");
     }
 
     #[test]

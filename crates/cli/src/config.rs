@@ -36,12 +36,13 @@ impl Config {
     /// # Errors
     /// Exit code 2: a named file that cannot be read, and whatever in it is not understood.
     pub fn load(named: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Failure> {
-        let named = named.map(Path::to_owned).or_else(|| environment("STEEP_REPL_CONFIG").map(PathBuf::from));
+        let path_in = |name: &str| environment(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let named = named.map(Path::to_owned).or_else(|| path_in("STEEP_REPL_CONFIG"));
         let path = match &named {
             Some(path) => path.clone(),
             None => {
-                let home = environment("HOME").map(|home| PathBuf::from(home).join(".config"));
-                let Some(folder) = environment("XDG_CONFIG_HOME").map(PathBuf::from).or(home) else {
+                let home = path_in("HOME").map(|home| home.join(".config"));
+                let Some(folder) = path_in("XDG_CONFIG_HOME").or(home) else {
                     return Ok(Config::default());
                 };
                 folder.join("steep/config.toml")
@@ -272,6 +273,8 @@ mod tests {
         assert_eq!(failure.exit, crate::failure::Exit::Usage);
         let named = |name: &str| (name == "STEEP_REPL_CONFIG").then(|| "/does/not/exist".to_owned());
         assert!(Config::load(None, &named).is_err());
+        let empty = |name: &str| (name == "STEEP_REPL_CONFIG").then(String::new);
+        assert!(Config::load(None, &empty).is_ok());
         let home = |name: &str| (name == "HOME").then(|| "/does/not/exist".to_owned());
         assert!(Config::load(None, &home).is_ok());
     }

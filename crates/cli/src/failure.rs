@@ -1,5 +1,6 @@
 //! What goes wrong, as it is said and as the exit code tells scripts.
 
+use crate::output::plain;
 use std::fmt;
 
 /// Exit codes. A script decides by them, so they never change their meaning.
@@ -72,16 +73,19 @@ impl Failure {
     }
 }
 
+/// Who may do what, for whoever may not.
+const RIGHTS: &str = "Members of pg_monitor may look, members of pg_create_subscription may act as well.";
+
 /// As it is written to stderr: `steep-repl: error: ...`, then `detail:` and `hint:` lines.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "steep-repl: error: {}", self.message)?;
+        write!(f, "steep-repl: error: {}", plain(&self.message))?;
         if let Some(sqlstate) = &self.sqlstate {
             write!(f, " (SQLSTATE {sqlstate})")?;
         }
         for (word, text) in [("detail", &self.detail), ("hint", &self.hint)] {
             for line in text.iter().flat_map(|text| text.lines()) {
-                write!(f, "\n{word}: {line}")?;
+                write!(f, "\n{word}: {}", plain(line))?;
             }
         }
         Ok(())
@@ -116,12 +120,13 @@ impl From<postgres::Error> for Failure {
             failure.detail = reason.filter(|reason| !failure.message.contains(reason));
             return failure;
         };
+        let sqlstate = said.code().code();
         Failure {
-            exit: exit_of(said.code().code()),
+            exit: exit_of(sqlstate),
             message: said.message().to_owned(),
-            sqlstate: Some(said.code().code().to_owned()),
+            sqlstate: Some(sqlstate.to_owned()),
             detail: said.detail().map(str::to_owned),
-            hint: said.hint().map(str::to_owned),
+            hint: said.hint().or_else(|| (sqlstate == "42501").then_some(RIGHTS)).map(str::to_owned),
         }
     }
 }

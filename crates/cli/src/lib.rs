@@ -35,12 +35,19 @@ pub mod tui;
 
 /// Runs what the command line says, and gives the exit code.
 pub fn run() -> ExitCode {
-    // Wrong usage, --help and --version end here.
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            output::message(args::usage(&error));
+            return ExitCode::from(failure::Exit::Usage as u8);
+        }
+        // --help and --version.
+        Err(error) => error.exit(),
+    };
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            output::message(failure.to_string());
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -1,7 +1,7 @@
 //! What goes to stdout: tables for people, JSON for programs. Messages go to stderr.
 
 use crate::failure::{Exit, Failure};
-use comfy_table::{presets, Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{presets, Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -99,7 +99,8 @@ impl Out {
             }
         });
         table.set_header(header);
-        Grid { table, colour: self.colour, columns: columns.len() }
+        let columns = columns.iter().map(|name| Column { width: width(name), is_text: false }).collect();
+        Grid { table, colour: self.colour, columns }
     }
 }
 
@@ -107,7 +108,21 @@ impl Out {
 pub struct Grid {
     table: Table,
     colour: bool,
-    columns: usize,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    /// Of its widest line.
+    width: usize,
+    /// Its lines may be broken.
+    is_text: bool,
+}
+
+/// Text is not broken to less than this: a narrow terminal breaks whole lines, which is easier to read than pieces of words.
+const NARROWEST: usize = 16;
+
+fn width(text: &str) -> usize {
+    text.lines().map(unicode_width::UnicodeWidthStr::width).max().unwrap_or_default()
 }
 
 /// What stands in a cell.
@@ -152,6 +167,11 @@ impl Grid {
     /// Adds a row.
     pub fn row(&mut self, values: Vec<Value>) {
         let colour = self.colour;
+        for (column, value) in self.columns.iter_mut().zip(&values) {
+            let (Value::Text(text) | Value::Word(text) | Value::Figure(text)) = value;
+            column.width = column.width.max(width(text));
+            column.is_text |= matches!(value, Value::Text(text) if !text.is_empty());
+        }
         self.table.add_row(values.into_iter().map(|value| match value {
             Value::Text(text) => Cell::new(plain(&text)),
             Value::Figure(text) => Cell::new(text).set_alignment(CellAlignment::Right),
@@ -171,16 +191,38 @@ impl Grid {
 
     /// The whole table, without blanks at the ends of lines.
     pub fn text(mut self) -> String {
-        for (place, column) in self.table.column_iter_mut().enumerate() {
-            column.set_padding((0, if place + 1 < self.columns { 2 } else { 0 }));
+        let last = self.columns.len().saturating_sub(1);
+        for (place, (column, of)) in self.table.column_iter_mut().zip(&self.columns).enumerate() {
+            let padding = if place < last { 2 } else { 0 };
+            column.set_padding((0, padding));
+            let least = if of.is_text { of.width.min(NARROWEST) } else { of.width };
+            let least = u16::try_from(least).unwrap_or(u16::MAX).saturating_add(padding);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
         }
         self.table.trim_fmt()
     }
 }
 
-/// Text of a server as one may show it: control characters, which could do anything to a terminal, are made visible. Line feeds stay.
+/// Writes a message to stderr. Nobody may be there any more to read it, which stops nothing.
+pub fn message(text: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// A number of things, such as `1 table` and `2 tables`.
+pub fn many(number: usize, thing: &str) -> String {
+    format!("{} {thing}{}", count(i64::try_from(number).unwrap_or(i64::MAX)), if number == 1 { "" } else { "s" })
+}
+
+/// Text of a server as one may show it: control characters, which could do anything to a terminal, are made visible. Line feeds stay,
+/// and a tab, which libpq's messages have, becomes a blank.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|one| if one.is_control() && one != '\n' { '\u{fffd}' } else { one }).collect()
+    let seen = |one: char| match one {
+        '\n' => one,
+        '\t' => ' ',
+        _ if one.is_control() => '\u{fffd}',
+        _ => one,
+    };
+    text.chars().map(seen).collect()
 }
 
 /// Bytes in binary units, such as `1.5 GiB`.
@@ -212,6 +254,7 @@ mod tests {
     #[test]
     fn figures() {
         assert_eq!([count(0), count(999), count(1000), count(-1_234_567)], ["0", "999", "1,000", "-1,234,567"]);
+        assert_eq!([many(0, "table"), many(1, "table"), many(2000, "table")], ["0 tables", "1 table", "2,000 tables"]);
         assert_eq!([bytes(0.0), bytes(1536.0), bytes(3e9)], ["0 B", "1.5 KiB", "2.8 GiB"]);
     }
 
@@ -219,8 +262,8 @@ mod tests {
     fn a_table() {
         let out = Out { json: false, colour: false, terminal: false };
         let mut grid = out.table(&["node", "rows"]);
-        grid.row(vec!["a\u{1b}[31mb".into(), figure(5)]);
+        grid.row(vec!["a\u{1b}[31m\tb".into(), figure(5)]);
         grid.row(vec!["long name".into(), figure(12345)]);
-        assert_eq!(grid.text(), "node       rows\na\u{fffd}[31mb        5\nlong name  12345");
+        assert_eq!(grid.text(), "node       rows\na\u{fffd}[31m b       5\nlong name  12345");
     }
 }

@@ -2,6 +2,20 @@
 //! fields are the documented schema (docs/json.md).
 
 use serde::{Deserialize, Serialize};
+use steep_repl_core::ident::qualified_display;
+
+/// The name of a table as one may write it on the command line.
+macro_rules! named {
+    ($($row:ident),+) => {
+        $(impl $row {
+            pub fn qualified(&self) -> String {
+                qualified_display(&self.table_schema, &self.table_name)
+            }
+        })+
+    };
+}
+
+named!(Table, Compared, Drift);
 
 /// `steep_repl.node_status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

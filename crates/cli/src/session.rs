@@ -1,13 +1,16 @@
 //! A connection to a node that has the extension, and the way from there to the others.
 
 use crate::config::{nearest, Config};
-use crate::connect::{self, Prompt};
+use crate::connect::{self, Hearing, Prompt};
 use crate::conninfo::Conninfo;
 use crate::failure::{Exit, Failure};
+use crate::output::{message, plain};
 use crate::rows::Node;
+use postgres::error::DbError;
 use postgres::types::ToSql;
 use postgres::Client;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 /// A query's parameters.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -24,19 +27,26 @@ pub struct Session {
 #[derive(serde::Deserialize)]
 struct Server {
     extension_version: Option<String>,
-    database: String,
     is_available: bool,
 }
 
 impl Session {
-    /// Connects, and looks whether the extension is there.
+    /// Connects, and looks whether the extension is there. Notices of the server are dropped.
     ///
     /// # Errors
     /// Exit code 6 without a connection, 1 without the extension.
     pub fn open(conninfo: &Conninfo, prompt: Prompt) -> Result<Session, Failure> {
-        let (mut session, server) = Session::connect(conninfo, prompt)?;
+        Session::open_hearing(conninfo, prompt, Arc::new(|_| ()))
+    }
+
+    /// Connects, and looks whether the extension is there. Notices of the server go to `hearing`.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn open_hearing(conninfo: &Conninfo, prompt: Prompt, hearing: Hearing) -> Result<Session, Failure> {
+        let (mut session, server) = Session::connect(conninfo, prompt, hearing)?;
         let Some(version) = server.extension_version else {
-            return Err(without_extension(&server));
+            return Err(without_extension(conninfo, &server));
         };
         session.extension = version;
         Ok(session)
@@ -47,11 +57,11 @@ impl Session {
     /// # Errors
     /// As [`Session::open`], and what CREATE EXTENSION fails with.
     pub fn begin(conninfo: &Conninfo, prompt: Prompt) -> Result<Session, Failure> {
-        let (mut session, server) = Session::connect(conninfo, prompt)?;
+        let (mut session, server) = Session::connect(conninfo, prompt, Arc::new(say))?;
         session.client.batch_execute("BEGIN")?;
         if server.extension_version.is_none() {
             if !server.is_available {
-                return Err(without_extension(&server));
+                return Err(without_extension(conninfo, &server));
             }
             session.client.batch_execute("CREATE EXTENSION steep_repl")?;
         }
@@ -60,8 +70,8 @@ impl Session {
         Ok(session)
     }
 
-    fn connect(conninfo: &Conninfo, prompt: Prompt) -> Result<(Session, Server), Failure> {
-        let client = connect::open(conninfo, prompt)?;
+    fn connect(conninfo: &Conninfo, prompt: Prompt, hearing: Hearing) -> Result<(Session, Server), Failure> {
+        let client = connect::open_hearing(conninfo, prompt, hearing)?;
         let mut session = Session { client, conninfo: conninfo.clone(), extension: String::new() };
         // What is read must not depend on the role's settings.
         session
@@ -146,9 +156,22 @@ fn read<T: DeserializeOwned>(text: String) -> Result<T, Failure> {
     })
 }
 
-fn without_extension(server: &Server) -> Failure {
-    let failure =
-        Failure::new(Exit::Failed, format!("database \"{}\" does not have the extension steep_repl", server.database));
+/// Writes a notice of the server to stderr.
+fn say(notice: DbError) {
+    let severity = if notice.severity() == "WARNING" { "warning" } else { "notice" };
+    message(format!("steep-repl: {severity}: {}", plain(notice.message())));
+    for (word, text) in [("detail", notice.detail()), ("hint", notice.hint())] {
+        for line in text.into_iter().flat_map(str::lines) {
+            message(format!("{word}: {}", plain(line)));
+        }
+    }
+}
+
+fn without_extension(conninfo: &Conninfo, server: &Server) -> Failure {
+    let failure = Failure::new(
+        Exit::Failed,
+        format!("the database at {} does not have the extension steep_repl", conninfo.describe()),
+    );
     failure.hint(if server.is_available {
         "Run CREATE EXTENSION steep_repl there, or connect to a node that has it."
     } else {
@@ -156,15 +179,18 @@ fn without_extension(server: &Server) -> Failure {
     })
 }
 
+/// What to do where no node is registered.
+pub const NO_NODE: &str = "No node is registered: use steep-repl nodes add NODE CONNINFO.";
+
 /// What is said of a node that nobody knows.
 pub fn unknown_node<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
     let failure = Failure::usage(format!("node \"{name}\" is not registered"));
-    failure.hint(match nearest(name, known.clone()) {
-        Some(near) => format!("Perhaps \"{near}\" is meant."),
-        None => match known.collect::<Vec<_>>() {
-            known if known.is_empty() => "No node is registered: use steep-repl nodes add NODE CONNINFO.".to_owned(),
-            known => format!("Registered nodes: {}.", known.join(", ")),
-        },
+    let all = known.clone().collect::<Vec<_>>();
+    failure.hint(match nearest(name, known) {
+        Some(near) if all.len() == 1 => format!("Perhaps \"{near}\" is meant."),
+        Some(near) => format!("Perhaps \"{near}\" is meant. Registered nodes: {}.", all.join(", ")),
+        None if all.is_empty() => NO_NODE.to_owned(),
+        None => format!("Registered nodes: {}.", all.join(", ")),
     })
 }
 
@@ -186,7 +212,11 @@ impl Connector {
     /// # Errors
     /// As [`Session::open`].
     pub fn first(&self) -> Result<Session, Failure> {
-        let session = Session::open(&self.conninfo, self.prompt)?;
+        self.open(&self.conninfo)
+    }
+
+    fn open(&self, conninfo: &Conninfo) -> Result<Session, Failure> {
+        let session = Session::open_hearing(conninfo, self.prompt, Arc::new(say))?;
         compare_versions(session.extension_version());
         Ok(session)
     }
@@ -198,9 +228,7 @@ impl Connector {
     /// As [`Session::open`] and [`Session::node`].
     pub fn node(&self, name: &str) -> Result<Session, Failure> {
         if let Some(dsn) = self.config.nodes.get(name).filter(|_| !self.is_explicit) {
-            let conninfo = crate::commands::resolve(Some(dsn))?;
-            let mut session = Session::open(&conninfo, self.prompt)?;
-            compare_versions(session.extension_version());
+            let mut session = self.open(&crate::commands::resolve(Some(dsn))?)?;
             expect_local(&mut session, name)?;
             return Ok(session);
         }
@@ -209,8 +237,7 @@ impl Connector {
         if node.is_local {
             return Ok(session);
         }
-        let mut there = Session::open(&session.conninfo.towards(&node.conninfo)?, self.prompt)?;
-        compare_versions(there.extension_version());
+        let mut there = self.open(&session.conninfo.towards(&node.conninfo)?)?;
         expect_local(&mut there, name)?;
         Ok(there)
     }
@@ -238,7 +265,7 @@ fn expect_local(session: &mut Session, name: &str) -> Result<(), Failure> {
 /// Tells of an extension of another version: this program was made for its own.
 fn compare_versions(extension: &str) {
     if let Some(warning) = warning_of(extension, env!("CARGO_PKG_VERSION")) {
-        eprintln!("steep-repl: warning: {warning}");
+        message(format!("steep-repl: warning: {warning}"));
     }
 }
 
@@ -256,8 +283,11 @@ mod tests {
     #[test]
     fn a_name_that_was_probably_meant() {
         let hint = |name: &str, known: &[&str]| unknown_node(name, known.iter().copied()).hint.unwrap_or_default();
-        assert_eq!(hint("node_c", &["node_a", "other"]), "Perhaps \"node_a\" is meant.");
-        assert_eq!(hint("Node_B", &["node_a", "node_b"]), "Perhaps \"node_b\" is meant.");
+        assert_eq!(
+            hint("node_c", &["node_a", "other"]),
+            "Perhaps \"node_a\" is meant. Registered nodes: node_a, other."
+        );
+        assert_eq!(hint("Node_B", &["node_b"]), "Perhaps \"node_b\" is meant.");
         assert_eq!(hint("zzz", &["node_a", "other"]), "Registered nodes: node_a, other.");
         assert_eq!(hint("zzz", &[]), "No node is registered: use steep-repl nodes add NODE CONNINFO.");
     }

@@ -1,24 +1,23 @@
-//! Following an operation to its end: bars on a terminal, a line every few seconds elsewhere.
+//! Following an operation to its end.
+//!
+//! What is followed is an operation, not a node: a newer operation of the node is somebody else's. It lives in the server and needs nobody
+//! who watches, so a lost connection is tried again, and Ctrl-C can only cancel it by asking the server to. Whatever the watching waits for,
+//! a second Ctrl-C ends it.
 
+use super::display::Display;
 use super::Context;
-use crate::duration;
 use crate::failure::{Exit, Failure};
-use crate::output::{bytes, count, plain};
+use crate::output::message;
 use crate::rows::{Operation, Progress, Table};
 use crate::session::Session;
 use crossbeam_channel::{after, never, select, Receiver};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// How often is looked.
 const TICK: Duration = Duration::from_millis(500);
-/// How often a line is written where nobody looks on.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How long a lost connection is tried again.
 const LOST_FOR: Duration = Duration::from_secs(120);
-/// Tables that get a bar of their own; a screen has no room for all.
-const MOST_BARS: usize = 10;
 
 /// What is followed.
 pub struct Followed<'a> {
@@ -30,104 +29,221 @@ pub struct Followed<'a> {
     pub deadline: Option<Instant>,
     /// Whether Ctrl-C may cancel the operation; it only ends the watching otherwise.
     pub may_cancel: bool,
+    /// What becomes of it when nobody watches any more.
+    pub otherwise: &'static str,
 }
+
+/// What becomes of most.
+pub const GOES_ON: &str = "goes on";
 
 /// Watches until the operation has ended, and gives how.
 ///
 /// # Errors
 /// Exit code 5 when time is over, 6 when the connection stays lost, 1 when it was interrupted.
-pub fn follow(context: &Context, mut session: Session, what: &Followed) -> Result<(Session, Operation), Failure> {
-    let interrupts = interrupts()?;
-    let mut display = Display::new(context);
-    let mut lost: Option<(Instant, Failure)> = None;
-    let mut answers: Option<Receiver<String>> = None;
-    loop {
-        match look(&mut session, what, &mut display, answers.is_some()) {
-            Ok(Some(operation)) => {
-                display.clear();
-                return Ok((session, operation));
-            }
-            Ok(None) => lost = None,
-            Err(failure) if failure.exit == Exit::Connection => {
-                let since = lost.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-                if lost.is_none() {
-                    display.say(&format!("connection lost, trying again: {}", failure.message));
-                }
-                if since.elapsed() > LOST_FOR {
-                    display.clear();
-                    return Err(failure.hint("The operation goes on without steep-repl."));
-                }
-                lost = Some((since, failure));
-                if let Ok(again) = context.connector.node(what.node) {
-                    session = again;
-                    continue;
-                }
-            }
-            Err(failure) => {
-                display.clear();
-                return Err(failure);
-            }
-        }
-        let left = what.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            display.clear();
-            return Err(Failure::new(
-                Exit::Timeout,
-                format!("operation {} on node \"{}\" is not over yet", what.operation, what.node),
-            )
-            .hint("The operation goes on; see steep-repl status."));
-        }
-        let nobody = never();
-        select! {
-            recv(interrupts) -> _ => {
-                let asked_before = answers.is_some();
-                if asked_before || !what.may_cancel || !std::io::stdin().is_terminal() {
-                    display.clear();
-                    return Err(detached(what));
-                }
-                answers = Some(ask(what.node, &display));
-            }
-            recv(answers.as_ref().unwrap_or(&nobody)) -> answer => {
-                answers = None;
-                match answer.unwrap_or_default().trim() {
-                    "c" | "cancel" => {
-                        session.client().query("SELECT steep_repl.cancel_init($1)", &[&what.node])?;
-                        display.say("being cancelled; everything is put back");
-                    }
-                    "d" | "detach" => {
-                        display.clear();
-                        return Err(detached(what));
-                    }
-                    _ => {}
-                }
-            }
-            recv(after(left.map_or(TICK, |left| left.min(TICK)))) -> _ => {}
-        }
+pub fn follow(context: &Context, session: Session, what: &Followed) -> Result<(Session, Operation), Failure> {
+    let interrupts = interrupts(detached(what))?;
+    let mut watch = Watch {
+        context,
+        what,
+        session,
+        display: Display::new(context),
+        answers: None,
+        lost: None,
+        is_to_be_cancelled: false,
+        last: None,
+    };
+    let ended = watch.until_it_ends(&interrupts);
+    if watch.answers.is_some() {
+        // The question still stands there.
+        watch.display.leave();
     }
+    watch.display.clear();
+    Ok((watch.session, ended?))
 }
 
-/// Ctrl-C, as messages.
-fn interrupts() -> Result<Receiver<()>, Failure> {
-    let (sender, receiver) = crossbeam_channel::bounded(8);
+/// Ctrl-C, as messages. One that comes while the one before has not been looked at ends the program: it waits for a server.
+fn interrupts(otherwise: Failure) -> Result<Receiver<()>, Failure> {
+    let (sender, receiver) = crossbeam_channel::bounded(1);
     ctrlc::set_handler(move || {
-        let _ = sender.try_send(());
+        if sender.try_send(()).is_err() {
+            message(format!("\n{otherwise}"));
+            std::process::exit(otherwise.exit as i32);
+        }
     })
     .map_err(|error| Failure::new(Exit::Failed, "could not watch for Ctrl-C").detail(error.to_string()))?;
     Ok(receiver)
 }
 
 fn detached(what: &Followed) -> Failure {
-    Failure::new(Exit::Failed, format!("interrupted; operation {} on node \"{}\" goes on", what.operation, what.node))
-        .hint(format!(
-        "Watch it with steep-repl wait {node} or steep-repl status {node}; cancel it with steep-repl cancel {node}.",
-        node = what.node
-    ))
+    let Followed { node, operation, otherwise, .. } = what;
+    Failure::new(Exit::Failed, format!("interrupted; operation {operation} on node \"{node}\" {otherwise}")).hint(
+        format!(
+        "Watch it with steep-repl wait {node} or steep-repl status {node}; cancel it with steep-repl cancel {node}."
+    ),
+    )
+}
+
+/// Somebody watching an operation.
+struct Watch<'a> {
+    context: &'a Context,
+    what: &'a Followed<'a>,
+    session: Session,
+    display: Display,
+    /// It was asked what Ctrl-C is to do; there the answer comes.
+    answers: Option<Receiver<String>>,
+    /// Since when there is no connection, and why.
+    lost: Option<(Instant, Failure)>,
+    /// The answer was to cancel, and the server does not know yet.
+    is_to_be_cancelled: bool,
+    /// The operation as it was last seen.
+    last: Option<Operation>,
+}
+
+impl Watch<'_> {
+    fn until_it_ends(&mut self, interrupts: &Receiver<()>) -> Result<Operation, Failure> {
+        loop {
+            match self.look() {
+                Ok(Some(ended)) => return Ok(ended),
+                Ok(None) => self.lost = None,
+                Err(failure) if failure.exit == Exit::Connection => self.reconnect(failure)?,
+                Err(failure) => return Err(failure),
+            }
+            let left = self.what.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                let Followed { node, operation, otherwise, .. } = self.what;
+                let message = format!("operation {operation} on node \"{node}\" is not over yet");
+                return Err(
+                    Failure::new(Exit::Timeout, message).hint(format!("It {otherwise}; see steep-repl status {node}."))
+                );
+            }
+            let nobody = never();
+            select! {
+                recv(interrupts) -> _ => self.interrupted()?,
+                recv(self.answers.as_ref().unwrap_or(&nobody)) -> answer => self.answered(&answer.unwrap_or_default())?,
+                recv(after(left.map_or(TICK, |left| left.min(TICK)))) -> _ => {}
+            }
+        }
+    }
+
+    /// One look. Gives the operation once it has ended.
+    fn look(&mut self) -> Result<Option<Operation>, Failure> {
+        let operation = operation(&mut self.session, self.what.node)?;
+        if operation.operation_id != self.what.operation {
+            return self.replaced(&operation).map(Some);
+        }
+        if matches!(operation.status.as_str(), "completed" | "failed" | "cancelled") {
+            return Ok(Some(operation));
+        }
+        self.last = Some(operation);
+        if std::mem::take(&mut self.is_to_be_cancelled) {
+            self.cancel()?;
+        }
+        if self.answers.is_none() {
+            self.show()?;
+        }
+        Ok(None)
+    }
+
+    fn show(&mut self) -> Result<(), Failure> {
+        let progress: Vec<Progress> = self.session.rows(include_str!("../../sql/progress.sql"), &[])?;
+        let tables: Vec<Table> = if self.display.wants_tables() {
+            self.session.rows(include_str!("../../sql/active_tables.sql"), &[&self.what.operation])?
+        } else {
+            Vec::new()
+        };
+        if let Some(progress) = progress.iter().find(|one| one.operation_id == self.what.operation) {
+            self.display.show(progress, &tables);
+        }
+        Ok(())
+    }
+
+    /// How it ended, when a newer operation has begun between two looks: by the events.
+    fn replaced(&mut self, newer: &Operation) -> Result<Operation, Failure> {
+        let (id, node) = (self.what.operation, self.what.node);
+        let end = self.session.rows::<End>(include_str!("../../sql/end.sql"), &[&id])?.pop();
+        match (self.last.take(), end) {
+            (Some(last), Some(end)) => Ok(Operation {
+                status: end.status,
+                state: newer.state.clone(),
+                sqlstate: end.sqlstate,
+                message: end.message,
+                hint: end.hint,
+                ..last
+            }),
+            _ => Err(Failure::new(
+                Exit::Failed,
+                format!("operation {id} on node \"{node}\" was followed by operation {}", newer.operation_id),
+            )
+            .hint("See steep-repl events for how it ended.")),
+        }
+    }
+
+    fn cancel(&mut self) -> Result<(), Failure> {
+        match self.session.client().query("SELECT steep_repl.cancel_init($1)", &[&self.what.node]) {
+            Ok(_) => self.display.say("being cancelled; everything is put back"),
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.exit == Exit::Connection {
+                    self.is_to_be_cancelled = true;
+                    return Err(failure);
+                }
+                // It may have ended meanwhile, which the next look shows.
+                self.display.say(&format!("could not be cancelled: {}", failure.message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries once to get a lost connection back.
+    fn reconnect(&mut self, failure: Failure) -> Result<(), Failure> {
+        let (since, reason) = match self.lost.take() {
+            Some(lost) => lost,
+            None => {
+                self.display.say(&format!("connection lost, trying again: {}", failure.message));
+                (Instant::now(), failure)
+            }
+        };
+        if since.elapsed() > LOST_FOR {
+            return Err(reason.hint(format!("The operation {} without steep-repl.", self.what.otherwise)));
+        }
+        let reason = match self.context.connector.node(self.what.node) {
+            Ok(session) => {
+                self.session = session;
+                reason
+            }
+            Err(failure) if failure.exit == Exit::Connection => failure,
+            Err(failure) => return Err(failure),
+        };
+        self.lost = Some((since, reason));
+        Ok(())
+    }
+
+    fn interrupted(&mut self) -> Result<(), Failure> {
+        let was_asked = self.answers.take().is_some();
+        self.display.leave();
+        if was_asked || !self.what.may_cancel || !std::io::stdin().is_terminal() {
+            return Err(detached(self.what));
+        }
+        self.answers = Some(ask(self.what.node));
+        Ok(())
+    }
+
+    fn answered(&mut self, answer: &str) -> Result<(), Failure> {
+        self.answers = None;
+        match answer.trim() {
+            "c" | "cancel" => self.is_to_be_cancelled = true,
+            "d" | "detach" => return Err(detached(self.what)),
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// Asks what Ctrl-C is to do; the answer comes as a message, so that progress is looked at meanwhile.
-fn ask(node: &str, display: &Display) -> Receiver<String> {
-    display.clear();
-    eprint!("Cancel the operation on {node} (c), leave it running (d), or go on watching (Enter)? ");
+fn ask(node: &str) -> Receiver<String> {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "Cancel the operation on {node} (c), leave it running (d), or go on watching (Enter)? ");
+    let _ = stderr.flush();
     let (sender, receiver) = crossbeam_channel::bounded(1);
     std::thread::spawn(move || {
         let mut line = String::new();
@@ -137,39 +253,13 @@ fn ask(node: &str, display: &Display) -> Receiver<String> {
     receiver
 }
 
-/// One look. Gives the operation once it has ended.
-fn look(
-    session: &mut Session,
-    what: &Followed,
-    display: &mut Display,
-    hidden: bool,
-) -> Result<Option<Operation>, Failure> {
-    let operation = operation(session, what.node)?;
-    if operation.operation_id != what.operation {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "operation {} on node \"{}\" was followed by operation {}",
-                what.operation, what.node, operation.operation_id
-            ),
-        )
-        .hint("See steep-repl events for how it ended."));
-    }
-    if matches!(operation.status.as_str(), "completed" | "failed" | "cancelled") {
-        return Ok(Some(operation));
-    }
-    if !hidden {
-        let progress: Vec<Progress> = session.rows(include_str!("../../sql/progress.sql"), &[])?;
-        let tables: Vec<Table> = if display.wants_tables() {
-            session.rows(include_str!("../../sql/active_tables.sql"), &[&what.operation])?
-        } else {
-            Vec::new()
-        };
-        if let Some(progress) = progress.iter().find(|one| one.operation_id == what.operation) {
-            display.show(progress, &tables);
-        }
-    }
-    Ok(None)
+/// The event an operation ended with.
+#[derive(serde::Deserialize)]
+struct End {
+    status: String,
+    sqlstate: Option<String>,
+    message: Option<String>,
+    hint: Option<String>,
 }
 
 /// The newest operation of a node.
@@ -214,108 +304,4 @@ pub fn outcome(operation: &Operation) -> Result<(), Failure> {
             })
         }
     }
-}
-
-/// Words for one moment: phase, percent, rate, ETA.
-pub fn words(progress: &Progress) -> String {
-    let mut words = vec![
-        progress.phase.clone(),
-        format!("{:.1} %", progress.overall_percent),
-        format!("{}/{} tables", progress.tables_done, progress.tables_total),
-        format!("{} rows", count(progress.rows_done)),
-        format!("{} of {}", bytes(progress.bytes_done as f64), bytes(progress.bytes_total as f64)),
-    ];
-    if let (Some(rows), Some(rate)) = (progress.rows_per_second, progress.bytes_per_second) {
-        words.push(format!("{} rows/s, {}/s", count(rows as i64), bytes(rate)));
-    }
-    if let Some(lag) = progress.lag_bytes {
-        words.push(format!("{} behind", bytes(lag as f64)));
-    }
-    if let Some(eta) = progress.eta_seconds {
-        words.push(format!("{} left", duration::words(eta)));
-    }
-    words.join(", ")
-}
-
-/// Where progress is shown.
-enum Display {
-    Bars { all: MultiProgress, overall: ProgressBar, below: ProgressBar, tables: Vec<ProgressBar> },
-    Lines { next: Instant },
-}
-
-impl Display {
-    fn new(context: &Context) -> Display {
-        if context.out.json || !context.out.terminal || !std::io::stderr().is_terminal() {
-            return Display::Lines { next: Instant::now() };
-        }
-        let all = MultiProgress::new();
-        let overall = all.add(ProgressBar::new(1000));
-        overall.set_style(style("{wide_bar} {msg}", context.out.colour));
-        let below = all.add(ProgressBar::new(1));
-        below.set_style(style("{msg}", false));
-        Display::Bars { all, overall, below, tables: Vec::new() }
-    }
-
-    fn wants_tables(&self) -> bool {
-        matches!(self, Display::Bars { .. })
-    }
-
-    fn show(&mut self, progress: &Progress, active: &[Table]) {
-        match self {
-            Display::Lines { next } => {
-                if Instant::now() >= *next {
-                    *next = Instant::now() + LINE_EVERY;
-                    eprintln!("{}: {}", progress.node, words(progress));
-                }
-            }
-            Display::Bars { all, overall, below, tables } => {
-                overall.set_position((progress.overall_percent * 10.0) as u64);
-                overall.set_message(format!("{:5.1} %", progress.overall_percent));
-                below.set_message(words(progress));
-                let shown = active.len().min(MOST_BARS);
-                while tables.len() < shown {
-                    let bar = all.add(ProgressBar::new(1000));
-                    bar.set_style(style("  {bar:20} {msg}", false));
-                    tables.push(bar);
-                }
-                while tables.len() > shown {
-                    if let Some(bar) = tables.pop() {
-                        bar.finish_and_clear();
-                        all.remove(&bar);
-                    }
-                }
-                for (bar, table) in tables.iter().zip(active) {
-                    bar.set_position((table.percent * 10.0) as u64);
-                    bar.set_message(format!(
-                        "{:5.1} % {:6} {}.{}",
-                        table.percent,
-                        table.phase.as_deref().unwrap_or_default(),
-                        plain(&table.table_schema),
-                        plain(&table.table_name)
-                    ));
-                }
-            }
-        }
-    }
-
-    fn say(&self, text: &str) {
-        match self {
-            Display::Lines { .. } => eprintln!("steep-repl: {text}"),
-            Display::Bars { all, .. } => {
-                let _ = all.println(format!("steep-repl: {text}"));
-            }
-        }
-    }
-
-    fn clear(&self) {
-        if let Display::Bars { all, .. } = self {
-            let _ = all.clear();
-        }
-    }
-}
-
-fn style(template: &str, colour: bool) -> ProgressStyle {
-    let template = if colour { template.replace("{wide_bar}", "{wide_bar:.cyan}") } else { template.to_owned() };
-    // The templates are constants; should one be wrong, the default does as well.
-    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }

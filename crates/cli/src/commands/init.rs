@@ -1,10 +1,11 @@
 //! `init`: a node is made a copy of another and kept one.
 
-use super::follow::{follow, outcome, Followed};
+use super::follow::{follow, outcome, Followed, GOES_ON};
 use super::{preflight, schema, tables, Context};
 use crate::args::{ByHand, Init, LargeTableMethod, Method, NoIdentity, SchemaSync};
 use crate::conninfo::Conninfo;
 use crate::failure::{Exit, Failure};
+use crate::output::message;
 use crate::session::Session;
 use serde::Serialize;
 use std::time::Duration;
@@ -46,9 +47,9 @@ fn start(context: &Context, options: Init) -> Result<(), Failure> {
         context.confirm_by_name(&node, &question)?;
     }
     if how.schema_sync == Some(SchemaSync::Manual) && !options.detach {
-        eprintln!(
+        message(format!(
             "steep-repl: should schemas differ, it waits: see steep-repl events, then use steep-repl confirm {node}"
-        );
+        ));
     }
     let operation: i64 = session.value(
         include_str!("../../sql/init.sql"),
@@ -84,11 +85,15 @@ pub(super) fn started(
             return context.out.value(&Started { node, operation_id: operation });
         }
         return context.out.line(format!(
-            "Operation {operation} on node {node} has started. Watch it with steep-repl wait {node} or steep-repl status {node}."
+            "Operation {operation} on node {node} is under way. Watch it with steep-repl wait {node} or steep-repl status {node}."
         ));
     }
-    let what = Followed { node, operation, deadline: None, may_cancel: true };
+    let what = Followed { node, operation, deadline: None, may_cancel: true, otherwise: GOES_ON };
     let (mut session, ended) = follow(context, session, &what)?;
+    if context.out.json {
+        tables::summary(context, &mut session, &ended)?;
+        return outcome(&ended);
+    }
     outcome(&ended)?;
     tables::summary(context, &mut session, &ended)
 }

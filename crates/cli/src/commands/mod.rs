@@ -7,13 +7,14 @@ use crate::conninfo::{Conninfo, Given};
 use crate::failure::{Exit, Failure};
 use crate::output::Out;
 use crate::session::Connector;
-use clap::CommandFactory;
 use std::io::{IsTerminal, Write};
 
 mod control;
+mod display;
 mod events;
 mod follow;
 mod init;
+mod manual;
 mod nodes;
 mod preflight;
 mod reinit;
@@ -50,18 +51,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     let out = Out::new(cli.output, &environment);
     // What needs no server.
     match cli.command {
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "steep-repl", &mut text);
-            return out.line(String::from_utf8_lossy(&text).trim_end());
-        }
-        Command::Man => {
-            let mut text = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(|error| {
-                Failure::new(Exit::Failed, "could not write the manual page").detail(error.to_string())
-            })?;
-            return out.line(String::from_utf8_lossy(&text).trim_end());
-        }
+        Command::Completions { shell } => return manual::completions(&out, shell),
+        Command::Man => return manual::page(&out),
         _ => {}
     }
     let config = Config::load(cli.config.as_deref(), &environment)?;
@@ -141,8 +132,9 @@ impl Context {
                 .detail(what)
                 .hint("Add --yes when you are sure."));
         }
-        eprint!("{what}\nType its name, {name}, to confirm: ");
-        std::io::stderr().flush().ok();
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(stderr, "{what}\nType its name, {name}, to confirm: ");
+        let _ = stderr.flush();
         let mut answer = String::new();
         std::io::stdin()
             .read_line(&mut answer)

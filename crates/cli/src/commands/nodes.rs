@@ -3,7 +3,8 @@
 use super::Context;
 use crate::args::Nodes;
 use crate::failure::{Exit, Failure};
-use crate::output::word;
+use crate::output::{message, word};
+use crate::session::NO_NODE;
 
 pub fn run(context: &Context, command: Nodes) -> Result<(), Failure> {
     let mut session = context.connector.first()?;
@@ -14,7 +15,8 @@ pub fn run(context: &Context, command: Nodes) -> Result<(), Failure> {
                 return context.out.value(&nodes);
             }
             if nodes.is_empty() {
-                return context.out.line("No node is registered: use steep-repl nodes add NODE CONNINFO.");
+                message(format!("hint: {NO_NODE}"));
+                return Ok(());
             }
             let mut grid = context.out.table(&["NODE", "HERE", "STATE", "SOURCE", "OWNER", "CONNECTION"]);
             for node in nodes {
@@ -60,5 +62,8 @@ fn from_stdin() -> Result<String, Failure> {
     std::io::stdin().read_line(&mut line).map_err(|error| {
         Failure::new(Exit::Failed, "could not read the connection string").detail(error.to_string())
     })?;
-    Ok(line.trim().to_owned())
+    match line.trim() {
+        "" => Err(Failure::usage("there is no connection string on stdin")),
+        line => Ok(line.to_owned()),
+    }
 }

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::args::Schema;
 use crate::failure::{Exit, Failure};
-use crate::output::{plain, word};
+use crate::output::{many, plain, word};
 use crate::rows::{Captured, Compared, Difference, Drift, PlanStep};
 use crate::session::Session;
 use serde::Serialize;
@@ -26,6 +26,7 @@ pub fn run(context: &Context, command: Schema) -> Result<(), Failure> {
         Schema::Plan { node, source } => {
             let Some(source) = source.source else { return Err(Failure::usage("schema plan needs --from")) };
             let mut session = context.connector.node(&node)?;
+            session.node(&source)?;
             show_plan(context, &mut session, &node, &source)
         }
     }
@@ -57,7 +58,7 @@ fn compare(
             let mut grid = context.out.table(&["TABLE", "STATUS", "DIFFERENCE"]);
             for table in shown {
                 grid.row(vec![
-                    format!("{}.{}", table.table_schema, table.table_name).into(),
+                    table.qualified().into(),
                     word(&table.status),
                     table.difference.as_ref().map(|text| text.replace("; ", "\n")).into(),
                 ]);
@@ -65,15 +66,18 @@ fn compare(
             context.out.line(grid.text())?;
         }
         context.out.line(format!(
-            "{} tables, {} match, {differing} do not.",
-            tables.len(),
+            "{}, {} match, {differing} do not.",
+            many(tables.len(), "table"),
             tables.len() - differing
         ))?;
     }
     if differing == 0 {
         Ok(())
     } else {
-        differ(format!("{differing} tables differ between {node_a} and {node_b}"))
+        differ(format!(
+            "{} between {node_a} and {node_b}",
+            if differing == 1 { "1 table differs".to_owned() } else { format!("{differing} tables differ") }
+        ))
     }
 }
 
@@ -113,7 +117,7 @@ fn diff(context: &Context, node_a: &str, node_b: &str, table: &str) -> Result<()
     }
     match found.iter().filter(|one| one.is_mismatch).count() {
         0 => Ok(()),
-        count => differ(format!("table {table} has {count} differences between {node_a} and {node_b}")),
+        count => differ(format!("table {table} has {} between {node_a} and {node_b}", many(count, "difference"))),
     }
 }
 
@@ -123,7 +127,9 @@ fn capture(context: &Context, node: &str, schemas: Option<&[String]>) -> Result<
     if context.out.json {
         return context.out.value(&serde_json::json!({ "node": node, "tables": captured }));
     }
-    context.out.line(format!("{captured} tables of node {node} are captured."))
+    context
+        .out
+        .line(format!("Captured {} of node {node}.", many(usize::try_from(captured).unwrap_or_default(), "table")))
 }
 
 fn drift(context: &Context, node: &str) -> Result<(), Failure> {
@@ -137,7 +143,7 @@ fn drift(context: &Context, node: &str) -> Result<(), Failure> {
         let mut grid = context.out.table(&["TABLE", "STATUS", "DIFFERENCE", "CAPTURED"]);
         for one in &found {
             grid.row(vec![
-                format!("{}.{}", one.table_schema, one.table_name).into(),
+                one.qualified().into(),
                 word(&one.status),
                 one.difference.clone().into(),
                 one.captured_at.clone().into(),
@@ -148,7 +154,7 @@ fn drift(context: &Context, node: &str) -> Result<(), Failure> {
     if found.is_empty() {
         Ok(())
     } else {
-        differ(format!("{} tables of node {node} have changed since the capture", found.len()))
+        differ(format!("since the capture {} of node {node} changed", many(found.len(), "table")))
     }
 }
 

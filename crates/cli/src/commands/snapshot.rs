@@ -37,7 +37,11 @@ pub fn run(context: &Context, command: Snapshot) -> Result<(), Failure> {
             session.require_function("drop_snapshot")?;
             context.confirm_by_name(&id, &format!("Snapshot {id} and its files will be deleted."))?;
             session.client().query("SELECT steep_repl.drop_snapshot($1::text)", &[&id])?;
-            context.out.line(format!("Snapshot {id} is deleted."))
+            if context.out.json {
+                context.out.value(&serde_json::json!({ "snapshot": id }))
+            } else {
+                context.out.line(format!("Snapshot {id} is deleted."))
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `status`: all nodes, or one with its tables.
 
-use super::{follow, tables, Context};
+use super::{display, tables, Context};
 use crate::failure::Failure;
-use crate::output::{bytes, plain, word};
+use crate::output::{bytes, message, plain, word};
 use crate::rows::{Node, Progress, Table};
-use crate::session::Session;
+use crate::session::{Session, NO_NODE};
 use serde::Serialize;
 
 /// What `status --json` gives of each node.
@@ -47,7 +47,11 @@ fn all(context: &Context) -> Result<(), Failure> {
     if context.out.json {
         return context.out.value(&statuses);
     }
-    let mut grid = context.out.table(&["NODE", "STATE", "SOURCE", "PROGRESS", "LAG", "HEALTH", "LAST ERROR"]);
+    if statuses.is_empty() {
+        message(format!("hint: {NO_NODE}"));
+        return Ok(());
+    }
+    let mut grid = context.out.table(&["NODE", "STATE", "SOURCE", "PROGRESS", "LAG", "HEALTH", "REMARK"]);
     for Status { node, progress } in &statuses {
         let progress = progress.as_ref();
         let running = progress.filter(|_| is_at_work(node));
@@ -73,9 +77,15 @@ fn one(context: &Context, name: &str) -> Result<(), Failure> {
     let mut session = context.connector.first()?;
     let known = session.node(name)?;
     if !known.is_local {
-        // A source needs no extension, and then it has nothing to say; what is known of it here is all there is.
-        if let Ok(there) = context.connector.node(name) {
-            session = there;
+        match context.connector.node(name) {
+            Ok(there) => session = there,
+            // A source needs no extension, and then it has nothing to say; what is known of it here is all there is.
+            Err(failure) => {
+                message(format!(
+                    "steep-repl: warning: what is known of node \"{name}\" here is shown; {}",
+                    failure.message
+                ));
+            }
         }
     }
     let found = statuses(&mut session)?.into_iter().find(|status| status.node.node == name);
@@ -111,7 +121,7 @@ fn grid_lines(node: &Node, progress: Option<&Progress>, line: &mut impl FnMut(&s
     line("notice", node.notice.clone());
     if let Some(progress) = progress {
         line("operation", Some(format!("{} ({}, {})", progress.operation_id, progress.kind, progress.method)));
-        line("progress", Some(follow::words(progress)));
+        line("progress", Some(display::words(progress)));
         line("started", progress.started_at.clone());
         line("expected end", progress.eta.clone());
     }

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::duration;
 use crate::failure::Failure;
-use crate::output::{bytes, count, figure, word};
+use crate::output::{bytes, count, figure, many, word};
 use crate::rows::{Operation, Table};
 use crate::session::{Params, Session};
 use serde::Serialize;
@@ -24,11 +24,12 @@ fn rate(bytes_done: i64, copy_ms: Option<f64>) -> String {
     }
 }
 
-fn time(ms: Option<f64>) -> String {
-    match ms {
-        None => String::new(),
-        Some(ms) if ms < 60_000.0 => format!("{:.1}s", ms / 1000.0),
-        Some(ms) => duration::words(ms / 1000.0),
+/// Milliseconds in words, with tenths of seconds where these tell something.
+pub fn time(ms: f64) -> String {
+    if ms < 60_000.0 {
+        format!("{:.1}s", ms / 1000.0)
+    } else {
+        duration::words(ms / 1000.0)
     }
 }
 
@@ -37,13 +38,13 @@ pub fn show(context: &Context, tables: &[Table]) -> Result<(), Failure> {
     let mut grid = context.out.table(&["TABLE", "STATUS", "DONE", "ROWS", "SIZE", "COPY", "INDEX", "RATE", "ERROR"]);
     for table in tables {
         grid.row(vec![
-            format!("{}.{}", table.table_schema, table.table_name).into(),
+            table.qualified().into(),
             word(&table.status),
             figure(format!("{:.1} %", table.percent)),
             figure(count(table.rows_done)),
             figure(bytes(table.bytes_total as f64)),
-            figure(time(table.copy_ms)),
-            figure(time(table.index_ms)),
+            figure(table.copy_ms.map(time).unwrap_or_default()),
+            figure(table.index_ms.map(time).unwrap_or_default()),
             figure(rate(table.bytes_done, table.copy_ms)),
             table.error.clone().into(),
         ]);
@@ -51,7 +52,7 @@ pub fn show(context: &Context, tables: &[Table]) -> Result<(), Failure> {
     context.out.line(grid.text())
 }
 
-/// What an operation that went well has done.
+/// What an operation has done.
 pub fn summary(context: &Context, session: &mut Session, operation: &Operation) -> Result<(), Failure> {
     let tables: Vec<Table> = session.rows(include_str!("../../sql/tables.sql"), &[&operation.operation_id])?;
     if context.out.json {
@@ -63,19 +64,21 @@ pub fn summary(context: &Context, session: &mut Session, operation: &Operation) 
     }
     let took = operation.duration_seconds.unwrap_or_default();
     let mut words = format!(
-        "Node {} is {}: {} rows, {} in {} tables, {}",
+        "Node {} is {}: {} rows, {} in {}, {}",
         operation.node,
         operation.state,
         count(operation.rows_done),
         bytes(operation.bytes_done as f64),
-        tables.len(),
+        many(tables.len(), "table"),
         duration::words(took)
     );
     if took > 0.0 {
         words.push_str(&format!(" ({}/s)", bytes(operation.bytes_done as f64 / took)));
     }
-    words.push_str(&format!("; {} behind its source.", bytes(operation.lag_bytes.unwrap_or_default() as f64)));
-    context.out.line(words)
+    if let Some(lag) = operation.lag_bytes {
+        words.push_str(&format!("; {} behind its source", bytes(lag as f64)));
+    }
+    context.out.line(words + ".")
 }
 
 /// Rows of whatever columns, as the server gives them.

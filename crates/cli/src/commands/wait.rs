@@ -1,6 +1,6 @@
 //! `wait`: until a node's newest operation has ended.
 
-use super::follow::{follow, operation, outcome, Followed};
+use super::follow::{follow, operation, outcome, Followed, GOES_ON};
 use super::Context;
 use crate::failure::Failure;
 use std::time::{Duration, Instant};
@@ -9,11 +9,12 @@ pub fn run(context: &Context, node: &str, timeout: Option<Duration>) -> Result<(
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut session = context.connector.node(node)?;
     let newest = operation(&mut session, node)?;
-    let what = Followed { node, operation: newest.operation_id, deadline, may_cancel: false };
+    let what = Followed { node, operation: newest.operation_id, deadline, may_cancel: false, otherwise: GOES_ON };
     let (_, ended) = follow(context, session, &what)?;
-    outcome(&ended)?;
     if context.out.json {
-        return context.out.value(&ended);
+        context.out.value(&ended)?;
+        return outcome(&ended);
     }
+    outcome(&ended)?;
     context.out.line(format!("Node {node} is {}.", ended.state))
 }

@@ -79,9 +79,11 @@ fn an_interrupt_asks_and_cancels() {
     terminal.shows("public.orders");
     terminal.types("\x03");
     terminal.shows("(c)");
-    // Anything else goes on watching.
+    // Anything else goes on watching, with bars below those that were there.
     terminal.types("\n");
-    terminal.shows("public.orders");
+    wait_until("it goes on", Duration::from_secs(30), || {
+        (terminal.text().matches("public.orders").count() > 1).then_some(())
+    });
     terminal.types("\x03");
     wait_until("it asks again", Duration::from_secs(30), || (terminal.text().matches("(c)").count() > 1).then_some(()));
     terminal.types("c\n");
