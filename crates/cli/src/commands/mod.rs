@@ -104,6 +104,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Preflight(options) => preflight::run(&context, options),
         Command::Tui { read_only, ascii } => crate::tui::run(crate::tui::Options {
             conninfo: context.connector.conninfo,
+            prompt: context.connector.prompt,
             read_only,
             colour: context.out.colour,
             unicode: !ascii && has_unicode(),

@@ -12,4 +12,6 @@ mod sides;
 mod steep;
 mod terminal;
 mod tls;
+mod tui;
 mod waiting;
+mod window;

@@ -1,0 +1,178 @@
+//! Two nodes, table by table, and one table of them in detail.
+
+use ratatui::style::Style;
+
+use super::canvas::Canvas;
+use super::table::{self, Cell, Column};
+use super::theme::Theme;
+use crate::tui::message::Trouble;
+use crate::tui::model::page::{compared_shown, Asked, Comparison, TableDiff};
+use crate::tui::model::Model;
+use crate::tui::snapshot::Difference;
+use crate::tui::words::{clean, wrap};
+
+const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
+    Column { title, least, most, right: false, priority }
+}
+
+const TABLES: [Column; 4] =
+    [column("", 1, 1, 0), column("table", 14, 44, 0), column("status", 11, 30, 0), column("difference", 16, 400, 1)];
+
+/// Draws the comparison.
+pub fn draw(model: &Model, comparison: &Comparison, canvas: &mut Canvas<'_>) {
+    let theme = canvas.theme;
+    let (a, b) = (clean(&comparison.a), clean(&comparison.b));
+    let Some(rows) = here(model, &comparison.rows, &format!("comparing {a} and {b}"), canvas) else { return };
+    let shown = compared_shown(rows, &model.page().filter);
+    let differ = rows.iter().filter(|row| row.status != "MATCH").count();
+    let title = match (rows.len(), differ) {
+        (0, _) => format!("{a} and {b}: neither has a table"),
+        (all, 0) => format!("{a} and {b}: all {all} tables match"),
+        (all, n) => format!("{a} and {b}: {n} of {all} tables differ"),
+    };
+    canvas.text(1, 0, &title, if differ == 0 { theme.good() } else { theme.warning() });
+    let cursor = model.page().cursor.min(shown.len().saturating_sub(1));
+    let height = canvas.height();
+    let text = shown.get(cursor).and_then(|row| row.difference.as_deref()).unwrap_or_default();
+    let text: Vec<String> = text.split("; ").flat_map(|part| wrap(part, canvas.width().saturating_sub(2))).collect();
+    let below = if height < 9 || shown.is_empty() { 0 } else { (text.len() + 1).min(height / 3) };
+    let list = height.saturating_sub(1 + below);
+    table::draw(&mut canvas.rows(1, list), &TABLES, shown.len(), Some(cursor), |n| {
+        let Some(row) = shown.get(n) else { return Vec::new() };
+        let (mark, style, words) = status(theme, &row.status, &a, &b);
+        vec![
+            (mark.to_owned(), style),
+            (clean(&row.name), Style::new()),
+            (words, style),
+            (row.difference.as_deref().map_or(String::new(), clean), Style::new()),
+        ]
+    });
+    if below > 0 {
+        let mut part = canvas.rows(height - below, below);
+        part.rule(0, &shown.get(cursor).map_or(String::new(), |row| clean(&row.name)));
+        for (y, line) in text.iter().enumerate() {
+            part.text(1, y + 1, line, Style::new());
+        }
+    }
+}
+
+/// LOCAL_ONLY and REMOTE_ONLY name the sides of the call, which nobody remembers: the names of the nodes say it.
+fn status(theme: Theme, status: &str, a: &str, b: &str) -> (&'static str, Style, String) {
+    match status {
+        "MATCH" => (theme.pick("=", "="), theme.good(), status.to_owned()),
+        "MISMATCH" => (theme.pick("≠", "%"), theme.bad(), status.to_owned()),
+        "LOCAL_ONLY" => ("<", theme.warning(), format!("only on {a}")),
+        "REMOTE_ONLY" => (">", theme.warning(), format!("only on {b}")),
+        "BUSY" => ("!", theme.warning(), "BUSY (locked)".to_owned()),
+        other => ("?", theme.warning(), clean(other)),
+    }
+}
+
+/// What was asked for, if it has come; else how that stands is drawn.
+fn here<'a, T>(model: &Model, asked: &'a Asked<T>, what: &str, canvas: &mut Canvas<'_>) -> Option<&'a T> {
+    let theme = canvas.theme;
+    match asked {
+        Asked::Here(rows) => return Some(rows),
+        Asked::Waiting(_) => {
+            let spinner = theme.spinner(model.now.as_millisecond());
+            canvas.text(1, 1, &format!("{spinner} {what} ...  esc stops it"), theme.busy());
+        }
+        Asked::GivenUp => {
+            canvas.text(1, 1, &format!("{what}: stopped; r begins again"), theme.warning());
+        }
+        Asked::No => {
+            canvas.text(1, 1, "nothing was asked", theme.quiet());
+        }
+        Asked::Failed(trouble) => {
+            canvas.text(1, 0, &format!("{what}: failed; r tries again"), theme.bad());
+            for (y, (line, style)) in trouble_lines(trouble, theme, canvas.width().saturating_sub(2)).iter().enumerate()
+            {
+                canvas.text(1, y + 2, line, *style);
+            }
+        }
+    }
+    None
+}
+
+/// What a server said, in lines.
+pub fn trouble_lines(trouble: &Trouble, theme: Theme, columns: usize) -> Vec<Cell> {
+    let sqlstate = trouble.sqlstate.as_deref().map_or(String::new(), |sqlstate| format!(" (SQLSTATE {sqlstate})"));
+    let mut lines: Vec<Cell> = wrap(&format!("error: {}{sqlstate}", trouble.message), columns)
+        .into_iter()
+        .map(|line| (line, theme.bad()))
+        .collect();
+    for (label, text) in [("detail", &trouble.detail), ("hint", &trouble.hint)] {
+        if let Some(text) = text {
+            lines.extend(wrap(&format!("{label}: {text}"), columns).into_iter().map(|line| (line, Style::new())));
+        }
+    }
+    lines
+}
+
+/// Draws what differs in one table: both sides, and below the statements that bring the second in line.
+pub fn draw_diff(model: &Model, diff: &TableDiff, canvas: &mut Canvas<'_>) {
+    let theme = canvas.theme;
+    let (a, b, table) = (clean(&diff.a), clean(&diff.b), clean(&diff.table));
+    let Some(rows) = here(model, &diff.rows, &format!("comparing {table} on {a} and {b}"), canvas) else { return };
+    if rows.is_empty() {
+        canvas.text(1, 1, &format!("{table} is the same on {a} and {b}"), theme.good());
+        return;
+    }
+    let mismatches = rows.iter().filter(|row| row.is_mismatch).count();
+    let title = match (rows.len(), mismatches) {
+        (1, 0) => "1 difference, not in the way of replication".to_owned(),
+        (1, _) => "1 difference, in the way of replication".to_owned(),
+        (all, 0) => format!("{all} differences, none in the way of replication"),
+        (all, n) => format!("{all} differences, {n} of them in the way of replication"),
+    };
+    canvas.text(1, 0, &title, if mismatches > 0 { theme.bad() } else { theme.warning() });
+    let height = canvas.height();
+    let cursor = model.page().cursor.min(rows.len() - 1);
+    let chosen = rows.get(cursor);
+    let columns = canvas.width().saturating_sub(2);
+    let half = columns.saturating_sub(3) / 2;
+    let side = |definition: Option<&String>| wrap(definition.map_or("(not there)", |text| text.as_str()), half.max(1));
+    let (left, right) = (
+        side(chosen.and_then(|row| row.definition_a.as_ref())),
+        side(chosen.and_then(|row| row.definition_b.as_ref())),
+    );
+    let ddl = chosen
+        .and_then(|row| row.ddl.as_deref())
+        .unwrap_or("none: see the other rows of this column, or make the table anew");
+    let ddl = wrap(ddl, columns);
+    let list = (rows.len() + 1).min(height.saturating_sub(1) / 2);
+    list_differences(theme, rows, cursor, &mut canvas.rows(1, list));
+    let mut y = 1 + list;
+    let room = height.saturating_sub(y);
+    let sides = (left.len().max(right.len()) + 1).min(room / 2);
+    canvas.rule(y, "");
+    canvas.part(2, y, half, 1).text(0, 0, &format!(" {a} "), theme.title());
+    canvas.part(half + 4, y, half, 1).text(0, 0, &format!(" {b} "), theme.title());
+    for n in 0..sides.saturating_sub(1) {
+        let text = |lines: &[String]| lines.get(n).cloned().unwrap_or_default();
+        canvas.text(1, y + 1 + n, &text(&left), theme.good());
+        canvas.text(half + 2, y + 1 + n, theme.pick("│", "|"), theme.quiet());
+        canvas.text(half + 4, y + 1 + n, &text(&right), theme.warning());
+    }
+    y += sides;
+    canvas.rule(y, &format!("to bring {b} in line, run there"));
+    for (n, line) in ddl.iter().enumerate() {
+        canvas.text(1, y + 1 + n, line, Style::new());
+    }
+}
+
+fn list_differences(theme: Theme, rows: &[Difference], cursor: usize, canvas: &mut Canvas<'_>) {
+    const COLUMNS: [Column; 4] =
+        [column("", 1, 1, 0), column("what", 10, 18, 0), column("name", 8, 44, 0), column("change", 9, 40, 1)];
+    table::draw(canvas, &COLUMNS, rows.len(), Some(cursor), |n| {
+        let Some(row) = rows.get(n) else { return Vec::new() };
+        let style = if row.is_mismatch { theme.bad() } else { Style::new() };
+        let mark = if row.is_mismatch { theme.pick("≠", "%") } else { theme.to_come() };
+        vec![
+            (mark.to_owned(), style),
+            (clean(&row.object_kind), Style::new()),
+            (clean(&row.object_name), Style::new()),
+            (clean(&row.change), style),
+        ]
+    });
+}

@@ -1,0 +1,52 @@
+//! The SQL that was run: the newest of each statement that is repeated, and every call.
+
+use ratatui::style::Style;
+
+use super::canvas::Canvas;
+use super::table::{self, Column};
+use crate::tui::model::Model;
+use crate::tui::words::{clean, clock, short_time, wrap};
+
+const COLUMNS: [Column; 5] = [
+    Column { title: "time", least: 8, most: 8, right: false, priority: 0 },
+    Column { title: "node", least: 8, most: 16, right: false, priority: 3 },
+    Column { title: "took", least: 7, most: 8, right: true, priority: 1 },
+    Column { title: "result", least: 10, most: 24, right: false, priority: 2 },
+    Column { title: "statement", least: 16, most: 400, right: false, priority: 0 },
+];
+
+/// Draws the page.
+pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = canvas.theme;
+    let statements = model.statements_shown();
+    if statements.is_empty() {
+        canvas.text(1, 1, "nothing was run yet", theme.quiet());
+        return;
+    }
+    let page = model.page();
+    let last = statements.len() - 1;
+    let cursor = if page.follow { last } else { page.cursor.min(last) };
+    let text = wrap(
+        &statements.get(cursor).map_or(String::new(), |(_, statement)| statement.sql.clone()),
+        canvas.width().saturating_sub(2),
+    );
+    let height = canvas.height();
+    let below = if height < 8 { 0 } else { (text.len() + 1).min(height / 2) };
+    table::draw(&mut canvas.rows(0, height - below), &COLUMNS, statements.len(), Some(cursor), |n| {
+        let Some((node, statement)) = statements.get(n) else { return Vec::new() };
+        vec![
+            (clock(statement.at, &model.zone), theme.quiet()),
+            (clean(node), Style::new()),
+            (statement.micros.map_or("-".to_owned(), short_time), Style::new()),
+            (clean(&statement.outcome), Style::new()),
+            (clean(&statement.sql).split_whitespace().collect::<Vec<_>>().join(" "), Style::new()),
+        ]
+    });
+    if below > 0 {
+        let mut part = canvas.rows(height - below, below);
+        part.rule(0, &format!("{} of {}", cursor + 1, statements.len()));
+        for (y, line) in text.iter().enumerate() {
+            part.text(1, y + 1, line, Style::new());
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Readers: a thread for each node, with a connection of its own, so that one that does not answer holds up nobody else.
+//!
+//! ```text
+//! connect ──ok──> look, publish, wait a moment ──lost──> connect
+//!    └─────no───> publish why, wait longer each time ───────┘
+//! ```
+//! A reader only ever publishes its newest look: whoever comes late for an older one has missed nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
+use jiff::Timestamp;
+use postgres::Client;
+
+use super::look::{prepare, Looker};
+use super::snapshot::{Contact, NodeId, Snapshot, Statement};
+use crate::connect::{self, Prompt};
+use crate::conninfo::Conninfo;
+use crate::failure::{Exit, Failure};
+
+/// Between two looks at a node on which nothing happens.
+const IDLE: Duration = Duration::from_millis(1_000);
+/// Between two looks at a source, of which nothing but the lag of its slots is shown.
+const SOURCE: Duration = Duration::from_millis(1_800);
+/// Between two looks at an operation; the server reports about twice a second.
+const BUSY: Duration = Duration::from_millis(400);
+/// Longest time between two attempts to connect.
+const LONGEST_WAIT: u64 = 5;
+
+/// What a reader is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Whether somebody looks at the tables.
+    Focus(bool),
+    /// Look at once: something was done.
+    Now,
+}
+
+/// By the node, and which of its readers has looked.
+type Looks = BTreeMap<(NodeId, u32), Arc<Snapshot>>;
+
+/// Newest looks that were not taken over yet, and a bell.
+#[derive(Clone)]
+pub struct Mailbox {
+    looks: Arc<Mutex<Looks>>,
+    bell: Sender<()>,
+}
+
+impl Mailbox {
+    /// An empty one, and what hears its bell.
+    pub fn new() -> (Mailbox, Receiver<()>) {
+        let (bell, hears) = bounded(1);
+        (Mailbox { looks: Arc::default(), bell }, hears)
+    }
+
+    /// Puts a look in, in place of an older one of the same reader.
+    fn put(&self, reader: (NodeId, u32), look: Snapshot) {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(reader, Arc::new(look));
+        // When it rings already, that is enough.
+        let _ = self.bell.try_send(());
+    }
+
+    /// Takes everything out.
+    pub fn take(&self) -> Looks {
+        std::mem::take(&mut self.looks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A thread that looks at one node until nobody wants to know any more.
+pub struct Reader {
+    /// How to get there.
+    pub conninfo: Result<Conninfo, Failure>,
+    /// Which of several readers of the same node it is: the looks of those before it do not count.
+    pub generation: u32,
+    orders: Sender<Order>,
+}
+
+impl Reader {
+    /// Starts it, over a connection that is there already if there is one.
+    pub fn start(
+        id: NodeId,
+        generation: u32,
+        conninfo: Result<Conninfo, Failure>,
+        client: Option<Client>,
+        mailbox: &Mailbox,
+    ) -> Reader {
+        let (orders, hears) = bounded(16);
+        let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
+        let task = Task { reader: (id, generation), place, mailbox: mailbox.clone(), orders: hears, focused: false };
+        let wanted = conninfo.clone();
+        let started =
+            std::thread::Builder::new().name(format!("reader {}", id.0)).spawn(move || task.run(&wanted, client));
+        if let Err(error) = started {
+            let failure = Failure::new(Exit::Failed, format!("could not start a thread: {error}"));
+            let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
+            mailbox.put((id, generation), unreachable(&place, &failure, Timestamp::now(), 3_600));
+        }
+        Reader { conninfo, generation, orders }
+    }
+
+    /// Tells it something; it ends when the value is dropped.
+    pub fn tell(&self, order: Order) {
+        // A reader that does not listen for so long is one that hangs, and is replaced.
+        let _ = self.orders.try_send(order);
+    }
+}
+
+struct Task {
+    reader: (NodeId, u32),
+    place: String,
+    mailbox: Mailbox,
+    orders: Receiver<Order>,
+    focused: bool,
+}
+
+/// Nobody wants to know any more.
+struct Dismissed;
+
+impl Task {
+    fn run(mut self, conninfo: &Result<Conninfo, Failure>, mut client: Option<Client>) {
+        let mut attempts = 0;
+        let mut since = None;
+        loop {
+            let failure = match self.once(conninfo, client.take(), &mut attempts, &mut since) {
+                Ok(Dismissed) => return,
+                Err(failure) => failure,
+            };
+            attempts += 1;
+            let since = *since.get_or_insert_with(Timestamp::now);
+            if attempts == 1 {
+                // It was lost, or could not be had at first: once more at once, before anybody is alarmed.
+                continue;
+            }
+            let wait = attempts.min(LONGEST_WAIT);
+            self.mailbox.put(self.reader, unreachable(&self.place, &failure, since, wait));
+            if self.wait(Duration::from_secs(wait)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Connects, and looks until the connection is lost.
+    fn once(
+        &mut self,
+        conninfo: &Result<Conninfo, Failure>,
+        client: Option<Client>,
+        attempts: &mut u64,
+        since: &mut Option<Timestamp>,
+    ) -> Result<Dismissed, Failure> {
+        let conninfo = conninfo.as_ref().map_err(Clone::clone)?;
+        let mut client = match client {
+            Some(client) => client,
+            None => connect::open(conninfo, Prompt::Never)?,
+        };
+        prepare(&mut client)?;
+        let mut looker = Looker::default();
+        loop {
+            looker.focused = self.focused;
+            let (contact, readings) = looker.look(&mut client)?;
+            (*attempts, *since) = (0, None);
+            let rest = rest_after(&contact);
+            self.publish(contact, readings);
+            if self.wait(rest).is_err() {
+                return Ok(Dismissed);
+            }
+        }
+    }
+
+    fn publish(&self, contact: Contact, readings: Vec<Statement>) {
+        let look = Snapshot { taken_at: Timestamp::now(), place: self.place.clone(), contact, readings };
+        self.mailbox.put(self.reader, look);
+    }
+
+    /// Waits until it is time to look again, or an order says that it is.
+    fn wait(&mut self, time: Duration) -> Result<(), Dismissed> {
+        match self.orders.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(Dismissed),
+            Ok(order) => {
+                if let Order::Focus(focused) = order {
+                    self.focused = focused;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn rest_after(contact: &Contact) -> Duration {
+    let Contact::Node(_, reading) = contact else { return SOURCE };
+    match reading.own().and_then(|own| own.operation_status.as_deref()) {
+        Some("pending" | "running" | "cancelling") => BUSY,
+        _ => IDLE,
+    }
+}
+
+fn unreachable(place: &str, failure: &Failure, since: Timestamp, wait: u64) -> Snapshot {
+    let now = Timestamp::now();
+    let next_try = now + jiff::SignedDuration::from_secs(i64::try_from(wait).unwrap_or(0));
+    let mut reason = failure.message.clone();
+    let rights = "Members of pg_monitor may read what is shown here: GRANT pg_monitor TO the role.".to_owned();
+    let rights = (failure.sqlstate.as_deref() == Some("42501")).then_some(rights);
+    for more in [&failure.detail, &failure.hint, &rights].into_iter().flatten() {
+        reason.push('\n');
+        reason.push_str(more);
+    }
+    let contact = Contact::Unreachable { reason, since, next_try };
+    Snapshot { taken_at: now, place: place.to_owned(), contact, readings: Vec::new() }
+}

@@ -1,0 +1,103 @@
+//! The terminal: taken at the beginning, given back at the end, whatever the end is.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Sender;
+use ratatui::crossterm::event::{self, Event};
+use ratatui::DefaultTerminal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::message::Message;
+use crate::failure::{Exit, Failure};
+
+/// A thread has panicked; the hook has given the terminal back, so nothing may be drawn any more.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// The terminal while it is ours.
+pub struct Screen {
+    /// What is drawn on.
+    pub terminal: DefaultTerminal,
+}
+
+impl Screen {
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be used.
+    pub fn take() -> Result<Screen, Failure> {
+        require()?;
+        // This also sets a panic hook that gives it back.
+        let terminal = ratatui::try_init()
+            .map_err(|error| Failure::new(Exit::Failed, "could not use the terminal").detail(error.to_string()))?;
+        let restoring = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICKED.store(true, Ordering::SeqCst);
+            restoring(info);
+        }));
+        Ok(Screen { terminal })
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+/// Whether a thread has panicked.
+pub fn has_panicked() -> bool {
+    PANICKED.load(Ordering::SeqCst)
+}
+
+/// There must be a terminal to draw on and to read keys from.
+///
+/// # Errors
+/// Exit code 2.
+pub fn require() -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    Err(Failure::usage("the terminal UI needs a terminal")
+        .hint("For scripts there are steep-repl status --json and steep-repl events --json."))
+}
+
+/// Sends what is typed, and what the terminal says about itself.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn listen(messages: &Sender<Message>) -> Result<(), Failure> {
+    let keys = messages.clone();
+    let failed =
+        |error: std::io::Error| Failure::new(Exit::Failed, "could not start a thread").detail(error.to_string());
+    std::thread::Builder::new()
+        .name("keys".to_owned())
+        .spawn(move || loop {
+            let message = match event::read() {
+                Ok(Event::Key(key)) => Message::Key(key),
+                Ok(Event::Resize(columns, rows)) => Message::Resize(columns, rows),
+                Ok(_) => continue,
+                // The terminal is gone.
+                Err(_) => Message::Terminate,
+            };
+            let ends = matches!(message, Message::Terminate);
+            if keys.send(message).is_err() || ends {
+                return;
+            }
+        })
+        .map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT]).map_err(failed)?;
+    let ends = messages.clone();
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for _ in signals.forever() {
+                if ends.send(Message::Terminate).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(failed)?;
+    Ok(())
+}
