@@ -5,7 +5,10 @@ use crate::failure::{Exit, Failure};
 use crate::output::message;
 use crossbeam_channel::{Receiver, Sender};
 use rustix::termios::{tcgetattr, tcsetattr, OptionalActions, Termios};
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
 use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// What a shell gives for a program that Ctrl-C has ended.
@@ -14,24 +17,41 @@ const ENDED: i32 = 130;
 static LISTENER: Mutex<Option<(Sender<()>, Failure)>> = Mutex::new(None);
 static TERMINAL: Mutex<Option<(File, Termios)>> = Mutex::new(None);
 
+/// Somebody else deals with it.
+static IS_LEFT: AtomicBool = AtomicBool::new(false);
+
 /// From now on Ctrl-C is dealt with here; once in a program's life.
 ///
 /// # Errors
 /// When the system does not allow it.
 pub fn install() -> Result<(), Failure> {
-    ctrlc::set_handler(|| {
-        let code = match &*LISTENER.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((listener, _)) if listener.try_send(()).is_ok() => return,
-            Some((_, otherwise)) => {
-                message(format!("\n{otherwise}"));
-                otherwise.exit as i32
-            }
-            None => ENDED,
-        };
-        restore();
-        std::process::exit(code);
-    })
-    .map_err(|error| Failure::new(Exit::Failed, "could not watch for Ctrl-C").detail(error.to_string()))
+    let failed =
+        |error: std::io::Error| Failure::new(Exit::Failed, "could not watch for Ctrl-C").detail(error.to_string());
+    let mut signals = Signals::new([SIGINT]).map_err(failed)?;
+    let watch = move || signals.forever().for_each(|_| interrupted());
+    std::thread::Builder::new().name("interrupts".to_owned()).spawn(watch).map_err(failed)?;
+    Ok(())
+}
+
+/// Leaves Ctrl-C to whoever has the terminal and gives it back in his own way.
+pub fn leave() {
+    IS_LEFT.store(true, Ordering::SeqCst);
+}
+
+fn interrupted() {
+    if IS_LEFT.load(Ordering::SeqCst) {
+        return;
+    }
+    let code = match &*LISTENER.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some((listener, _)) if listener.try_send(()).is_ok() => return,
+        Some((_, otherwise)) => {
+            message(format!("\n{otherwise}"));
+            otherwise.exit as i32
+        }
+        None => ENDED,
+    };
+    restore();
+    std::process::exit(code);
 }
 
 /// Ctrl-C, as messages. One that comes while the one before has not been looked at ends the program with what is given: it waits for a server.

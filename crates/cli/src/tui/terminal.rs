@@ -87,6 +87,7 @@ pub fn listen(messages: &Sender<Message>) -> Result<(), Failure> {
             }
         })
         .map_err(failed)?;
+    crate::interrupt::leave();
     let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT]).map_err(failed)?;
     let ends = messages.clone();
     std::thread::Builder::new()
