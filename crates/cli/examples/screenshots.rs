@@ -29,6 +29,7 @@ fn main() {
         eprintln!("usage: screenshots PROGRAM FOLDER");
         std::process::exit(2);
     };
+    let program = program.canonicalize().unwrap_or_else(|error| fail(&format!("{}: {error}", program.display())));
     if let Err(error) = std::fs::create_dir_all(&folder) {
         eprintln!("error: could not make {}: {error}", folder.display());
         std::process::exit(1);
@@ -47,14 +48,14 @@ fn main() {
         (pair.progress()?.overall_percent? > 30.0).then_some(())
     });
     screen.saved(&folder.join("copying.svg"));
-    screen.types("j\r");
-    screen.shows("orders");
-    // A picture that has been drawn once more holds the newest figures.
-    screen.shows("%");
+    screen.types("j");
+    screen.types("\r");
+    screen.shows("active:");
     screen.saved(&folder.join("initialization.svg"));
     pair.proxy().throttle(0);
     pair.expect_synchronized();
-    screen.types("\x1bq");
+    screen.shows("SYNCHRONIZED");
+    screen.types("q");
 }
 
 /// A shop with a few tables of different sizes.
