@@ -1,4 +1,4 @@
-//! Times as people write them on a command line, and as they read them.
+//! Times as people write them on a command line.
 
 use std::time::Duration;
 
@@ -17,18 +17,6 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a time must be more than nothing".to_owned())
 }
 
-/// Writes seconds in at most two units: `2m 10s`, `3h 5m`, `4d 2h`.
-pub fn words(seconds: f64) -> String {
-    let seconds = seconds.max(0.0).round() as u64;
-    let (days, hours, minutes, rest) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest}s"),
-        (0, 0, _) => format!("{minutes}m {rest}s"),
-        (0, ..) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,15 +30,6 @@ mod tests {
         }
         for text in ["", "90", "soon", "-1h", "0s", "1 month"] {
             assert!(parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn times_are_written() {
-        for (seconds, text) in
-            [(0.0, "0s"), (59.4, "59s"), (130.0, "2m 10s"), (11_100.0, "3h 5m"), (352_800.0, "4d 2h"), (-1.0, "0s")]
-        {
-            assert_eq!(words(seconds), text);
         }
     }
 }

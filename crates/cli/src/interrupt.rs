@@ -54,6 +54,12 @@ fn interrupted() {
     std::process::exit(code);
 }
 
+/// Ends the program as Ctrl-C does: for whoever reads it as a key.
+pub fn end() -> ! {
+    restore();
+    std::process::exit(ENDED);
+}
+
 /// Ctrl-C, as messages. One that comes while the one before has not been looked at ends the program with what is given: it waits for a server.
 pub fn listen(otherwise: Failure) -> Receiver<()> {
     let (sender, receiver) = crossbeam_channel::bounded(1);

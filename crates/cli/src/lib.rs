@@ -12,6 +12,7 @@
 //! | [`interrupt`] | Ctrl-C |
 //! | [`failure`] | what went wrong, and the exit code |
 //! | [`commands`] | one file for each command |
+//! | [`words`] | how figures, times and foreign text are written |
 //! | [`tui`] | the terminal UI |
 
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ pub mod output;
 pub mod rows;
 pub mod session;
 pub mod tui;
+pub mod words;
 
 /// Runs what the command line says, and gives the exit code.
 pub fn run() -> ExitCode {

@@ -1,6 +1,7 @@
 //! What goes to stdout: tables for people, JSON for programs. Messages go to stderr.
 
 use crate::failure::{Exit, Failure};
+use crate::words::deceives;
 use comfy_table::{presets, Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -213,21 +214,16 @@ pub fn many(number: usize, thing: &str) -> String {
     format!("{} {thing}{}", count(i64::try_from(number).unwrap_or(i64::MAX)), if number == 1 { "" } else { "s" })
 }
 
-/// Text of a server as one may show it: control characters, which could do anything to a terminal, are made visible. Line feeds stay,
+/// Text of a server as one may show it: characters that deceive ([`deceives`]) are made visible. Line feeds stay,
 /// and a tab, which libpq's messages have, becomes a blank.
 pub fn plain(text: &str) -> String {
     let seen = |one: char| match one {
         '\n' => one,
         '\t' => ' ',
-        _ if one.is_control() => '\u{fffd}',
+        _ if deceives(one) => '\u{fffd}',
         _ => one,
     };
     text.chars().map(seen).collect()
-}
-
-/// Bytes in binary units, such as `1.5 GiB`.
-pub fn bytes(count: f64) -> String {
-    bytesize::ByteSize::b(count.max(0.0) as u64).display().iec().to_string()
 }
 
 /// A number with its thousands apart.
@@ -255,7 +251,6 @@ mod tests {
     fn figures() {
         assert_eq!([count(0), count(999), count(1000), count(-1_234_567)], ["0", "999", "1,000", "-1,234,567"]);
         assert_eq!([many(0, "table"), many(1, "table"), many(2000, "table")], ["0 tables", "1 table", "2,000 tables"]);
-        assert_eq!([bytes(0.0), bytes(1536.0), bytes(3e9)], ["0 B", "1.5 KiB", "2.8 GiB"]);
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub struct Event {
 }
 
 /// `steep_repl.preflight()`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     pub check_name: String,
     pub status: String,
@@ -147,7 +147,7 @@ pub struct Compared {
 }
 
 /// `steep_repl.schema_diff()`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     pub object_kind: String,
     pub object_name: String,

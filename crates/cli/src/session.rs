@@ -2,7 +2,7 @@
 
 use crate::config::{nearest, Config};
 use crate::connect::{self, Hearing, Prompt};
-use crate::conninfo::Conninfo;
+use crate::conninfo::{Conninfo, Given};
 use crate::failure::{Exit, Failure};
 use crate::output::{message, plain};
 use crate::rows::Node;
@@ -221,14 +221,24 @@ impl Connector {
         Ok(session)
     }
 
+    /// How the configuration file gets to a node; none when it does not have the node, or the command line says where to connect to.
+    ///
+    /// # Errors
+    /// As [`Conninfo::resolve`].
+    pub fn configured(&self, name: &str) -> Result<Option<Conninfo>, Failure> {
+        let Some(dsn) = self.config.nodes.get(name).filter(|_| !self.is_explicit) else { return Ok(None) };
+        let given = Given { dsn: Some(dsn.clone()), ..Given::default() };
+        Conninfo::resolve(&given, &|name| std::env::var(name).ok()).map(Some)
+    }
+
     /// Connects to the database that a node is: by the configuration file when that has the node and the command line does not say where to
     /// connect to; otherwise from where the options say on to the node's host, port and database.
     ///
     /// # Errors
     /// As [`Session::open`] and [`Session::node`].
     pub fn node(&self, name: &str) -> Result<Session, Failure> {
-        if let Some(dsn) = self.config.nodes.get(name).filter(|_| !self.is_explicit) {
-            let mut session = self.open(&crate::commands::resolve(Some(dsn))?)?;
+        if let Some(conninfo) = self.configured(name)? {
+            let mut session = self.open(&conninfo)?;
             expect_local(&mut session, name)?;
             return Ok(session);
         }

@@ -1,9 +1,9 @@
 //! How far an operation is: bars on a terminal, a line every few seconds elsewhere.
 
 use super::Context;
-use crate::duration;
-use crate::output::{bytes, count, message, plain};
+use crate::output::{count, message, plain};
 use crate::rows::{Progress, Table};
+use crate::words::{bytes, duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub fn words(progress: &Progress) -> String {
         words.push(format!("{} behind", bytes(lag as f64)));
     }
     if let Some(eta) = progress.eta_seconds {
-        words.push(format!("{} left", duration::words(eta)));
+        words.push(format!("{} left", duration((eta).round() as i64)));
     }
     words.join(", ")
 }

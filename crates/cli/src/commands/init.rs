@@ -113,11 +113,7 @@ fn prepare(context: &Context, node: &str, slot: &str, expires: Option<Duration>)
 /// On a restored database nothing may be there yet: the extension and the rows of both nodes are made first, all in one transaction, which
 /// takes them back when the server cannot go on.
 fn complete(context: &Context, node: &str, source: &str, lsn: &str, source_dsn: Option<&str>) -> Result<(), Failure> {
-    let own = context.connector.config.nodes.get(node).filter(|_| !context.connector.is_explicit);
-    let conninfo = match own {
-        Some(dsn) => super::resolve(Some(dsn))?,
-        None => context.connector.conninfo.clone(),
-    };
+    let conninfo = context.connector.configured(node)?.unwrap_or_else(|| context.connector.conninfo.clone());
     let mut session = Session::begin(&conninfo, context.connector.prompt)?;
     session.require_function("complete_init")?;
     let known = session.nodes()?;

@@ -38,11 +38,6 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// A connection string, or what the environment says.
-pub fn resolve(dsn: Option<&str>) -> Result<Conninfo, Failure> {
-    Conninfo::resolve(&Given { dsn: dsn.map(str::to_owned), ..Given::default() }, &environment)
-}
-
 /// Runs a command.
 ///
 /// # Errors

@@ -2,9 +2,10 @@
 
 use super::{display, tables, Context};
 use crate::failure::Failure;
-use crate::output::{bytes, message, plain, word};
+use crate::output::{message, plain, word};
 use crate::rows::{Node, Progress, Table};
 use crate::session::{Session, NO_NODE};
+use crate::words::bytes;
 use serde::Serialize;
 
 /// What `status --json` gives of each node.

@@ -1,11 +1,11 @@
 //! Tables of an operation: while it runs, and what they took in the end.
 
 use super::Context;
-use crate::duration;
 use crate::failure::Failure;
-use crate::output::{bytes, count, figure, many, word};
+use crate::output::{count, figure, many, word};
 use crate::rows::{Operation, Table};
 use crate::session::{Params, Session};
+use crate::words::{bytes, duration};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
@@ -29,7 +29,7 @@ pub fn time(ms: f64) -> String {
     if ms < 60_000.0 {
         format!("{:.1}s", ms / 1000.0)
     } else {
-        duration::words(ms / 1000.0)
+        duration((ms / 1000.0).round() as i64)
     }
 }
 
@@ -70,7 +70,7 @@ pub fn summary(context: &Context, session: &mut Session, operation: &Operation) 
         count(operation.rows_done),
         bytes(operation.bytes_done as f64),
         many(tables.len(), "table"),
-        duration::words(took)
+        duration((took).round() as i64)
     );
     if took > 0.0 {
         words.push_str(&format!(" ({}/s)", bytes(operation.bytes_done as f64 / took)));

@@ -21,6 +21,10 @@ pub fn ask(conninfo: &Conninfo) -> Result<(), Failure> {
     }
     let prompt = format!("Password for user {user}: ");
     let typed = interrupt::with_terminal_kept(|| rpassword::prompt_password(prompt));
+    // The signal is raised as well; whichever comes first ends the program in the same way.
+    if typed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::Interrupted) {
+        interrupt::end();
+    }
     conninfo.set_typed(typed.map_err(|_| refused("the terminal could not be read"))?);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Calls of the extension's functions, each as a user of psql would write it.
 
-use super::words::literal;
+use crate::words::literal;
 
 /// A value of an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -103,10 +103,10 @@ fn outcome(answer: &Answer) -> String {
             let value = if value.is_empty() { "done" } else { value };
             [value].into_iter().chain(warnings.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
         }
-        Answer::Findings(found) => super::words::rows(found.len()),
-        Answer::Tables(found) => super::words::rows(found.len()),
-        Answer::Compared(found) => super::words::rows(found.len()),
-        Answer::Differences(found) => super::words::rows(found.len()),
+        Answer::Findings(found) => crate::words::rows(found.len()),
+        Answer::Tables(found) => crate::words::rows(found.len()),
+        Answer::Compared(found) => crate::words::rows(found.len()),
+        Answer::Differences(found) => crate::words::rows(found.len()),
         Answer::Failed(trouble) => trouble.message.clone(),
     }
 }

@@ -169,7 +169,7 @@ impl Run<'_> {
         };
         let rows = self.client.query(&statement, parameters)?;
         let micros = Some(micros(began.elapsed()));
-        let outcome = super::words::rows(rows.len());
+        let outcome = crate::words::rows(rows.len());
         let shown = numbers
             .iter()
             .enumerate()

@@ -17,7 +17,6 @@
 //! | `caller` | calls that are under way |
 //! | `terminal` | taking the terminal and giving it back |
 //! | `run` | the loop |
-//! | [`words`] | figures, times and foreign text |
 
 pub mod call;
 mod caller;
@@ -33,7 +32,6 @@ mod samples;
 pub mod snapshot;
 mod terminal;
 pub mod update;
-pub mod words;
 
 use crate::connect::Prompt;
 use crate::conninfo::Conninfo;

@@ -413,7 +413,7 @@ pub fn screen(model: &mut Model, columns: u16, rows: u16) -> String {
                 continue;
             }
             line.push_str(cell.symbol());
-            skip = super::words::width(cell.symbol()).saturating_sub(1);
+            skip = crate::words::width(cell.symbol()).saturating_sub(1);
         }
         text.push_str(&format!("|{line}|{}\n", if reversed { "<" } else { "" }));
     }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+pub use crate::rows::{Check as Finding, Difference};
+
 /// Number of a connection. 0 is the one the user asked for; the others are given out as nodes are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
@@ -300,40 +302,4 @@ pub struct Compared {
     pub status: String,
     /// In words.
     pub difference: Option<String>,
-}
-
-/// A row of `steep_repl.schema_diff`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Difference {
-    /// column, index and so on.
-    pub object_kind: String,
-    /// Its name.
-    pub object_name: String,
-    /// missing, extra, type, different or text.
-    pub change: String,
-    /// What it is on the first node.
-    pub definition_a: Option<String>,
-    /// What it is on the second.
-    pub definition_b: Option<String>,
-    /// Whether rows cannot be replicated because of it.
-    pub is_mismatch: bool,
-    /// Statements for the second node.
-    pub ddl: Option<String>,
-}
-
-/// A row of `steep_repl.preflight`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Finding {
-    /// What was looked at.
-    pub check_name: String,
-    /// ok, notice, warning or error.
-    pub status: String,
-    /// What was found.
-    pub message: Option<String>,
-    /// More about it.
-    pub detail: Option<String>,
-    /// What to do.
-    pub hint: Option<String>,
 }

@@ -23,6 +23,31 @@ fn copying(pair: &Pair) {
     wait_until("it is being copied", Duration::from_secs(60), || (pair.progress()?.rows_done? > 100).then_some(()));
 }
 
+/// Waits until a `steep-repl` has got the answer to a query with these words.
+fn asked(pair: &Pair, words: &str) {
+    let sessions = format!(
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'steep-repl'
+             and state = 'idle' and strpos(query, '{words}') > 0"
+    );
+    wait_until("it has asked", Duration::from_secs(30), || (pair.target.scalar::<i64>(&sessions) > 0).then_some(()));
+}
+
+/// What a program writes, line by line.
+type Lines = std::io::Lines<std::io::BufReader<std::process::ChildStdout>>;
+
+fn lines(child: &mut std::process::Child) -> Lines {
+    std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()))
+}
+
+/// The next lines, up to one that is waited for.
+fn until(lines: &mut Lines, last: &str) -> Vec<String> {
+    let mut read: Vec<String> = Vec::new();
+    while !read.last().is_some_and(|line| line.contains(last)) {
+        read.push(lines.next().unwrap_or_else(|| panic!("it ended before: {read:?}")).unwrap());
+    }
+    read
+}
+
 #[test]
 fn nodes_are_registered_listed_and_unregistered() {
     let pair = Pair::new("cli_nodes");
@@ -111,8 +136,7 @@ fn an_operation_that_was_replaced() {
     steep(&pair, "init node_b --from node_a --detach").works();
     let waiting = started(at(&pair, "wait node_b --json"));
     copying(&pair);
-    // Until it has looked once.
-    std::thread::sleep(Duration::from_secs(1));
+    asked(&pair, "steep_repl.init_progress");
     pair.target.exec("select steep_repl.cancel_init('node_b')");
     wait_until("a new one can begin", Duration::from_secs(60), || {
         pair.target.try_exec("select steep_repl.init_node('node_b', 'node_a')").ok()
@@ -156,12 +180,15 @@ fn odd_names() {
     let ran = ran(init);
     assert!(ran.works().contains("public.\"We\"\"ird, too\"") && ran.stdout.contains("in 2 tables"), "{}", ran.stdout);
     for arguments in ["status node_b", "events", "events --follow -n 99", "schema compare node_a node_b --all"] {
-        let mut child = started(at(&pair, arguments));
-        if arguments.contains("--follow") {
-            std::thread::sleep(Duration::from_secs(2));
+        let said = if arguments.contains("--follow") {
+            let mut child = started(at(&pair, arguments));
+            let lines = until(&mut lines(&mut child), "init.completed");
             child.kill().unwrap();
-        }
-        let said = ended(child).stdout;
+            child.wait().unwrap();
+            lines.join("\n")
+        } else {
+            steep(&pair, arguments).stdout
+        };
         assert!(said.contains("[31mred") && !said.contains('\u{1b}'), "{arguments}: {said}");
     }
 }
@@ -393,15 +420,10 @@ fn events_are_followed() {
     follow.stdout(Stdio::piped());
     let mut child = follow.spawn().unwrap();
     pair.synchronize("method => 'parallel'");
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    let mut seen = Vec::new();
-    for line in lines {
-        let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-        seen.push(event["event"].as_str().unwrap().to_owned());
-        if seen.last().is_some_and(|last| last == "init.completed") {
-            break;
-        }
-    }
+    let seen: Vec<String> = until(&mut lines(&mut child), "init.completed")
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].as_str().unwrap().to_owned())
+        .collect();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(seen.contains(&"init.started".to_owned()), "{seen:?}");
@@ -419,14 +441,16 @@ fn only_new_events() {
     };
     early.batch_execute(&format!("begin; {}", insert("early"))).unwrap();
     let mut child = started(at(&pair, "events --follow -n 0"));
-    std::thread::sleep(Duration::from_secs(2));
+    asked(&pair, "FROM steep_repl.events");
     pair.target.exec(&insert("late"));
-    std::thread::sleep(Duration::from_secs(6));
+    let name = |line: &str| line.split_whitespace().nth(2).map(str::to_owned);
+    let mut shown = lines(&mut child);
+    let first = until(&mut shown, "late");
     early.batch_execute("commit").unwrap();
-    std::thread::sleep(Duration::from_secs(6));
+    let second = until(&mut shown, "early");
     child.kill().unwrap();
-    let shown = ended(child).stdout;
-    let names: Vec<&str> = shown.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    child.wait().unwrap();
+    let names: Vec<String> = first.iter().chain(&second).filter_map(|line| name(line)).collect();
     assert_eq!(names, ["late", "early"]);
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use steep_repl_testkit::{quote_literal, shared, test_all, Auth, ClusterOptions, Pair, Proxy, StopMode};
+use steep_repl_testkit::{quote_literal, shared, test_all, wait_until, Auth, ClusterOptions, Pair, Proxy, StopMode};
 
 use crate::window::Window;
 
@@ -151,12 +151,14 @@ fn lost_connections_and_a_restart_are_survived() {
     let mut window = open(&pair, 80, 24);
     window.wait_for(20, "SYNCHRONIZED");
     let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'steep-repl' and pid <> pg_backend_pid()";
+    let sessions = "select pid::text from pg_stat_activity where application_name = 'steep-repl'";
+    let before = pair.target.rows(sessions);
     pair.target.exec(kill);
     pair.source.exec(kill);
-    let server_has_us =
-        || pair.target.scalar::<i64>("select count(*) from pg_stat_activity where application_name = 'steep-repl'") > 0;
-    std::thread::sleep(Duration::from_millis(2_500));
-    assert!(server_has_us(), "{}", window.text());
+    wait_until("it is connected anew", Duration::from_secs(10), || {
+        let now = pair.target.rows(sessions);
+        (!now.is_empty() && now.iter().all(|pid| !before.contains(pid))).then_some(())
+    });
     window.wait_for(5, "SYNCHRONIZED");
 
     target.stop(StopMode::Immediate);
@@ -172,14 +174,14 @@ fn lost_connections_and_a_restart_are_survived() {
         screen.contains("unreachable") && screen.lines().all(|line| line.chars().count() <= 60)
     });
     target.start();
-    window.wait_for(20, "SYNCHRONIZED");
+    window.wait_for(20, "SYNCHRONIZED since");
     println!("{}", window.text());
     // Its own backend is killed, and the server ends all others to recover.
     let ours: i32 =
         pair.target.scalar("select pid from pg_stat_activity where application_name = 'steep-repl' limit 1");
     target.signal(ours, "KILL");
     // Recovery may be quicker than the screen: it counts that it is connected again.
-    steep_repl_testkit::wait_until("the terminal UI is connected again", Duration::from_secs(30), || {
+    wait_until("the terminal UI is connected again", Duration::from_secs(30), || {
         let count = "select count(*) from pg_stat_activity where application_name = 'steep-repl'";
         let row = target.config(pair.target.name()).connect(postgres::NoTls).ok()?.query_one(count, &[]).ok()?;
         (row.get::<_, i64>(0) > 0).then_some(())
@@ -295,9 +297,20 @@ fn a_node_that_hangs_holds_up_no_other_and_no_secret_is_shown() {
     pair.target.exec("update steep_repl.nodes set state = 'UNINITIALIZED' where node = 'node_b'");
     proxy.thaw();
     window.wait(30, "node_c is back", |screen| row(screen, "node_c", "SYNCHRONIZED"));
-    for keys in ["", "\r", "e", "@", "G", "k", "S", "?", ":node node_z\r", ":node node_c\r"] {
+    for (keys, page) in [
+        ("", "nodes"),
+        ("\r", "nodes › node_"),
+        ("e", "› events"),
+        ("@", "› sql"),
+        ("G", "› sql"),
+        ("k", "› sql"),
+        ("S", "› snapshots"),
+        ("?", "› help"),
+        (":node node_z\r", "node_z"),
+        (":node node_c\r", "› node_c"),
+    ] {
         window.keys(keys);
-        std::thread::sleep(Duration::from_millis(150));
+        window.wait_for(10, page);
         assert!(!window.text().contains("hunter2"), "{}", window.text());
     }
     window.keys("q");

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 
 use super::theme::Theme;
-use crate::tui::words::{shorten, width};
+use crate::words::{shorten, width};
 
 /// A part of the screen.
 pub struct Canvas<'a> {

@@ -9,7 +9,7 @@ use super::theme::Theme;
 use crate::tui::model::dialog::{Check, Dialog, Form, Input, Preview, Purpose};
 use crate::tui::model::page::Asked;
 use crate::tui::model::Model;
-use crate::tui::words::{clean, width, wrap};
+use crate::words::{clean, width, wrap};
 
 /// Draws what stands before the page, in the middle of it.
 pub fn draw(model: &Model, dialog: &Dialog, canvas: &mut Canvas<'_>) {

@@ -6,7 +6,7 @@ use super::canvas::Canvas;
 use super::table::{self, Column};
 use crate::tui::model::page::events_shown;
 use crate::tui::model::Model;
-use crate::tui::words::{clean, clock, moment, wrap};
+use crate::words::{clean, clock, moment, wrap};
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }

@@ -9,7 +9,7 @@ use crate::tui::model::dialog::Dialog;
 use crate::tui::model::node::Standing;
 use crate::tui::model::page::View;
 use crate::tui::model::Model;
-use crate::tui::words::{clean, clock, duration, seconds_between, width};
+use crate::words::{clean, clock, duration, seconds_between, width};
 
 /// Where one is, how many nodes stand how, and the time.
 pub fn header(model: &Model, canvas: &mut Canvas<'_>) {

@@ -8,7 +8,7 @@ use super::table::{self, Cell, Column};
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::Model;
 use crate::tui::snapshot::Contact;
-use crate::tui::words::{bytes, clean, duration, moment, seconds_between, wrap};
+use crate::words::{bytes, clean, duration, moment, seconds_between, wrap};
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }

@@ -8,7 +8,7 @@ use super::tables::{self, operation_status};
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::Model;
 use crate::tui::snapshot::{Event, NodeId, Progress, Reading};
-use crate::tui::words::{bytes, clean, clock, count, duration, moment, seconds_between, width, wrap};
+use crate::words::{bytes, clean, clock, count, duration, moment, seconds_between, width, wrap};
 
 /// Phases as the server has them; others are put where they began.
 const PHASES: [&str; 11] = [

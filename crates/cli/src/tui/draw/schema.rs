@@ -9,7 +9,7 @@ use crate::tui::message::Trouble;
 use crate::tui::model::page::{compared_shown, Asked, Comparison, TableDiff};
 use crate::tui::model::Model;
 use crate::tui::snapshot::Difference;
-use crate::tui::words::{clean, wrap};
+use crate::words::{clean, wrap};
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }

@@ -5,7 +5,7 @@ use ratatui::style::Style;
 use super::canvas::Canvas;
 use crate::tui::model::node::Node;
 use crate::tui::model::Model;
-use crate::tui::words::clean;
+use crate::words::clean;
 
 /// Draws the page. No server offers snapshots yet; those that will have a view `steep_repl.snapshots`.
 pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {

@@ -5,7 +5,7 @@ use ratatui::style::Style;
 use super::canvas::Canvas;
 use super::table::{self, Column};
 use crate::tui::model::Model;
-use crate::tui::words::{clean, clock, short_time, wrap};
+use crate::words::{clean, clock, short_time, wrap};
 
 const COLUMNS: [Column; 5] = [
     Column { title: "time", least: 8, most: 8, right: false, priority: 0 },

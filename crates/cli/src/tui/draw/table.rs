@@ -3,7 +3,7 @@
 use ratatui::style::Style;
 
 use super::canvas::Canvas;
-use crate::tui::words::{shorten, width};
+use crate::words::{shorten, width};
 
 /// A column.
 #[derive(Debug, Clone, Copy)]

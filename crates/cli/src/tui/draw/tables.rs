@@ -8,7 +8,7 @@ use super::theme::Theme;
 use crate::tui::model::page::passes;
 use crate::tui::model::Model;
 use crate::tui::snapshot::{Reading, TableRow, Tables};
-use crate::tui::words::{bytes, clean, count, short_time, width};
+use crate::words::{bytes, clean, count, short_time, width};
 
 /// A line of the list of tables.
 enum Line<'a> {

@@ -179,7 +179,7 @@ fn previewing(look: Look, finding: Answer, keys: &str) -> Model {
 
 fn finding(check: &str, status: &str, message: &str, hint: Option<&str>) -> Finding {
     let (message, hint) = (Some(message.into()), hint.map(Into::into));
-    Finding { check_name: check.into(), status: status.into(), message, detail: None, hint }
+    Finding { check_name: check.into(), status: status.into(), message, hint, ..Finding::default() }
 }
 
 #[test]

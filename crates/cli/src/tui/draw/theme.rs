@@ -209,7 +209,7 @@ mod tests {
             let theme = Theme::new(Look { unicode, colour: false });
             let marks: HashSet<&str> = all().into_iter().map(|standing| theme.standing(standing).0).collect();
             assert_eq!(marks.len(), all().len());
-            assert!(marks.iter().all(|mark| crate::tui::words::width(mark) == 1));
+            assert!(marks.iter().all(|mark| crate::words::width(mark) == 1));
             assert!(unicode || marks.iter().all(|mark| mark.is_ascii()));
         }
     }

@@ -222,7 +222,7 @@ impl Model {
     /// Takes a notice away that has been there for long enough.
     pub fn forget_notice(&mut self) {
         let now = self.now;
-        self.notice.take_if(|notice| super::words::seconds_between(notice.at, now) >= NOTICE_STAYS);
+        self.notice.take_if(|notice| crate::words::seconds_between(notice.at, now) >= NOTICE_STAYS);
     }
 
     /// Keeps a statement to be shown.

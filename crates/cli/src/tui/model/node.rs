@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use steep_repl_core::node_state::NodeState;
 
 use crate::tui::snapshot::{Contact, NodeId, NodeStatus, Progress, Reading, Server, Snapshot};
-use crate::tui::words;
+use crate::words;
 
 /// A look older than this many seconds means that the node does not answer.
 pub const SILENT_AFTER: i64 = 8;

@@ -258,20 +258,8 @@ fn preview_init(model: &mut Model, form: Form) -> Vec<Effect> {
         says.push(format!("Rows that are in the tables of {} are DELETED first.", form.name));
     }
     let (ticket, effect) = run(model, form.node, preflight);
-    let preview = Preview {
-        node: form.node,
-        title: format!("initialize {} from {source}", form.name),
-        says,
-        call,
-        check: Check::Preflight(Asked::Waiting(ticket)),
-        type_name: force.then(|| form.name.clone()),
-        typed: String::new(),
-        scroll: 0,
-        form: Some(form),
-        sent: None,
-        failed: None,
-    };
-    model.dialog = Some(Dialog::Preview(Box::new(preview)));
+    let title = format!("initialize {} from {source}", form.name);
+    show_before(model, form, title, says, call, Check::Preflight(Asked::Waiting(ticket)));
     vec![effect]
 }
 
@@ -299,13 +287,20 @@ fn preview_refresh(model: &mut Model, form: Form) -> Vec<Effect> {
         );
     }
     let (ticket, effect) = run(model, form.node, Call::not_subscribed(&form.name));
+    let title = format!("bring new tables into {}", form.name);
+    show_before(model, form, title, says, call, Check::Tables(Asked::Waiting(ticket)));
+    vec![effect]
+}
+
+/// Shows what will be done before it is done; where rows are deleted the node's name has to be typed.
+fn show_before(model: &mut Model, form: Form, title: String, says: Vec<String>, call: Call, check: Check) {
     let preview = Preview {
         node: form.node,
-        title: format!("bring new tables into {}", form.name),
+        title,
         says,
         call,
-        check: Check::Tables(Asked::Waiting(ticket)),
-        type_name: force.then(|| form.name.clone()),
+        check,
+        type_name: (form.value("force") == "true").then(|| form.name.clone()),
         typed: String::new(),
         scroll: 0,
         form: Some(form),
@@ -313,7 +308,6 @@ fn preview_refresh(model: &mut Model, form: Form) -> Vec<Effect> {
         failed: None,
     };
     model.dialog = Some(Dialog::Preview(Box::new(preview)));
-    vec![effect]
 }
 
 /// Says why it was not done.

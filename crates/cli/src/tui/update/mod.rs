@@ -42,7 +42,7 @@ fn tick(model: &mut Model, now: jiff::Timestamp) -> Vec<Effect> {
     for node in &mut model.nodes {
         let silent = node.silent_for(now).is_some_and(|seconds| seconds >= GIVEN_UP_AFTER);
         // A new one gets as much time as the old one had.
-        if silent && super::words::seconds_between(node.since, now) >= GIVEN_UP_AFTER {
+        if silent && crate::words::seconds_between(node.since, now) >= GIVEN_UP_AFTER {
             node.since = now;
             effects.push(Effect::Rewatch(node.id));
         }

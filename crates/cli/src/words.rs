@@ -10,7 +10,7 @@ pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\r' | '\t' => ' ',
-            c if c.is_control() || is_invisible(c) => '?',
+            c if deceives(c) => '?',
             c => c,
         })
         .collect()
@@ -21,9 +21,11 @@ pub fn clean_lines(text: &str) -> Vec<String> {
     text.replace("\r\n", "\n").split('\n').map(|line| clean(&line.replace('\t', "    "))).collect()
 }
 
-/// Marks of direction and characters without width, which make a line look like another one.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+/// Control characters, which could do anything to a terminal; marks of direction and characters without width, which make a line look like
+/// another one.
+pub fn deceives(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// Columns that a text takes.
