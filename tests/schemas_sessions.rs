@@ -64,6 +64,51 @@ fn a_table_that_somebody_waits_to_lock_is_busy() {
     });
 }
 
+/// A lock that comes after the look for locks: where the source cannot begin with its answer, and in the middle of it. What was asked over the
+/// connection afterwards is answered.
+#[test]
+fn a_lock_that_comes_meanwhile() {
+    let (compare, preflight) = ("compare_schemas('node_a', 'node_b')", "preflight('node_b', 'node_a')");
+    // Everything else that preflight asks has to do without the catalog, which only who deparses to_tsvector('english', ...) looks at.
+    for (label, catalog, calls) in
+        [("ss_begin", "pg_trigger", &[compare][..]), ("ss_middle", "pg_ts_config", &[compare, preflight])]
+    {
+        let pair = nodes(label);
+        for db in [&pair.source, &pair.target] {
+            db.exec(
+                "create table t (id int primary key, note text,
+                     words tsvector generated always as (to_tsvector('english', note)) stored)",
+            );
+        }
+        for call in calls {
+            let mut holder = pair.source.connect();
+            holder.batch_execute(&format!("begin; lock pg_catalog.{catalog} in access exclusive mode")).unwrap();
+            std::thread::scope(|scope| {
+                let called = scope.spawn(|| pair.target.try_exec(&format!("select * from steep_repl.{call}")));
+                let waits = |asking: &str| {
+                    let sessions = format!(
+                        "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'steep\\_repl%check'
+                             and wait_event_type = 'Lock' and query {asking} 'COPY%'"
+                    );
+                    let db = &pair.source;
+                    wait_until("it waits", Duration::from_secs(30), || {
+                        (db.scalar::<i64>(&sessions) == 1).then_some(())
+                    });
+                };
+                waits("like");
+                waits("not like");
+                holder.batch_execute("commit").unwrap();
+                called.join().unwrap().unwrap();
+            });
+        }
+        let found = "select table_name || ' ' || status from steep_repl.compare_schemas('node_a', 'node_b')";
+        assert_eq!(pair.target.rows(found), ["t MATCH"]);
+        let findings =
+            "select check_name, message from steep_repl.preflight('node_b', 'node_a') where status = 'error'";
+        assert_eq!(pair.target.rows(findings), [""; 0]);
+    }
+}
+
 /// Only what is compared at all can be in the way.
 #[test]
 fn locked_tables_of_others_are_nobodys_business() {

@@ -119,7 +119,7 @@ SELECT n.node,
        o.phase,
        nullif(concat_ws('; ', CASE WHEN f.owner <> 'ours' THEN 'the operation is another database''s, this one is a copy' END,
                         CASE WHEN f.subscribes THEN 'its subscription is enabled here and competes for the slot of the original' END,
-                        CASE WHEN i.suspended > 0 THEN format('%s indexes suspended', i.suspended) END,
+                        CASE WHEN i.suspended > 0 THEN format('%s %s suspended', i.suspended, CASE WHEN i.suspended = 1 THEN 'index' ELSE 'indexes' END) END,
                         CASE WHEN o.id IN (SELECT steep_repl.operations_without_worker())
                              THEN 'waits for a background worker: max_worker_processes is used up' END,
                         CASE WHEN c.pending > 0 THEN 'clean-up pending' END), '') AS notice,

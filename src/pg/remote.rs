@@ -9,6 +9,7 @@ use super::stream::{Next, Stream};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::ffi::{c_char, CStr, CString};
 use std::ptr;
 use steep_repl_core::conninfo::Conninfo;
@@ -33,9 +34,12 @@ pub struct Target {
 
 /// An open connection. Statements go over it one at a time.
 pub struct Connection {
-    raw: *mut pg_sys::WalReceiverConn,
-    node: String,
-    server_version: i32,
+    raw: Cell<*mut pg_sys::WalReceiverConn>,
+    /// What it was opened with, to open it anew.
+    target: Target,
+    application_name: String,
+    walsender: bool,
+    server_version: Cell<i32>,
     /// How long an answer may take, in milliseconds; 0 is for ever.
     answer_limit_ms: i32,
 }
@@ -172,11 +176,29 @@ impl Connection {
                 reason: owned(reason),
             });
         }
-        let mut connection = Connection { raw, node: target.node.clone(), server_version: 0, answer_limit_ms: 0 };
+        let connection = Connection {
+            raw: Cell::new(raw),
+            target: target.clone(),
+            application_name: application_name.to_owned(),
+            walsender,
+            server_version: Cell::new(0),
+            answer_limit_ms: 0,
+        };
         // SAFETY: a live connection.
-        connection.server_version = unsafe { guarded(|| server_version(raw)) };
+        connection.server_version.set(unsafe { guarded(|| server_version(raw)) });
         connection.set_session()?;
         Ok(connection)
+    }
+
+    /// Connects anew, in place of a connection that is of no more use; what the session held there is gone.
+    ///
+    /// Errors: as of [`Self::open`]; the connection is then what it was.
+    pub fn reopen(&self) -> Result<()> {
+        let fresh = Self::connect(&self.target, &self.application_name, self.walsender)?;
+        self.server_version.set(fresh.server_version.get());
+        // The old one is closed with `fresh`.
+        self.raw.swap(&fresh.raw);
+        Ok(())
     }
 
     /// Formats, encoding and limits: values must not depend on how the source or the role is configured, and nothing but we
@@ -191,7 +213,7 @@ impl Connection {
              SET idle_session_timeout = 0; SET jit = off",
             super::system::database_encoding()
         );
-        if self.server_version >= 170_000 {
+        if self.server_version.get() >= 170_000 {
             settings.push_str("; SET transaction_timeout = 0");
         }
         self.execute(&settings, "could not set up the session")
@@ -205,12 +227,12 @@ impl Connection {
 
     /// Major version of the server at the other end.
     pub fn server_major(&self) -> u32 {
-        self.server_version.unsigned_abs() / 10_000
+        self.server_version.get().unsigned_abs() / 10_000
     }
 
     /// Name of the node at the other end.
     pub fn node(&self) -> &str {
-        &self.node
+        &self.target.node
     }
 
     fn exec(&self, sql: &str, context: &str, columns: usize) -> Result<Answer> {
@@ -219,7 +241,7 @@ impl Connection {
         };
         let query = c_string(sql)?;
         let types = vec![pg_sys::TEXTOID; columns];
-        let (raw, count) = (self.raw, columns as i32);
+        let (raw, count) = (self.raw.get(), columns as i32);
         let (query_ptr, types_ptr) = (query.as_ptr(), types.as_ptr());
         // SAFETY: a live connection; strings and types outlive the call.
         let answer = self.within_limit(|| Ok(Answer(unsafe { guarded(|| exec(raw, query_ptr, count, types_ptr)) })))?;
@@ -227,7 +249,7 @@ impl Connection {
             // SAFETY: the result is live until `answer` is dropped.
             let (sqlstate, text) = unsafe { ((*answer.0).sqlstate, owned((*answer.0).err)) };
             return Err(Error::Source {
-                context: format!("{context} on node \"{}\"", self.node),
+                context: format!("{context} on node \"{}\"", self.target.node),
                 problem: Box::new(problem_from(sqlstate, &text)),
             });
         }
@@ -276,8 +298,8 @@ impl Connection {
         self.start_copy(&format!("COPY ({ahead} UNION ALL ({sql})) TO STDOUT (FORMAT binary)"), context)
     }
 
-    /// The rows of what was asked, in no order. What the node fails with on the way comes as 08P01, without its own SQLSTATE, which the protocol
-    /// of this stream does not tell.
+    /// The rows of what was asked, in no order. What the node fails with on the way comes as 08P01, without its own SQLSTATE, which the server's
+    /// function for such a stream does not tell; nor does it read the end of what failed, so that the connection has to be opened anew.
     pub fn answer<T: DeserializeOwned>(&self, context: &str) -> Result<Vec<T>> {
         let mut stream = Stream::of(self)?;
         let taking = || {
@@ -301,8 +323,10 @@ impl Connection {
     fn within_limit<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.answer_limit_ms {
             0 => work(),
-            limit => super::deadline::within(limit, work)?
-                .ok_or_else(|| Error::SourceSilent { node: self.node.clone(), seconds: f64::from(limit) / 1000.0 }),
+            limit => super::deadline::within(limit, work)?.ok_or_else(|| Error::SourceSilent {
+                node: self.target.node.clone(),
+                seconds: f64::from(limit) / 1000.0,
+            }),
         }
     }
 
@@ -322,7 +346,7 @@ impl Connection {
     /// transaction, as [`Self::rows`] does. `failover` needs PostgreSQL 17 there.
     pub fn create_slot(&self, name: &str, temporary: bool, failover: bool) -> Result<CreatedSlot> {
         let temporary = if temporary { " TEMPORARY" } else { "" };
-        let options = match (self.server_version >= 150_000, failover) {
+        let options = match (self.server_version.get() >= 150_000, failover) {
             (true, true) => "(SNAPSHOT 'export', FAILOVER)",
             (true, false) => "(SNAPSHOT 'export')",
             (false, _) => "EXPORT_SNAPSHOT",
@@ -340,7 +364,7 @@ impl Connection {
     }
 
     pub(super) fn raw(&self) -> *mut pg_sys::WalReceiverConn {
-        self.raw
+        self.raw.get()
     }
 }
 
@@ -361,7 +385,7 @@ impl Drop for Connection {
             if let Some(disconnect) = walrcv.walrcv_disconnect {
                 // SAFETY: the connection is ours and used no more. PQfinish and pfree raise no error, so no guard is needed,
                 // and none may be set up while unwinding.
-                unsafe { disconnect(self.raw) };
+                unsafe { disconnect(self.raw.get()) };
             }
         }
     }

@@ -140,7 +140,12 @@ impl<'a> Reader<'a> {
     fn read_beside(asked: &Reader, connection: &Connection, other: &Reader, filter: &Filter) -> Result<(Side, Side)> {
         let busy = asked.locked()?;
         set_up(connection)?;
-        connection.ask(&query_of(filter, &busy), READING)?;
+        match connection.ask(&query_of(filter, &busy), READING) {
+            Err(error) if error.problem().sqlstate == LOCK_NOT_AVAILABLE => {
+                return Ok((asked.read(filter)?, other.read(filter)?));
+            }
+            outcome => outcome?,
+        }
         let read = other.read(filter);
         // Taken in any case: the connection may be somebody else's, and must be of use to him.
         let side = match transaction::nested(|| connection.answer::<Definition>(READING)) {
@@ -152,7 +157,10 @@ impl<'a> Reader<'a> {
                 Ok(Side { major: asked.major(), tables, busy })
             }
             // Perhaps a lock; asked in the ordinary way it says so.
-            Err(error) if error.problem().sqlstate == PROTOCOL_VIOLATION => asked.read(filter),
+            Err(error) if error.problem().sqlstate == PROTOCOL_VIOLATION => {
+                connection.reopen()?;
+                asked.read(filter)
+            }
             Err(error) => Err(error),
         };
         Ok((side?, read?))
