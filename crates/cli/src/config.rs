@@ -1,10 +1,13 @@
 //! The configuration file: nodes, and what an initialization is started with when the command line does not say.
 
 use crate::args::{How, LargeTableMethod, Method, SchemaSync};
+use crate::conninfo::Given;
 use crate::duration;
 use crate::failure::Failure;
+use crate::output::message;
 use clap::ValueEnum;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -49,11 +52,29 @@ impl Config {
             }
         };
         match std::fs::read_to_string(&path) {
-            Ok(text) => Config::parse(&text).map_err(|problem| problem.detail(format!("In {}.", path.display()))),
+            Ok(text) => {
+                let config =
+                    Config::parse(&text).map_err(|problem| problem.detail(format!("In {}.", path.display())))?;
+                if config.holds_password() && is_open_to_others(&path) {
+                    message(format!(
+                        "steep-repl: warning: configuration file \"{}\" holds a password and has group or world access; \
+                         permissions should be u=rw (0600) or less",
+                        path.display()
+                    ));
+                }
+                Ok(config)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(Config::default()),
             Err(error) => Err(Failure::usage(format!("could not read configuration file \"{}\"", path.display()))
                 .detail(error.to_string())),
         }
+    }
+
+    fn holds_password(&self) -> bool {
+        self.nodes.values().any(|dsn| {
+            let given = Given { dsn: Some(dsn.clone()), ..Given::default() };
+            given.parameters().is_ok_and(|parameters| parameters.get("password").is_some())
+        })
     }
 
     fn parse(text: &str) -> Result<Config, Failure> {
@@ -107,6 +128,10 @@ impl Config {
         config.snapshot_storage_path = text("snapshot_storage_path")?;
         Ok(config)
     }
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 != 0)
 }
 
 impl How {

@@ -3,13 +3,14 @@
 
 use crate::failure::{Exit, Failure};
 use crate::output::message;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{after, Receiver, Sender};
 use rustix::termios::{tcgetattr, tcsetattr, OptionalActions, Termios};
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// What a shell gives for a program that Ctrl-C has ended.
 const ENDED: i32 = 130;
@@ -58,6 +59,16 @@ fn interrupted() {
 pub fn end() -> ! {
     restore();
     std::process::exit(ENDED);
+}
+
+/// Ends the program with this once that time is over, whatever it waits for then: a server that does not answer, or somebody who is to type.
+pub fn end_after(limit: Duration, failure: Failure) {
+    std::thread::spawn(move || {
+        let _ = after(limit).recv();
+        restore();
+        message(format!("\n{failure}"));
+        std::process::exit(failure.exit as i32);
+    });
 }
 
 /// Ctrl-C, as messages. One that comes while the one before has not been looked at ends the program with what is given: it waits for a server.

@@ -39,6 +39,14 @@ pub struct Node {
     pub updated_at: String,
 }
 
+impl Node {
+    /// Its state, as far as the database that was asked can know: of a node elsewhere it is what that says of itself, unless it is
+    /// initialized from here.
+    pub fn known_state(&self) -> Option<&str> {
+        (self.is_local || self.operation_id.is_some()).then_some(&self.state)
+    }
+}
+
 /// `steep_repl.init_progress`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Progress {

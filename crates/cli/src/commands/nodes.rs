@@ -21,9 +21,9 @@ pub fn run(context: &Context, command: Nodes) -> Result<(), Failure> {
             let mut grid = context.out.table(&["NODE", "HERE", "STATE", "SOURCE", "OWNER", "CONNECTION"]);
             for node in nodes {
                 grid.row(vec![
-                    node.node.into(),
+                    node.node.as_str().into(),
                     if node.is_local { "here" } else { "" }.into(),
-                    word(&node.state),
+                    word(node.known_state().unwrap_or("-")),
                     node.source.into(),
                     node.owner.into(),
                     node.conninfo.into(),

@@ -58,8 +58,7 @@ fn all(context: &Context) -> Result<(), Failure> {
         let running = progress.filter(|_| is_at_work(node));
         grid.row(vec![
             node.node.as_str().into(),
-            // Another database may have initialized it; what it says of itself counts, and is asked for by its name.
-            word(if node.is_local || node.operation_id.is_some() { &node.state } else { "-" }),
+            word(node.known_state().unwrap_or("-")),
             node.source.clone().into(),
             running.map(|one| format!("{} {:.1} %", one.phase, one.overall_percent)).into(),
             progress.and_then(|one| one.lag_bytes).map(|lag| bytes(lag as f64)).into(),
@@ -115,7 +114,7 @@ fn one(context: &Context, name: &str) -> Result<(), Failure> {
 }
 
 fn grid_lines(node: &Node, progress: Option<&Progress>, line: &mut impl FnMut(&str, Option<String>)) {
-    line("state", Some(node.state.clone()));
+    line("state", Some(node.known_state().unwrap_or("-").to_owned()));
     line("health", Some(node.health.clone()));
     line("source", node.source.clone());
     line("connection", Some(node.conninfo.clone()));

@@ -215,7 +215,7 @@ fn read_passfile(inner: &Parameters, home: Option<&PathBuf>) -> (Passfile, Optio
 
 impl Given {
     /// What is given, as parameters.
-    fn parameters(&self) -> Result<Parameters, Failure> {
+    pub(crate) fn parameters(&self) -> Result<Parameters, Failure> {
         let string = self.dbname.as_deref().filter(|dbname| is_connection_string(dbname));
         if string.is_some() && self.dsn.is_some() {
             return Err(Failure::usage("--dsn and -d are both connection strings").hint("Give one of them."));

@@ -73,6 +73,11 @@ fn nodes_are_registered_listed_and_unregistered() {
         lines[0].starts_with("NODE") && lines[1].starts_with("node_a") && lines[2].starts_with("node_b  here"),
         "{lines:?}"
     );
+    // Whether node_a was ever initialized is for node_a to say.
+    for shown in [&listed, &steep(&pair, "status"), &steep(&pair, "status node_a")] {
+        let of_source = shown.stdout.lines().find(|line| line.starts_with("node_a ") || line.starts_with("state "));
+        assert!(of_source.is_some_and(|line| line.contains('-') && !line.contains("UNINIT")), "{}", shown.stdout);
+    }
     assert!(!listed.stdout.contains("sesame") && !steep(&pair, "nodes list --json").stdout.contains("sesame"));
     steep(&pair, "nodes remove node_a").fails(2, &["no terminal to ask", "--yes"]);
     steep(&pair, "nodes remove node_a --yes").works();
@@ -489,10 +494,23 @@ fn a_configuration_file() {
         ran(command)
     };
     let dsn = pair.target.conninfo();
-    write(&format!(
+    let text = format!(
         "[nodes]\nnode_b = \"{dsn}\"\n[replication.initialization]\nparallel_workers = 3\nmethod = 'parallel'\n"
-    ));
+    );
+    write(&text);
     assert!(configured("status --at node_b").works().contains("node_a"));
+    // A warning for those who keep a password where others can read it, and only for them.
+    let exposed = |text: &str, mode: u32| {
+        write(text);
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let ran = configured("status --at node_b");
+        assert!(!format!("{}{}", ran.works(), ran.stderr).contains("sesame"), "{}", ran.stderr);
+        ran.stderr.contains("has group or world access")
+    };
+    let secret = format!("nodes.node_b = \"{dsn} password=sesame\"");
+    let plain = format!("nodes.node_b = \"{dsn}\"");
+    assert_eq!([exposed(&secret, 0o600), exposed(&secret, 0o640), exposed(&plain, 0o644)], [false, true, false]);
+    write(&text);
     configured("status --at node_c").fails(2, &["node \"node_c\" is not in the configuration file", "node_b"]);
     configured("init node_b --from node_a").works();
     assert_eq!(pair.target.scalar::<i64>("select workers_planned::bigint from steep_repl.init_progress"), 3);

@@ -11,6 +11,7 @@ use steep_repl_testkit::{root, shared};
 
 use crate::conninfo::folder;
 use crate::sides::Sides;
+use crate::steep::{ran, with};
 
 /// What a server that is none does with its first connections: it reads a request and answers, and leaves the line open.
 fn impostor(answer: &'static [u8]) -> u16 {
@@ -123,4 +124,14 @@ fn nonsense() {
         let failure = sides.both_out();
         assert!(failure.exit == Exit::Connection && failure.to_string().contains(what), "{failure}");
     }
+}
+
+/// Not even for as long as a connection may take.
+#[test]
+fn the_limit_of_wait_holds_whatever_is_waited_for() {
+    let started = Instant::now();
+    let mut command = with("wait node_b --timeout 1s");
+    command.args(["--dsn", &format!("host=127.0.0.1 port={} connect_timeout=60", impostor(b""))]);
+    ran(command).fails(5, &["nothing is known of the operation on node \"node_b\"", "did not answer"]);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
