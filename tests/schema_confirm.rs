@@ -31,7 +31,9 @@ fn where_nothing_differs_nobody_is_asked() {
     pair.target.exec("create table t (v int, id int primary key, extra text)");
     pair.register();
     pair.synchronize(MANUAL);
-    assert_eq!(pair.notices(), [""; 0]);
+    // But of transactions of other tests on the same server.
+    let told: Vec<String> = pair.notices().into_iter().filter(|notice| !notice.contains("hold up the slot")).collect();
+    assert_eq!(told, [""; 0]);
     pair.source.exec("insert into t values (2, 2)");
     pair.expect_equal();
     assert_eq!(pair.target.rows("select event from steep_repl.events where event like 'schema.%'"), [""; 0]);

@@ -9,4 +9,6 @@ SELECT pg_catalog.jsonb_build_object(
         WHERE NOT (pg_catalog.has_schema_privilege(p.relnamespace, 'USAGE')
                    AND pg_catalog.has_table_privilege(p.oid, 'SELECT'))), '[]'::jsonb),
     'not_owned', coalesce((SELECT pg_catalog.jsonb_agg(p.name ORDER BY p.name) FROM planned p
-        WHERE NOT pg_catalog.pg_has_role(p.relowner, 'USAGE')), '[]'::jsonb))::text
+        WHERE NOT pg_catalog.pg_has_role(p.relowner, 'USAGE')), '[]'::jsonb),
+    'row_security', coalesce((SELECT pg_catalog.jsonb_agg(p.name ORDER BY p.name) FROM planned p
+        WHERE pg_catalog.row_security_active(p.oid)), '[]'::jsonb))::text

@@ -3,6 +3,7 @@
 //! [`init_node`](super::init) raises the first thing that does not hold; [`preflight`](super::preflight) lists all of them. Which of
 //! the two is the judge's matter ([`Judge`]); the checks and their order are the same.
 
+use super::surroundings;
 use crate::catalog::cleanup;
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation, Options};
@@ -49,8 +50,8 @@ pub(super) struct Examined {
 pub(super) trait Judge {
     /// The check's value; none when it failed and the others are to be looked at all the same.
     fn judge<T>(&mut self, check: &'static str, outcome: Result<T>) -> Result<Option<T>>;
-    /// Something that is no reason to refuse.
-    fn remark(&mut self, check: &'static str, remark: Remark);
+    /// What was found, if anything, that is no reason to refuse.
+    fn remark(&mut self, check: &'static str, remark: Option<Remark>);
 }
 
 /// Something to know of before one starts.
@@ -74,11 +75,13 @@ impl Judge for Strict {
         outcome.map(Some)
     }
 
-    fn remark(&mut self, _check: &'static str, remark: Remark) {
-        if remark.is_warning {
-            raise::warning_with(&remark.message, remark.detail.as_deref(), &remark.hint);
-        } else {
-            raise::notice(&format!("{}; {}", remark.message, remark.hint));
+    fn remark(&mut self, _check: &'static str, remark: Option<Remark>) {
+        match remark {
+            Some(found) if found.is_warning => {
+                raise::warning_with(&found.message, found.detail.as_deref(), &found.hint);
+            }
+            Some(found) => raise::notice_with_hint(&found.message, &found.hint),
+            None => {}
         }
     }
 }
@@ -98,27 +101,40 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     judge.judge("source_wal", preflight::check_wal(wanted.source, &said))?;
     judge.judge("source_rights", preflight::check_rights(wanted.source, &said, makes_publication))?;
     judge.judge("source_slots", preflight::check_room(wanted.source, &said))?;
-    if let Some(message) = preflight::limited_retention(&said) {
+    judge.judge("source_plugin", preflight::check_plugin(wanted.source, &said))?;
+    let retention = preflight::limited_retention(&said).map(|message| {
         let hint = "A slot that falls behind more than that is lost, and the initialization with it. Raise it for the time of the copy."
             .to_owned();
-        judge.remark("source_retention", Remark { message, hint, ..Remark::default() });
+        Remark { message, hint, ..Remark::default() }
+    });
+    judge.remark("source_retention", retention);
+    surroundings::check_transactions(judge, wanted.source, &connection)?;
+    if wanted.joins.is_none() {
+        surroundings::check_databases(judge, wanted, &connection)?;
     }
     let Some(plan) = check_tables(judge, wanted, &connection, &said)? else { return Ok(None) };
     if let Some(name) = wanted.publication {
         judge.judge("publication", publication::check(&connection, wanted.source, name, &plan.leaves()))?;
     }
+    let source_relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
+    let index_bytes = preflight::index_bytes(&connection, &source_relids)?;
     drop(connection);
     judge.judge("rights", check_rights_here(wanted, &plan))?;
     check_indexes(judge, wanted.node, &plan)?;
     if !wanted.options.force {
         judge.judge("empty", check_empty(wanted.node, &plan))?;
     }
+    surroundings::check_space(judge, &plan, &index_bytes)?;
+    if wanted.joins.is_none() {
+        surroundings::check_room(judge, wanted.node)?;
+    }
     let (needed, free) = (i64::from(wanted.options.parallel_workers) + 2, user::free_worker_processes()?);
-    if free < needed {
+    let workers = (free < needed).then(|| {
         let message = format!("{free} of max_worker_processes are free, {needed} would be used");
         let hint = "It goes on with fewer workers, down to one. Raise max_worker_processes and restart the server to give it more.";
-        judge.remark("workers", Remark { message, hint: hint.to_owned(), ..Remark::default() });
-    }
+        Remark { message, hint: hint.to_owned(), ..Remark::default() }
+    });
+    judge.remark("workers", workers);
     Ok(Some(Examined { token, plan }))
 }
 
@@ -169,13 +185,13 @@ fn check_tables(
     if wanted.options.schema_sync != Mode::Auto && !plan.not_updatable.is_empty() {
         judge.remark(
             "updates",
-            Remark {
+            Some(Remark {
                 message: format!("updates and deletes cannot be applied to {}", plan.not_updatable.join(", ")),
                 detail: Some("The first one on the source would stop replication of all tables.".to_owned()),
                 hint: "Give these tables the primary keys of the source, or give those there REPLICA IDENTITY FULL."
                     .to_owned(),
                 is_warning: true,
-            },
+            }),
         );
     }
     let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
@@ -195,8 +211,8 @@ fn check_auto(judge: &mut impl Judge, wanted: &Wanted) -> Result<()> {
             role::name_of(me)
         );
         let hint =
-            "its functions, triggers and views are trusted; see steep_repl.schema_sync_plan(node, source)".to_owned();
-        judge.remark("schema_sync", Remark { message, hint, ..Remark::default() });
+            "Its functions, triggers and views are trusted. See steep_repl.schema_sync_plan(node, source).".to_owned();
+        judge.remark("schema_sync", Some(Remark { message, hint, ..Remark::default() }));
     }
     Ok(())
 }
@@ -224,7 +240,7 @@ fn say_differences(judge: &mut impl Judge, wanted: &Wanted, differences: &[Strin
     let tables = if skipped > 0 { format!("; tables that cannot be copied: {skipped}") } else { String::new() };
     judge.remark(
         "schema",
-        Remark {
+        Some(Remark {
             message: format!(
                 "schema of node \"{}\" differs from node \"{}\" in {} places{tables}",
                 wanted.node,
@@ -235,7 +251,7 @@ fn say_differences(judge: &mut impl Judge, wanted: &Wanted, differences: &[Strin
             hint: "The operation waits for steep_repl.confirm_init(node); the tables may be changed until then."
                 .to_owned(),
             is_warning: true,
-        },
+        }),
     );
 }
 
@@ -322,6 +338,13 @@ fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
         );
     }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let hidden = user::under_row_security(&relids)?;
+    if !hidden.is_empty() {
+        return lacks(
+            format!("is subject to row-level security of {}", hidden.join(", ")),
+            format!("ALTER ROLE {name} BYPASSRLS; or use a role that the policies do not hold for."),
+        );
+    }
     let foreign = user::not_owned(&relids)?;
     if !foreign.is_empty() {
         return lacks(
@@ -362,12 +385,12 @@ fn check_indexes(judge: &mut impl Judge, node: &str, plan: &Plan) -> Result<()> 
         let message =
             format!("the server will refuse deferred triggers of other owners' tables: {}", deferred.join(", "));
         let hint = "DISABLE them for the time of the copy, or have it asked for by the tables' owner.".to_owned();
-        judge.remark("deferred_triggers", Remark { message, hint, ..Remark::default() });
+        judge.remark("deferred_triggers", Some(Remark { message, hint, ..Remark::default() }));
     }
     if !others.is_empty() {
         let message = format!("unique indexes that are not valid stay so: {}", names(others).join(", "));
         let hint = "REINDEX them or drop them, before or afterwards.".to_owned();
-        judge.remark("indexes", Remark { message, hint, ..Remark::default() });
+        judge.remark("indexes", Some(Remark { message, hint, ..Remark::default() }));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod preflight;
 mod refresh;
 pub mod schemas;
 mod sequences;
+mod surroundings;
 pub mod views;
 mod wait;
 

@@ -48,14 +48,18 @@ impl Judge for Listing {
         }
     }
 
-    fn remark(&mut self, check: &'static str, remark: Remark) {
-        self.0.push(Finding {
-            check: check.to_owned(),
-            status: "warning",
-            message: Some(remark.message),
-            detail: remark.detail,
-            hint: Some(remark.hint),
-            ..Finding::default()
+    fn remark(&mut self, check: &'static str, remark: Option<Remark>) {
+        let check = check.to_owned();
+        self.0.push(match remark {
+            None => Finding { check, status: "ok", ..Finding::default() },
+            Some(found) => Finding {
+                check,
+                status: "warning",
+                message: Some(found.message),
+                detail: found.detail,
+                hint: Some(found.hint),
+                ..Finding::default()
+            },
         });
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Names that come from the catalogs go through the one quoting helper; values are bound.
 
-use super::{json, parse, texts, Access, Arg};
+use super::{json, parse, rows, texts, Access, Arg};
 use crate::error::{Error, Result};
 use crate::pg::role;
 use serde::{Deserialize, Serialize};
+use steep_repl_core::database::Database;
 use steep_repl_core::definition::{self, Definition};
 use steep_repl_core::ident::{qualified, quote_ident};
 use steep_repl_core::inventory::Table;
@@ -494,6 +495,59 @@ pub fn with_lock_holders(error: Error, relids: &[u32], then: &str) -> Error {
         }
     }
     Error::Server(problem)
+}
+
+/// The query that tells what a database is beside its tables, on either node.
+pub const DATABASE: &str = include_str!("../../sql/queries/database.sql");
+
+/// What this database is beside its tables.
+pub fn database() -> Result<Database> {
+    read(DATABASE, &[])?.into_iter().next().ok_or_else(|| Error::internal("no answer about the database"))
+}
+
+/// Those of these extensions that could be made here.
+pub fn available_extensions(names: &[String]) -> Result<Vec<String>> {
+    read(
+        "SELECT pg_catalog.to_jsonb(e.name)::text FROM pg_catalog.pg_available_extensions() e \
+         WHERE e.name IN (SELECT pg_catalog.jsonb_array_elements_text($1::jsonb))",
+        &[Arg::Text(&json(&names)?)],
+    )
+}
+
+/// The folders of the tablespaces that tables are in, as (OID, folder); that of the server itself is an empty name.
+pub fn tablespaces_of(relids: &[u32]) -> Result<Vec<(u32, String)>> {
+    read(include_str!("../../sql/queries/tablespaces_of.sql"), &[Arg::Text(&json(&relids)?)])
+}
+
+/// Tables whose rows policies hide from the current role.
+pub fn under_row_security(relids: &[u32]) -> Result<Vec<String>> {
+    read(
+        "SELECT pg_catalog.to_jsonb(c.oid::regclass)::text FROM pg_catalog.pg_class c \
+         WHERE c.oid IN (SELECT value::oid FROM pg_catalog.jsonb_array_elements_text($1::jsonb)) \
+           AND pg_catalog.row_security_active(c.oid) ORDER BY 1",
+        &[Arg::Text(&json(&relids)?)],
+    )
+}
+
+/// What a subscription takes of this server.
+#[derive(Debug, Deserialize)]
+pub struct Room {
+    /// Replication origins that can be in use.
+    pub origins: i64,
+    /// Of them in use.
+    pub origins_used: i64,
+    /// max_logical_replication_workers.
+    pub apply_workers: i64,
+    /// Of them in use.
+    pub apply_workers_used: i64,
+}
+
+/// What there is of it. Origins are for superusers to look at.
+pub fn room() -> Result<Room> {
+    rows(include_str!("../../sql/queries/room_here.sql"), &[])?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("no answer about replication origins"))
 }
 
 /// How many more background workers this cluster may have now.

@@ -190,9 +190,8 @@ impl Coordinator {
             return Ok(());
         }
         self.shown_at = now;
-        let slot = self.operation.slot_name.clone();
         let connection = self.source()?;
-        let blockers = transaction::run_without_snapshot(|| state::blockers(connection, &slot))?;
+        let blockers = transaction::run_without_snapshot(|| state::blockers(connection))?;
         // What our role may not see the age of has run for as long as we have waited for it.
         let since = *self.slot_waits_since.get_or_insert(now);
         let age = |blocker: &state::Blocker| blocker.age_seconds.unwrap_or(now - since);

@@ -238,12 +238,12 @@ pub enum Error {
         /// What is needed.
         hint: String,
     },
-    /// No room on the source.
+    /// No room on a node.
     #[error("node \"{node}\" has no free {what}: all {limit} are in use")]
-    SourceExhausted {
+    Exhausted {
         /// Name of the node.
         node: String,
-        /// Replication slots or WAL senders.
+        /// Replication slots, WAL senders, replication origins.
         what: &'static str,
         /// How many there are.
         limit: i64,

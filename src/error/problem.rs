@@ -145,10 +145,10 @@ impl Error {
             Argument { hint, .. } => ("22023", None, Some(hint.clone())),
             NotYet { hint, .. } => ("0A000", None, Some(hint.clone())),
             SourceSetting { hint, .. } => ("55000", None, Some(hint.clone())),
-            SourceExhausted { setting, .. } => (
+            Exhausted { node, setting, .. } => (
                 "53400",
                 None,
-                Some(format!("Raise {setting} on the source and restart it, or drop what is not needed any more.")),
+                Some(format!("Raise {setting} on node \"{node}\" and restart it, or drop what is not needed any more.")),
             ),
             Rights { hint, .. } | RightsHere { hint, .. } => ("42501", None, Some(hint.clone())),
             SourceVersion { .. } => ("0A000", None, Some("The source must run PostgreSQL 14 or later.".to_owned())),

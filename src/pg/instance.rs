@@ -18,7 +18,8 @@ use steep_repl_core::instance::{Here, Instance};
 /// Says which instance was started as a standby. PostgreSQL leaves other people's files in this folder alone.
 const STANDBY_NOTE: &str = "pg_stat/steep_repl.standby";
 
-fn data_directory() -> PathBuf {
+/// The data directory.
+pub fn data_directory() -> PathBuf {
     // SAFETY: set before any library is loaded, and a string as long as the process lives.
     let name = unsafe { CStr::from_ptr(pg_sys::DataDir) };
     Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())).to_owned()

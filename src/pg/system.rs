@@ -51,6 +51,12 @@ pub fn now_micros() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
+/// Seconds since 1970-01-01 UTC.
+pub fn unix_secs() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
+
 /// Seconds on the clock, for differences.
 pub fn now_secs() -> f64 {
     now_micros() as f64 / 1e6

@@ -1,8 +1,11 @@
 //! What must hold on the source before anything is made: asked once, by the function that starts an operation.
 
+use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use serde::Deserialize;
+use steep_repl_core::database::Database;
+use steep_repl_core::ident::list_elements;
 
 /// What the source says of itself.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,8 +30,12 @@ pub struct Source {
     pub slot_keep_size: Option<String>,
     /// idle_replication_slot_timeout, with its unit; none before PostgreSQL 18.
     pub slot_idle_timeout: Option<String>,
+    /// output_plugin_libraries; none where the server has no such setting, or the role may not read it.
+    pub output_plugins: Option<String>,
     /// The role that connected.
     pub role: String,
+    /// Whether it is a superuser.
+    pub is_superuser: bool,
     /// Whether it is a superuser or has REPLICATION.
     pub may_replicate: bool,
     /// Whether it may create publications in the database.
@@ -48,6 +55,15 @@ pub fn ask(connection: &Connection) -> Result<Source> {
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("the source said nothing about itself"))
+}
+
+/// What its database is beside its tables.
+pub fn database(connection: &Connection) -> Result<Database> {
+    connection
+        .json(user::DATABASE, "could not read what the database is")?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("the source said nothing about its database"))
 }
 
 /// Refuses a source that is too old or a standby.
@@ -103,9 +119,26 @@ pub fn check_rights(node: &str, source: &Source, makes_publication: bool) -> Res
     Ok(())
 }
 
+/// The plugin that decodes what a publication publishes.
+const PLUGIN: &str = "pgoutput";
+
+/// Refuses a source that does not let the role decode with the plugin; superusers are asked nothing there.
+pub fn check_plugin(node: &str, source: &Source) -> Result<()> {
+    let Some(trusted) = source.output_plugins.as_deref().filter(|_| !source.is_superuser) else { return Ok(()) };
+    if list_elements(trusted).iter().any(|name| name == PLUGIN) {
+        return Ok(());
+    }
+    Err(Error::SourceSetting {
+        node: node.to_owned(),
+        setting: "output_plugin_libraries",
+        value: trusted.to_owned(),
+        hint: format!("Add {PLUGIN} to output_plugin_libraries on the source and reload its configuration."),
+    })
+}
+
 /// Refuses a source without a free slot or WAL sender.
 pub fn check_room(node: &str, source: &Source) -> Result<()> {
-    let exhausted = |what, setting, limit| Error::SourceExhausted { node: node.to_owned(), what, limit, setting };
+    let exhausted = |what, setting, limit| Error::Exhausted { node: node.to_owned(), what, limit, setting };
     if source.slots_used >= source.slots {
         return Err(exhausted("replication slot", "max_replication_slots", source.slots));
     }
@@ -129,11 +162,19 @@ pub fn limited_retention(source: &Source) -> Option<String> {
     (!limits.is_empty()).then(|| format!("the source has {}", limits.join(" and ")))
 }
 
-/// Tables of the plan that the role cannot read, or cannot publish because it does not own them.
+/// How large the indexes of these tables are, by the source's statistics, in bytes, as (OID, bytes).
+pub fn index_bytes(connection: &Connection, relids: &[u32]) -> Result<Vec<(u32, i64)>> {
+    let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let query = include_str!("../../sql/queries/source_index_bytes.sql").replace(":relids", &list);
+    connection.json(&query, "could not read the sizes of the indexes")
+}
+
+/// Tables of the plan that the role cannot read, or of which policies would hide rows, or that it cannot publish because it does not own them.
 #[derive(Debug, Deserialize)]
 struct Lacking {
     unreadable: Vec<String>,
     not_owned: Vec<String>,
+    row_security: Vec<String>,
 }
 
 /// Refuses tables that could not be read or published: better now than in the middle.
@@ -158,6 +199,14 @@ pub fn check_tables(
             lacks: format!("may not read {}", lacking.unreadable.join(", ")),
             node,
             hint: "Grant it USAGE on the schemas and SELECT on the tables.".to_owned(),
+        });
+    }
+    if !lacking.row_security.is_empty() {
+        return Err(Error::Rights {
+            hint: format!("On the source: ALTER ROLE {role} BYPASSRLS; a part of the rows would be no copy."),
+            role,
+            lacks: format!("is subject to row-level security of {}", lacking.row_security.join(", ")),
+            node,
         });
     }
     if makes_publication && !lacking.not_owned.is_empty() {

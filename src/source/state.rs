@@ -62,9 +62,8 @@ pub struct Blocker {
 }
 
 /// The oldest transactions that hold a slot's creation up now.
-pub fn blockers(connection: &Connection, slot: &str) -> Result<Vec<Blocker>> {
-    let query = include_str!("../../sql/queries/source_blockers.sql").replace(":name", &quote_literal(slot));
-    connection.json(&query, "could not read the source's transactions")
+pub fn blockers(connection: &Connection) -> Result<Vec<Blocker>> {
+    connection.json(include_str!("../../sql/queries/source_blockers.sql"), "could not read the source's transactions")
 }
 
 /// What one of our backends on the source does.

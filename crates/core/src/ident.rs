@@ -158,6 +158,21 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
+/// The elements of a setting that is a list: separated by commas, in double quotes where they hold one.
+pub fn list_elements(text: &str) -> Vec<String> {
+    let (mut elements, mut is_quoted) = (vec![String::new()], false);
+    for one in text.chars() {
+        match (one, elements.last_mut()) {
+            ('"', _) => is_quoted = !is_quoted,
+            (',', _) if !is_quoted => elements.push(String::new()),
+            (one, Some(last)) if is_quoted || !one.is_whitespace() => last.push(one),
+            _ => {}
+        }
+    }
+    elements.retain(|element| !element.is_empty());
+    elements
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,5 +306,12 @@ mod tests {
             let body = if escapes { body.replace("\\\\", "\\") } else { body.to_owned() };
             prop_assert_eq!(body.replace("''", "'"), text);
         }
+    }
+
+    #[test]
+    fn lists_of_settings() {
+        assert_eq!(list_elements("pgoutput, test_decoding"), ["pgoutput", "test_decoding"]);
+        assert_eq!(list_elements("\"a, pgoutput\",b"), ["a, pgoutput", "b"]);
+        assert_eq!(list_elements(" ,"), [""; 0]);
     }
 }

@@ -15,6 +15,7 @@
 //! | [`selection`] | which tables are copied, and what is published for them |
 //! | [`definition`] | what a table is, and its fingerprint |
 //! | [`schema_diff`] | what differs between two definitions, in words and as DDL |
+//! | [`database`] | what two databases are beside their tables |
 //! | [`schema_match`] | whether rows of a source table fit into the target's |
 //! | [`copy_binary`] | a long answer as the source streams it |
 //! | [`formats`] | which types may travel as binary |
@@ -30,6 +31,7 @@
 pub mod archive;
 pub mod conninfo;
 pub mod copy_binary;
+pub mod database;
 pub mod definition;
 pub mod drift;
 pub mod errors;

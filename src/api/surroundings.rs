@@ -1,0 +1,123 @@
+//! What is worth knowing of two servers before rows go from one to the other: none of it stands against an initialization but that here
+//! is no room for a replication origin.
+
+use super::checks::{Judge, Remark, Wanted};
+use crate::catalog::user;
+use crate::error::{Error, Result};
+use crate::pg::instance;
+use crate::pg::remote::Connection;
+use crate::pg::system;
+use crate::schema::Plan;
+use crate::source::{preflight, state};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use steep_repl_core::database::{lacking_extensions, notes, Site};
+use steep_repl_core::schema_sync::Mode;
+
+/// Seconds that a transaction of the source may be old before it is worth a word.
+const OLD: f64 = 10.0;
+
+/// Compares the databases.
+pub(super) fn check_databases(judge: &mut impl Judge, wanted: &Wanted, connection: &Connection) -> Result<()> {
+    let before = system::unix_secs();
+    let source = preflight::database(connection)?;
+    let after = system::unix_secs();
+    let mut here = user::database()?;
+    // The source looked at its clock at some moment in between.
+    here.clock = source.clock.clamp(before, after.max(before));
+    let mode = wanted.options.schema_sync;
+    let available = match mode {
+        Mode::Auto => user::available_extensions(&lacking_extensions(&source, &here))?,
+        Mode::Strict | Mode::Manual => Vec::new(),
+    };
+    let (source, here) = (Site { node: wanted.source, database: &source }, Site { node: wanted.node, database: &here });
+    for (check, note) in notes(source, here, mode, &available) {
+        let remark = note.map(|note| Remark { message: note.message, hint: note.hint.to_owned(), ..Remark::default() });
+        judge.remark(check, remark);
+    }
+    Ok(())
+}
+
+/// A slot is made once every transaction that runs has ended; a copy that does not begin is easier to bear when one knows why.
+pub(super) fn check_transactions(judge: &mut impl Judge, node: &str, connection: &Connection) -> Result<()> {
+    let old: Vec<String> = state::blockers(connection)?
+        .into_iter()
+        .filter_map(|blocker| {
+            let age = blocker.age_seconds.filter(|age| *age > OLD)?;
+            Some(format!("{} ({age:.0} s)", blocker.who))
+        })
+        .collect();
+    let remark = (!old.is_empty()).then(|| Remark {
+        message: format!("transactions of node \"{node}\" hold up the slot: {}", old.join(", ")),
+        hint: "The copy begins when they have ended: wait for them, or end them.".to_owned(),
+        ..Remark::default()
+    });
+    judge.remark("source_transactions", remark);
+    Ok(())
+}
+
+/// What a subscription takes of this server.
+pub(super) fn check_room(judge: &mut impl Judge, node: &str) -> Result<()> {
+    let room = user::room()?;
+    let setting = if system::major() >= 18 { "max_active_replication_origins" } else { "max_replication_slots" };
+    let origin = if room.origins_used < room.origins {
+        Ok(())
+    } else {
+        Err(Error::Exhausted { node: node.to_owned(), what: "replication origin", limit: room.origins, setting })
+    };
+    judge.judge("origins", origin)?;
+    let remark = (room.apply_workers_used >= room.apply_workers).then(|| Remark {
+        message: format!("all {} of max_logical_replication_workers are in use", room.apply_workers),
+        hint: "Nothing is applied until one is free. Raise max_logical_replication_workers and restart the server."
+            .to_owned(),
+        is_warning: true,
+        ..Remark::default()
+    });
+    judge.remark("apply_workers", remark);
+    Ok(())
+}
+
+/// Compares what is free in each tablespace with what tables and indexes take on the source. Indexes go by statistics, and nobody knows what
+/// else is written meanwhile: so it is no reason to refuse.
+pub(super) fn check_space(judge: &mut impl Judge, plan: &Plan, index_bytes: &[(u32, i64)]) -> Result<()> {
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let folders: BTreeMap<u32, String> = user::tablespaces_of(&relids)?.into_iter().collect();
+    let indexes: BTreeMap<u32, i64> = index_bytes.iter().copied().collect();
+    let mut needed: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    for table in &plan.tables {
+        let bytes = table.bytes_total.saturating_add(indexes.get(&table.source_relid).copied().unwrap_or_default());
+        // A table that has still to be made goes where others do.
+        let folder = folders.get(&table.relid).filter(|folder| !folder.is_empty());
+        let folder = folder.map_or_else(instance::data_directory, PathBuf::from);
+        let sum = needed.entry(folder).or_default();
+        *sum = sum.saturating_add(bytes.unsigned_abs());
+    }
+    let lacking: Vec<String> = needed
+        .iter()
+        .filter_map(|(folder, needed)| {
+            let free = free_bytes(folder)?;
+            (*needed > free).then(|| {
+                format!(
+                    "{} MB are free in \"{}\", tables and indexes take about {} MB",
+                    free >> 20,
+                    folder.display(),
+                    needed >> 20
+                )
+            })
+        })
+        .collect();
+    let remark = (!lacking.is_empty()).then(|| Remark {
+        message: lacking.join("; "),
+        hint: "Make room first, or choose other tablespaces. Rows that are emptied for the copy, with force, give theirs back.".to_owned(),
+        is_warning: true,
+        ..Remark::default()
+    });
+    judge.remark("disk_space", remark);
+    Ok(())
+}
+
+/// What may still be written to a file system. None where it does not tell.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let said = rustix::fs::statvfs(folder).ok()?;
+    Some(said.f_bavail.saturating_mul(said.f_frsize))
+}
