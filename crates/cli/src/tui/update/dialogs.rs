@@ -47,7 +47,8 @@ pub(super) fn open_cancel(model: &mut Model) -> Vec<Effect> {
         ]
     };
     let title = format!("cancel operation {} on {name}", progress.operation_id);
-    confirm(model, node, title, says, Call::on_node("cancel_init", &name), Some(name));
+    let call = Call::on_operation("cancel_init", &name, progress.operation_id);
+    confirm(model, node, title, says, call, Some(name));
     Vec::new()
 }
 
@@ -87,7 +88,8 @@ pub(super) fn open_go_on(model: &mut Model) -> Vec<Effect> {
             )
         }
     };
-    confirm(model, node, title, says, Call::on_node(function, &name), None);
+    let call = Call::on_operation(function, &name, progress.operation_id);
+    confirm(model, node, title, says, call, None);
     Vec::new()
 }
 

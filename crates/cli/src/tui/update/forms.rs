@@ -238,10 +238,9 @@ fn preview_init(model: &mut Model, form: Form) -> Vec<Effect> {
     let source = form.value("source").to_owned();
     let plain = vec![Value::Text(form.name.clone()), Value::Text(source.clone())];
     let arguments = ["method", "schema_sync", "parallel_workers", "no_identity", "publication", "force"];
-    let call =
-        Call { function: "init_node", plain: plain.clone(), named: named(&form, &arguments), gives: Gives::Value };
+    let call = Call { named: named(&form, &arguments), ..Call::new("init_node", plain.clone(), Gives::Value) };
     let beforehand = ["method", "schema_sync", "no_identity", "publication", "force"];
-    let preflight = Call { function: "preflight", plain, named: named(&form, &beforehand), gives: Gives::Findings };
+    let preflight = Call { named: named(&form, &beforehand), ..Call::new("preflight", plain, Gives::Findings) };
     let force = form.value("force") == "true";
     let mut says =
         vec![format!("Copies all tables of {source} into {} and then replicates what changes there.", form.name)];

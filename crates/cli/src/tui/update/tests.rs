@@ -38,6 +38,11 @@ fn calls(effects: &[Effect]) -> Vec<String> {
     effects.iter().filter_map(shown).collect()
 }
 
+/// A call about node_b that is meant for one operation.
+fn only(function: &str, operation: i64) -> String {
+    format!("begin; select steep_repl.{function}('node_b'); commit; -- rollback unless it was operation {operation}")
+}
+
 fn notice(model: &Model) -> &str {
     model.notice.as_ref().map_or("", |notice| notice.text.as_str())
 }
@@ -187,7 +192,7 @@ fn a_cancellation_wants_the_name() {
         update(&mut model, key(KeyCode::Backspace));
     }
     let effects = type_in(&mut model, "node_b\n");
-    assert_eq!(calls(&effects), ["select steep_repl.cancel_init('node_b');"]);
+    assert_eq!(calls(&effects), [only("cancel_init", 7)]);
     answer(&mut model, &effects, Answer::Done { value: String::new(), warnings: Vec::new() });
     assert_eq!(notice(&model), "cancel operation 7 on node_b: done");
     // Where there is nothing to cancel it says so.
@@ -198,15 +203,29 @@ fn a_cancellation_wants_the_name() {
 }
 
 #[test]
+fn what_is_confirmed_is_meant_for_the_operation_that_was_shown() {
+    for (reading, keys, function) in [(copying(), "C", "cancel_init"), (failed(), "r", "resume_init")] {
+        let mut model = on_node_b(reading.clone());
+        type_in(&mut model, keys);
+        let mut newer = reading;
+        newer.nodes[1].operation_id = Some(8);
+        newer.progress.as_mut().unwrap().operation_id = 8;
+        update(&mut model, Message::Seen(FIRST, node_look("db1", newer)));
+        let typed = if keys == "C" { "node_b\n" } else { "\n" };
+        assert_eq!(calls(&type_in(&mut model, typed)), [only(function, 7)]);
+    }
+}
+
+#[test]
 fn resuming_and_confirming_are_one_key() {
     let mut model = on_node_b(failed());
     type_in(&mut model, "r");
-    assert_eq!(calls(&type_in(&mut model, "y")), ["select steep_repl.resume_init('node_b');"]);
+    assert_eq!(calls(&type_in(&mut model, "y")), [only("resume_init", 7)]);
     let mut waiting = copying();
     waiting.progress.as_mut().unwrap().phase = "schema".into();
     let mut model = on_node_b(waiting);
     type_in(&mut model, "\nr");
-    assert_eq!(calls(&type_in(&mut model, "\n")), ["select steep_repl.confirm_init('node_b');"]);
+    assert_eq!(calls(&type_in(&mut model, "\n")), [only("confirm_init", 7)]);
     let mut model = on_node_b(copying());
     type_in(&mut model, "r");
     assert_eq!(notice(&model), "nothing to resume: operation 7 on node_b has not failed");
