@@ -55,6 +55,17 @@ pub fn shorten(text: &str, columns: usize, ellipsis: &str) -> String {
     kept
 }
 
+/// The end of a text, of at most so many columns.
+pub fn tail(text: &str, columns: usize) -> &str {
+    let mut used = 0;
+    let fits = |&(_, c): &(usize, char)| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    };
+    let first = text.char_indices().rev().take_while(fits).last();
+    first.map_or("", |(at, _)| &text[at..])
+}
+
 /// The text in lines of at most so many columns, broken at blanks where there are any.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(1);
@@ -156,6 +167,17 @@ pub fn rows(n: usize) -> String {
     }
 }
 
+/// The first of some names, and how many more there are.
+pub fn first_of(names: &[String], most: usize) -> String {
+    let more = names.len().saturating_sub(most);
+    let shown = names[..names.len() - more].join(", ");
+    if more == 0 {
+        shown
+    } else {
+        format!("{shown} and {more} more")
+    }
+}
+
 /// A text as SQL takes it, to be shown and never run.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -189,6 +211,7 @@ mod tests {
     #[test]
     fn foreign_text_moves_no_cursor() {
         assert_eq!(clean("a\x1b[31mb\u{9b}c\nd\u{202e}e"), "a?[31mb?c d?e");
+        assert_eq!(first_of(&["a", "b", "c"].map(str::to_owned), 2), "a, b and 1 more");
         assert_eq!(clean_lines("a\r\nb\tc"), ["a", "b    c"]);
     }
 
@@ -197,6 +220,7 @@ mod tests {
         assert_eq!(shorten("日本語テキスト", 7, "…"), "日本語…");
         assert_eq!(shorten("abc", 3, "…"), "abc");
         assert_eq!(shorten("abcdef", 1, ".."), "");
+        assert_eq!((tail("日本語", 5), tail("abc", 9), tail("abc", 0)), ("本語", "abc", ""));
         assert_eq!(wrap("one two three", 8), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrap("日本語", 3), ["日", "本", "語"]);

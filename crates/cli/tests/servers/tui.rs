@@ -106,7 +106,7 @@ fn a_cancellation_hits_no_newer_operation() {
     println!("{}", window.text());
     pair.proxy().throttle(1_000_000_000);
     pair.expect_synchronized();
-    window.keys("\x1bq");
+    window.keys("\rq");
     window.expect_end(0);
 }
 

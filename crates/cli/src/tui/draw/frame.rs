@@ -5,7 +5,7 @@ use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
 use crate::tui::keys::{is_for, Action, Binding, BINDINGS};
-use crate::tui::model::dialog::Dialog;
+use crate::tui::model::dialog::{Dialog, Input};
 use crate::tui::model::node::Standing;
 use crate::tui::model::page::View;
 use crate::tui::model::Model;
@@ -74,14 +74,8 @@ pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
     canvas.clear();
     if let Some(prompt) = &model.prompt {
         let sign = if prompt.is_filter { "/" } else { ":" };
-        // The end of the line is what is being typed.
-        let room = canvas.width().saturating_sub(2);
-        let mut text = clean(&prompt.text);
-        while width(&text) > room {
-            text.remove(0);
-        }
-        let x = canvas.texts(0, &[(sign, theme.key()), (&text, Style::new())]);
-        canvas.text(x, 0, theme.pick("▏", "_"), theme.key());
+        canvas.text(0, 0, sign, theme.key());
+        canvas.typed(1, 0, &prompt.line, Style::new());
     } else if let Some(notice) = &model.notice {
         canvas.text(1, 0, &clean(&notice.text), theme.gravity(notice.gravity));
     } else if let Some(call) = model.calls.values().next() {
@@ -124,8 +118,10 @@ pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
     let keys: Vec<(&str, &str)> = match (&model.prompt, &model.dialog) {
         (Some(prompt), _) if prompt.is_filter => vec![("enter", "keep"), ("esc", "as before")],
         (Some(_), _) => vec![("enter", "do it"), ("tab", "complete"), ("esc", "leave")],
-        (None, Some(Dialog::Form(_))) => {
-            vec![("up/down", "field"), ("left/right", "value"), ("enter", "go on"), ("esc", "leave")]
+        (None, Some(Dialog::Form(form))) => {
+            let is_text = form.fields.get(form.at).is_some_and(|field| matches!(field.input, Input::Text { .. }));
+            let sideways = if is_text { "cursor" } else { "value" };
+            vec![("up/down", "field"), ("left/right", sideways), ("enter", "go on"), ("esc", "leave")]
         }
         (None, Some(Dialog::Preview(preview))) if preview.failed.is_some() || preview.check.refuses() => {
             vec![("esc", "back"), ("up/down", "scroll")]

@@ -16,6 +16,7 @@ mod theme;
 
 use ratatui::Frame;
 
+use super::model::dialog::Preview;
 use super::model::page::View;
 use super::model::Model;
 use canvas::Canvas;
@@ -24,18 +25,35 @@ use theme::Theme;
 pub use help::lines as help_lines;
 pub use tables::rows as operation_rows;
 
+/// Rows above the page and below it. With little room the keys go first, then the line above them, then the header.
+fn around(height: usize) -> (usize, usize) {
+    match height {
+        0..4 => (0, 0),
+        4..6 => (1, 0),
+        6..9 => (1, 1),
+        _ => (1, 2),
+    }
+}
+
+/// Columns and rows of the page.
+fn body(model: &Model) -> (usize, usize) {
+    let (columns, height) = (usize::from(model.size.0), usize::from(model.size.1));
+    let (header, below) = around(height);
+    (columns, height - header - below)
+}
+
+/// How far down what is to be confirmed can be scrolled.
+pub fn furthest_of_preview(model: &Model, preview: &Preview) -> usize {
+    let (columns, height) = body(model);
+    dialogs::furthest(model, preview, columns, height)
+}
+
 /// Draws everything.
 pub fn draw(model: &Model, frame: &mut Frame<'_>) {
     let area = frame.area();
     let mut screen = Canvas::new(frame.buffer_mut(), area, Theme::new(model.look));
     let height = screen.height();
-    // With little room the keys go first, then the line above them, then the header.
-    let (header, below) = match height {
-        0..4 => (0, 0),
-        4..6 => (1, 0),
-        6..9 => (1, 1),
-        _ => (1, 2),
-    };
+    let (header, below) = around(height);
     if header == 1 {
         frame::header(model, &mut screen.rows(0, 1));
     }

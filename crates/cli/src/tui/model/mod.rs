@@ -1,6 +1,7 @@
 //! All that is shown, and nothing else: `update` changes it, `draw` reads it.
 
 pub mod dialog;
+pub mod line;
 pub mod node;
 pub mod page;
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use super::message::Ticket;
 use super::snapshot::{NodeId, Statement, FIRST};
 use dialog::Dialog;
+use line::Line;
 use node::Node;
 use page::{Page, View};
 
@@ -68,9 +70,9 @@ pub struct Prompt {
     /// `:` or `/`.
     pub is_filter: bool,
     /// What was typed.
-    pub text: String,
-    /// The filter to go back to.
-    pub before: String,
+    pub line: Line,
+    /// The filter to go back to, and the row the cursor was on.
+    pub before: (String, usize),
 }
 
 /// Everything.

@@ -3,9 +3,11 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::forms::{self, warn};
+use super::typing::edit;
 use super::{act, refuse, show};
 use crate::tui::keys::{Action, COMMANDS};
 use crate::tui::message::Effect;
+use crate::tui::model::line::Line;
 use crate::tui::model::node::Node;
 use crate::tui::model::page::View;
 use crate::tui::model::Model;
@@ -17,38 +19,40 @@ pub(super) fn typed(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         KeyCode::Esc => {
             let prompt = model.prompt.take();
             if let Some(prompt) = prompt.filter(|prompt| prompt.is_filter) {
-                model.page_mut().filter = prompt.before;
+                let page = model.page_mut();
+                (page.filter, page.cursor) = prompt.before;
             }
         }
         KeyCode::Enter => {
             let Some(prompt) = model.prompt.take() else { return Vec::new() };
             if !prompt.is_filter {
-                return command(model, &prompt.text);
+                return command(model, prompt.line.text());
             }
         }
-        KeyCode::Backspace if prompt.text.is_empty() => model.prompt = None,
-        KeyCode::Backspace => {
-            prompt.text.pop();
-        }
-        KeyCode::Char('u' | 'w') if key.modifiers.contains(KeyModifiers::CONTROL) => prompt.text.clear(),
+        KeyCode::Backspace if prompt.line.text().is_empty() => model.prompt = None,
+        KeyCode::Char('u' | 'w') if key.modifiers.contains(KeyModifiers::CONTROL) => prompt.line = Line::default(),
+        KeyCode::Char(_) if key.modifiers.contains(KeyModifiers::CONTROL) => {}
         KeyCode::Tab if !prompt.is_filter => {
-            if let Some((name, ..)) = COMMANDS.iter().find(|(name, ..)| name.starts_with(&prompt.text)) {
-                prompt.text = format!("{name} ");
+            if let Some((name, ..)) = COMMANDS.iter().find(|(name, ..)| name.starts_with(prompt.line.text())) {
+                prompt.line = Line::new(format!("{name} "));
             }
         }
-        KeyCode::Char(c)
-            if !c.is_control() && !key.modifiers.contains(KeyModifiers::CONTROL) && prompt.text.len() < 200 =>
-        {
-            prompt.text.push(c);
+        code => {
+            edit(&mut prompt.line, code, |text, _| text.len() < 200);
         }
-        _ => {}
     }
-    if let Some(prompt) = model.prompt.as_ref().filter(|prompt| prompt.is_filter) {
-        let text = prompt.text.clone();
-        model.page_mut().filter = text;
-        model.page_mut().cursor = 0;
-    }
+    filter_as_typed(model);
     Vec::new()
+}
+
+/// What is typed as a filter works at once; only when it has changed does the cursor go to the first row.
+fn filter_as_typed(model: &mut Model) {
+    let Some(prompt) = model.prompt.as_ref().filter(|prompt| prompt.is_filter) else { return };
+    let text = prompt.line.text().to_owned();
+    let page = model.page_mut();
+    if page.filter != text {
+        (page.filter, page.cursor) = (text, 0);
+    }
 }
 
 /// Does what a line says.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
+use super::typing::edit;
 use super::{refuse, run, show};
 use crate::tui::call::{Call, Gives, Value};
 use crate::tui::message::Effect;
 use crate::tui::model::dialog::{Check, Dialog, Field, Form, Input, Preview, Purpose};
+use crate::tui::model::line::Line;
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::page::{compared_shown, Asked, Comparison, TableDiff, View};
 use crate::tui::model::{Gravity, Model};
@@ -183,14 +185,11 @@ fn fill_in(input: &mut Input, code: KeyCode) {
             let order = (1..=options.len()).map(|step| (*chosen + step) % options.len());
             *chosen = order.into_iter().find(begins).unwrap_or(*chosen);
         }
-        (Input::Text { value, .. }, KeyCode::Backspace) => {
-            value.pop();
+        (Input::Text { line, digits: true, .. }, code) => {
+            edit(line, code, |text, c| text.len() < 3 && c.is_ascii_digit());
         }
-        (Input::Text { value, digits: true, .. }, KeyCode::Char(c)) if value.len() < 3 && c.is_ascii_digit() => {
-            value.push(c)
-        }
-        (Input::Text { value, digits: false, .. }, KeyCode::Char(c)) if value.len() < LONGEST && !c.is_control() => {
-            value.push(c)
+        (Input::Text { line, digits: false, .. }, code) => {
+            edit(line, code, |text, _| text.len() < LONGEST);
         }
         _ => {}
     }
@@ -300,7 +299,7 @@ fn show_before(model: &mut Model, form: Form, title: String, says: Vec<String>, 
         call,
         check,
         type_name: (form.value("force") == "true").then(|| form.name.clone()),
-        typed: String::new(),
+        typed: Line::default(),
         scroll: 0,
         form: Some(form),
         sent: None,

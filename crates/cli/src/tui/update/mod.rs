@@ -7,12 +7,14 @@ mod dialogs;
 mod forms;
 mod moves;
 mod seen;
+mod typing;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::call::Call;
 use super::keys::{self, Action};
 use super::message::{Effect, Message, Ticket};
+use super::model::line::Line;
 use super::model::page::{Asked, Page, View};
 use super::model::{Gravity, Model, Prompt, Underway};
 use super::snapshot::{NodeId, Statement};
@@ -101,9 +103,9 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         }
         Action::Command | Action::Filter => {
             let is_filter = action == Action::Filter;
-            let filter = model.page().filter.clone();
-            let text = if is_filter { filter.clone() } else { String::new() };
-            model.prompt = Some(Prompt { is_filter, text, before: filter });
+            let before = (model.page().filter.clone(), model.page().cursor);
+            let line = if is_filter { Line::new(before.0.as_str()) } else { Line::default() };
+            model.prompt = Some(Prompt { is_filter, line, before });
             Vec::new()
         }
         Action::Initialize => forms::open_init(model),

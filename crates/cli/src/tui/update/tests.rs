@@ -171,6 +171,78 @@ fn wrong_numbers_of_workers_stay_in_the_form() {
 }
 
 #[test]
+fn a_field_is_changed_where_the_cursor_is() {
+    let mut model = on_node_b(synchronized());
+    type_in(&mut model, "Rorders,refunds");
+    let value = |model: &Model| match &model.dialog {
+        Some(Dialog::Form(form)) => form.value("tables").to_owned(),
+        _ => String::new(),
+    };
+    for code in [KeyCode::Home, KeyCode::Delete, KeyCode::Char('b'), KeyCode::Right, KeyCode::Right] {
+        update(&mut model, key(code));
+    }
+    assert_eq!(value(&model), "brders,refunds");
+    for code in [KeyCode::Left, KeyCode::Char('o'), KeyCode::End, KeyCode::Backspace] {
+        update(&mut model, key(code));
+    }
+    assert_eq!(value(&model), "broders,refund");
+    // Another field, and back: the cursor is where it was.
+    type_in(&mut model, "\t");
+    update(&mut model, key(KeyCode::Up));
+    type_in(&mut model, "s");
+    assert_eq!(value(&model), "broders,refunds");
+    // So are the line after a colon and the name that is typed.
+    let mut model = on_node_b(copying());
+    type_in(&mut model, ":vents");
+    update(&mut model, key(KeyCode::Home));
+    type_in(&mut model, "e\n");
+    assert_eq!(model.page().view, View::Events);
+    let mut model = on_node_b(copying());
+    type_in(&mut model, "Code_b");
+    update(&mut model, key(KeyCode::Home));
+    assert_eq!(calls(&type_in(&mut model, "n\n")).len(), 1);
+}
+
+#[test]
+fn a_long_line_shows_where_it_is_typed() {
+    let mut model = on_node_b(synchronized());
+    type_in(&mut model, &format!("R{}end", "x".repeat(90)));
+    assert!(screen(&mut model, 60, 15).contains("xend▏") || screen(&mut model, 60, 15).contains("xend_"));
+    update(&mut model, key(KeyCode::Home));
+    let text = screen(&mut model, 60, 15);
+    assert!(!text.contains("end") && text.contains("tables        xxx"), "{text}");
+}
+
+/// A name of 63 bytes is as long as the line.
+#[test]
+fn a_long_name_is_seen_while_it_is_typed() {
+    let name = "n".repeat(60) + "end";
+    let mut reading = copying();
+    reading.nodes[1].node = name.clone();
+    let mut model = pair(PLAIN, reading);
+    type_in(&mut model, &format!("gC{name}"));
+    let text = screen(&mut model, 60, 15);
+    assert!(text.contains("nnend_"), "{text}");
+    assert_eq!(calls(&type_in(&mut model, "\n")).len(), 1);
+}
+
+#[test]
+fn scrolling_ends_where_the_text_does() {
+    let mut model = on_node_b(uninitialized());
+    update(&mut model, Message::Resize(60, 15));
+    let effects = type_in(&mut model, "I\n");
+    answer(&mut model, &effects, Answer::Findings(Vec::new()));
+    let top = screen(&mut model, 60, 15);
+    for _ in 0..50 {
+        update(&mut model, key(KeyCode::Down));
+    }
+    let bottom = screen(&mut model, 60, 15);
+    assert!(bottom != top && bottom.contains("nothing speaks against it") && !bottom.contains("more, down scrolls"));
+    update(&mut model, key(KeyCode::Up));
+    assert!(screen(&mut model, 60, 15).contains("1 more, down scrolls"));
+}
+
+#[test]
 fn what_fails_is_said_where_it_was_asked_for() {
     let mut model = on_node_b(uninitialized());
     let effects = type_in(&mut model, "I\n");
@@ -342,6 +414,8 @@ fn a_filter_works_while_it_is_typed_and_esc_takes_it_back() {
     assert_eq!(model.nodes_shown().len(), 1);
     type_in(&mut model, "\x1b");
     assert_eq!(model.nodes_shown().len(), 11);
+    type_in(&mut model, "gjj/FAI\x1b");
+    assert_eq!(model.page().cursor, 2, "the cursor is where it was");
     type_in(&mut model, "/nowhere\n");
     assert_eq!(model.chosen().map(|node| node.name.clone()), None);
     type_in(&mut model, "IC\n");
