@@ -158,6 +158,11 @@ pub fn moment(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     at.strftime(format).to_string()
 }
 
+/// `14:03:59` today, else `Mar 01 14:03:59`.
+pub fn instant(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    format!("{}{}", moment(at, now, zone), at.to_zoned(zone.clone()).strftime(":%S"))
+}
+
 /// `3 rows`.
 pub fn rows(n: usize) -> String {
     if n == 1 {
@@ -206,6 +211,17 @@ mod tests {
         }
         assert_eq!(short_time(950), "950 us");
         assert_eq!(short_time(12_400), "12 ms");
+    }
+
+    #[test]
+    fn days_are_named_when_they_are_not_this_one() {
+        let now: Timestamp = "2026-03-02T03:12:45Z".parse().unwrap();
+        let yesterday: Timestamp = "2026-03-01T14:03:59Z".parse().unwrap();
+        assert_eq!(
+            (instant(now, now, &TimeZone::UTC), moment(now, now, &TimeZone::UTC)),
+            ("03:12:45".into(), "03:12".into())
+        );
+        assert_eq!(instant(yesterday, now, &TimeZone::UTC), "Mar 01 14:03:59");
     }
 
     #[test]

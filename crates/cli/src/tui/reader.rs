@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use postgres::Client;
 
 use super::look::{prepare, Looker};
-use super::snapshot::{Contact, NodeId, Snapshot, Statement};
+use super::snapshot::{Contact, NodeId, NodeStatus, Snapshot, Statement};
 use crate::connect::{self, Prompt};
 use crate::conninfo::Conninfo;
 use crate::failure::{Exit, Failure};
@@ -190,9 +190,10 @@ impl Task {
 
 fn rest_after(contact: &Contact) -> Duration {
     let Contact::Node(_, reading) = contact else { return SOURCE };
-    match reading.own().and_then(|own| own.operation_status.as_deref()) {
-        Some("pending" | "running" | "cancelling") => BUSY,
-        _ => IDLE,
+    if reading.own().is_some_and(NodeStatus::is_busy) {
+        BUSY
+    } else {
+        IDLE
     }
 }
 

@@ -143,6 +143,13 @@ pub struct NodeStatus {
     pub updated_at: Option<Timestamp>,
 }
 
+impl NodeStatus {
+    /// Whether an operation is under way.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.operation_status.as_deref(), Some("pending" | "running" | "cancelling"))
+    }
+}
+
 /// A row of `steep_repl.init_progress`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

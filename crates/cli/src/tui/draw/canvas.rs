@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::table::Cell;
 use super::theme::Theme;
 use crate::tui::model::line::Line;
 use crate::words::{clean, shorten, tail, width};
@@ -67,6 +68,22 @@ impl<'a> Canvas<'a> {
     /// Writes several texts one after the other.
     pub fn texts(&mut self, y: usize, texts: &[(&str, Style)]) -> usize {
         texts.iter().fold(0, |x, (text, style)| self.text(x, y, text, *style))
+    }
+
+    /// Writes lines one below the other from a row on; where not all of them fit, the last row says how to see the others.
+    pub fn lines(&mut self, y: usize, lines: &[Cell]) {
+        let room = self.height().saturating_sub(y);
+        for (n, (text, style)) in lines.iter().take(room).enumerate() {
+            self.text(1, y + n, text, *style);
+        }
+        self.more(y + room, lines.len().saturating_sub(room));
+    }
+
+    /// Says above a row that so many lines are not shown, and how they are.
+    pub fn more(&mut self, y: usize, lines: usize) {
+        if lines > 0 && y > 0 {
+            self.text_right(y - 1, &format!(" {lines} more, d shows all "), self.theme.chosen());
+        }
     }
 
     /// Writes a text that ends at the right.

@@ -3,9 +3,9 @@
 use ratatui::style::Style;
 
 use super::canvas::Canvas;
-use super::schema::trouble_lines;
 use super::table::Cell;
 use super::theme::Theme;
+use super::trouble;
 use crate::tui::model::dialog::{Check, Dialog, Form, Input, Preview, Purpose};
 use crate::tui::model::page::Asked;
 use crate::tui::model::Model;
@@ -131,7 +131,7 @@ fn draw_form(form: &Form, title: &str, outer: usize, canvas: &mut Canvas<'_>) {
 fn preview_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize) -> Vec<Cell> {
     let mut lines: Vec<Cell> = Vec::new();
     if let Some(trouble) = &preview.failed {
-        lines.extend(trouble_lines(trouble, theme, columns));
+        lines.extend(trouble::lines(trouble, theme, columns));
         return lines;
     }
     let check = check_lines(model, preview, theme, columns);
@@ -215,7 +215,7 @@ fn check_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize) -
                     theme.warning(),
                 ));
             } else {
-                lines.extend(trouble_lines(trouble, theme, columns));
+                lines.extend(trouble::lines(trouble, theme, columns));
             }
         }
         Check::Preflight(_) | Check::Tables(_) => {}

@@ -7,9 +7,9 @@ use super::canvas::Canvas;
 use crate::tui::keys::{is_for, Action, Binding, BINDINGS};
 use crate::tui::model::dialog::{Dialog, Input};
 use crate::tui::model::node::Standing;
-use crate::tui::model::page::View;
+use crate::tui::model::page::{Asked, View};
 use crate::tui::model::Model;
-use crate::words::{clean, clock, duration, seconds_between, width};
+use crate::words::{clean, clock, duration, seconds_between, width, wrap};
 
 /// Where one is, how many nodes stand how, and the time.
 pub fn header(model: &Model, canvas: &mut Canvas<'_>) {
@@ -68,6 +68,24 @@ fn summary(model: &Model) -> Vec<String> {
     std::iter::once(nodes).chain(parts).collect()
 }
 
+/// What happened, in lines. Its whole text is in sight, as far as it stays within reason.
+fn notice_lines(model: &Model, columns: usize) -> Vec<String> {
+    const MOST: usize = 4;
+    let text = model.notice.as_ref().map_or("", |notice| notice.text.as_str());
+    let mut lines = wrap(text, columns.saturating_sub(2));
+    lines.truncate(MOST);
+    lines
+}
+
+/// Rows that [`line`] takes.
+pub fn rows_of_line(model: &Model, columns: usize) -> usize {
+    if model.prompt.is_some() || model.notice.is_none() {
+        1
+    } else {
+        notice_lines(model, columns).len()
+    }
+}
+
 /// The line that is typed, or what happened, or what is waited for, or the filter.
 pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
@@ -77,7 +95,9 @@ pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
         canvas.text(0, 0, sign, theme.key());
         canvas.typed(1, 0, &prompt.line, Style::new());
     } else if let Some(notice) = &model.notice {
-        canvas.text(1, 0, &clean(&notice.text), theme.gravity(notice.gravity));
+        for (y, line) in notice_lines(model, canvas.width()).iter().enumerate() {
+            canvas.text(1, y, line, theme.gravity(notice.gravity));
+        }
     } else if let Some(call) = model.calls.values().next() {
         let seconds = seconds_between(call.since, model.now);
         let text = format!("{} {}  {}", theme.spinner(model.now.as_millisecond()), duration(seconds), clean(&call.sql));
@@ -97,7 +117,20 @@ pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
 /// Whether a key would do something to the node that is chosen. The others work as well, and say why they do nothing.
 fn applies(model: &Model, binding: &Binding) -> bool {
     if !binding.changes {
-        return !(binding.action == Action::Open && matches!(model.page().view, View::Diff(_)));
+        return match (&model.page().view, binding.action) {
+            (View::Schema(comparison), Action::Open) => {
+                matches!(&comparison.rows, Asked::Here(rows) if !rows.is_empty())
+            }
+            (View::Diff(diff), Action::Details) => match &diff.rows {
+                Asked::Here(rows) => !rows.is_empty(),
+                asked => matches!(asked, Asked::Failed(_)),
+            },
+            // One is there already.
+            (View::Events, Action::Events) | (View::Help, Action::Help) | (View::Statements, Action::Statements) => {
+                false
+            }
+            _ => true,
+        };
     }
     let Some(node) = model.chosen().filter(|_| !model.read_only) else { return false };
     let Standing::State(state) = node.standing(model.now) else { return false };
@@ -111,11 +144,11 @@ fn applies(model: &Model, binding: &Binding) -> bool {
     }
 }
 
-/// Keys that do something here, as many as fit.
+/// Keys that do something here, as many as fit; the way to all others stays in sight.
 pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
     canvas.clear();
     let theme = canvas.theme;
-    let keys: Vec<(&str, &str)> = match (&model.prompt, &model.dialog) {
+    let mut keys: Vec<(&str, &str)> = match (&model.prompt, &model.dialog) {
         (Some(prompt), _) if prompt.is_filter => vec![("enter", "keep"), ("esc", "as before")],
         (Some(_), _) => vec![("enter", "do it"), ("tab", "complete"), ("esc", "leave")],
         (None, Some(Dialog::Form(form))) => {
@@ -139,12 +172,14 @@ pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
                 .collect()
         }
     };
+    // Whole entries only: half a word helps nobody.
+    let needs = |keys: &[(&str, &str)]| keys.iter().map(|(key, what)| width(key) + width(what) + 3).sum::<usize>();
+    while needs(&keys) > canvas.width() + 1 {
+        let Some(last) = keys.iter().rposition(|(key, _)| *key != "?") else { break };
+        keys.remove(last);
+    }
     let mut x = 1;
     for (key, what) in keys {
-        // Whole entries only: half a word helps nobody.
-        if x + width(key) + 1 + width(what) > canvas.width() {
-            break;
-        }
         x = canvas.text(x, 0, key, theme.key()) + 1;
         x = canvas.text(x, 0, what, theme.quiet()) + 2;
     }

@@ -5,10 +5,11 @@ use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
 use super::tables::{self, operation_status};
+use super::trouble::{self, cells};
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::Model;
 use crate::tui::snapshot::{Event, NodeId, Progress, Reading};
-use crate::words::{bytes, clean, clock, count, duration, moment, seconds_between, width, wrap};
+use crate::words::{bytes, clean, clock, count, duration, moment, seconds_between, width};
 
 /// Phases as the server has them; others are put where they began.
 const PHASES: [&str; 11] = [
@@ -230,41 +231,23 @@ fn phases(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Ca
 /// What stopped it, and what to do about it.
 fn trouble(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Canvas<'_>, y: usize) -> usize {
     let theme = canvas.theme;
-    let own = reading.own();
-    let error = own.and_then(|own| own.last_error.as_ref()).or(progress.error.as_ref());
-    let mut lines: Vec<(String, Style)> = Vec::new();
     let columns = canvas.width().saturating_sub(2);
-    let mut say = |text: String, style| lines.extend(wrap(&text, columns).into_iter().map(|line| (line, style)));
-    if let Some(error) = error {
-        say(format!("error: {error}"), theme.bad());
-        for (label, text) in
-            [("detail", own.and_then(|own| own.detail.as_ref())), ("hint", own.and_then(|own| own.hint.as_ref()))]
-        {
-            if let Some(text) = text {
-                say(format!("{label}: {text}"), Style::new());
-            }
-        }
-    }
+    let mut lines = trouble::of_node(reading.own(), Some(progress), theme, columns);
+    let mut say = |text: &str, style| lines.extend(cells(text, style, columns));
     let status = operation_status(reading);
-    if let Some(notice) = own.and_then(|own| own.notice.as_ref()) {
-        // While it works, that some indexes are suspended is as it should be.
-        say(format!("notice: {notice}"), if status == "running" { theme.quiet() } else { theme.warning() });
-    }
     if !model.read_only && status == "failed" {
-        say("r resumes it after the last finished table; C cancels and undoes it.".to_owned(), theme.good());
+        say("r resumes it after the last finished table; C cancels and undoes it.", theme.good());
     } else if !model.read_only && status == "running" && progress.phase == "schema" {
-        say("If it waits because the schemas differ: s compares them, r lets it go on.".to_owned(), theme.warning());
+        say("If it waits because the schemas differ: s compares them, r lets it go on.", theme.warning());
     }
     if progress.kind != "init" && matches!(status, "running" | "pending") {
-        say("Only the tables below are copied; all other tables go on replicating.".to_owned(), theme.quiet());
+        say("Only the tables below are copied; all other tables go on replicating.", theme.quiet());
     }
-    // The tables stay in sight; the page of nodes has all of it.
+    // The tables stay in sight; the details have all of it.
     let left = canvas.height().saturating_sub(y);
     let room = if status == "failed" { left.saturating_sub(3).max(left / 2) } else { left / 2 }.max(1);
     let shown = lines.len().min(room);
-    for (n, (text, style)) in lines.iter().take(shown).enumerate() {
-        canvas.text(1, y + n, text, *style);
-    }
+    canvas.rows(y, shown).lines(0, &lines);
     y + shown
 }
 

@@ -124,8 +124,7 @@ impl Node {
 
     /// Whether an operation is under way.
     pub fn is_busy(&self) -> bool {
-        let status = self.status().and_then(|status| status.operation_status.as_deref());
-        matches!(status, Some("pending" | "running" | "cancelling"))
+        self.status().is_some_and(NodeStatus::is_busy)
     }
 
     /// Seconds since it last answered, when that is too long ago.

@@ -133,7 +133,7 @@ pub(super) fn open_diff(model: &mut Model, comparison: &Comparison) -> Vec<Effec
     let Asked::Here(rows) = &comparison.rows else { return Vec::new() };
     let page = model.page();
     let shown = compared_shown(rows, &page.filter);
-    let Some(row) = shown.get(page.cursor.min(shown.len().saturating_sub(1))) else { return Vec::new() };
+    let Some(row) = shown.get(page.row(shown.len())) else { return Vec::new() };
     let (asks, a, b, table) = (comparison.asks, comparison.a.clone(), comparison.b.clone(), row.name.clone());
     let (ticket, effect) = run(model, asks, Call::diff(&a, &b, &table));
     let mut effects = show(model, View::Diff(TableDiff { asks, a, b, table, rows: Asked::Waiting(ticket) }));

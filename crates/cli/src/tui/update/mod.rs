@@ -15,7 +15,7 @@ use super::call::Call;
 use super::keys::{self, Action};
 use super::message::{Effect, Message, Ticket};
 use super::model::line::Line;
-use super::model::page::{Asked, Page, View};
+use super::model::page::{about, Asked, Page, View};
 use super::model::{Gravity, Model, Prompt, Underway};
 use super::snapshot::{NodeId, Statement};
 
@@ -86,6 +86,10 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
             Vec::new()
         }
         Action::Open => open(model),
+        Action::Details => match about(model) {
+            Some(about) => show(model, View::Details(Box::new(about))),
+            None => Vec::new(),
+        },
         Action::Back => back(model),
         Action::Quit => vec![Effect::Quit],
         Action::Repaint => vec![Effect::Repaint],
@@ -119,6 +123,10 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
 fn show(model: &mut Model, view: View) -> Vec<Effect> {
     let same = |page: &Page| std::mem::discriminant(&page.view) == std::mem::discriminant(&view);
     let mut effects = Vec::new();
+    // Details belong to the page below them; one does not come back to them from another one.
+    if matches!(model.page().view, View::Details(_)) {
+        effects.extend(leave(model));
+    }
     if let Some(at) = model.pages.iter().position(same) {
         while model.pages.len() > at + 1 {
             effects.extend(leave(model));

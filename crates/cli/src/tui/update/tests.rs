@@ -227,6 +227,67 @@ fn a_long_name_is_seen_while_it_is_typed() {
 }
 
 #[test]
+fn pages_of_text_are_scrolled_no_further_than_they_go() {
+    for keys in ["?", "jd"] {
+        let mut model = on_node_b(failed());
+        update(&mut model, Message::Resize(60, 15));
+        type_in(&mut model, keys);
+        let top = screen(&mut model, 60, 15);
+        type_in(&mut model, "G");
+        let bottom = screen(&mut model, 60, 15);
+        assert!(bottom != top && !bottom.contains("more, j scrolls"), "{bottom}");
+        type_in(&mut model, "jjjk");
+        assert!(screen(&mut model, 60, 15).contains("1 more, j scrolls"));
+        type_in(&mut model, "g");
+        assert_eq!(screen(&mut model, 60, 15), top);
+    }
+}
+
+#[test]
+fn details_belong_to_the_page_they_were_opened_on() {
+    let mut model = on_node_b(failed());
+    for keys in ["d", "\nd", "\n\n", "e\n", "ed", "@\n"] {
+        type_in(&mut model, ":nodes\n");
+        type_in(&mut model, keys);
+        assert!(matches!(model.page().view, View::Details(_)), "{keys}");
+        let below = model.pages[model.pages.len() - 2].view.clone();
+        type_in(&mut model, "\x1b");
+        assert_eq!(model.page().view, below, "{keys}");
+    }
+    // From there to another page: one comes back to where it was opened.
+    type_in(&mut model, ":nodes\n");
+    type_in(&mut model, "ede");
+    assert_eq!(model.page().view, View::Events);
+    type_in(&mut model, "d?\x1b");
+    assert_eq!(model.page().view, View::Events);
+    // An event stays the one it was when others come.
+    type_in(&mut model, "gd");
+    let View::Details(about) = model.page().view.clone() else { panic!("no details") };
+    update(&mut model, Message::Seen(FIRST, node_look("db1", copying())));
+    assert_eq!(model.page().view, View::Details(about));
+}
+
+#[test]
+fn a_filter_works_wherever_it_can_be_typed() {
+    let mut model = on_node_b(synchronized());
+    let effects = type_in(&mut model, "s\n");
+    let row = Compared { name: "public.b".into(), status: "MISMATCH".into(), difference: None };
+    answer(&mut model, &effects, Answer::Compared(vec![row]));
+    let effects = type_in(&mut model, "\n");
+    let row = |name: &str| Difference { object_name: name.into(), ..Difference::default() };
+    answer(&mut model, &effects, Answer::Differences(vec![row("total"), row("note")]));
+    type_in(&mut model, "/not\n");
+    let text = screen(&mut model, 80, 24);
+    assert!(text.contains("note") && !text.contains("total"), "{text}");
+    type_in(&mut model, "?/confirm\n");
+    let text = screen(&mut model, 80, 24);
+    assert!(text.contains("confirm what waits") && !text.contains("this page"), "{text}");
+    // Where there is nothing to filter the key does nothing.
+    type_in(&mut model, "S/");
+    assert!(model.prompt.is_none());
+}
+
+#[test]
 fn scrolling_ends_where_the_text_does() {
     let mut model = on_node_b(uninitialized());
     update(&mut model, Message::Resize(60, 15));
@@ -552,7 +613,7 @@ fn some_key(n: u8) -> KeyCode {
         KeyCode::Delete,
         KeyCode::F(5),
     ];
-    let letters = ":/@?jkgGsSeIRCrfqny 1äœ日";
+    let letters = ":/@?jkgGdsSeIRCrfqny 1äœ日";
     let n = usize::from(n) % (KEYS.len() + letters.chars().count());
     KEYS.get(n).copied().unwrap_or_else(|| KeyCode::Char(letters.chars().nth(n - KEYS.len()).unwrap()))
 }
