@@ -127,7 +127,9 @@ impl Looker {
                 self.tables_due = Some(Instant::now() + began.elapsed() * TABLES_REST);
             }
         } else {
+            // When somebody looks again it may be at another operation.
             self.tables = None;
+            self.phases.clear();
         }
         let log = run.log;
         let Node { nodes, progress, subscriptions, offers } = node;

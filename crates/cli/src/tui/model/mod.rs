@@ -221,6 +221,18 @@ impl Model {
         self.notice = Some(Notice { text: text.into(), gravity, at: self.now });
     }
 
+    /// What was heard before the clock of this machine was set back counts from now on; else it would seem to be of the future, and all
+    /// nodes to be silent once they are heard again.
+    pub fn clock_was_set_back(&mut self, now: Timestamp) {
+        for node in &mut self.nodes {
+            node.heard_at = node.heard_at.min(now);
+            node.since = node.since.min(now);
+        }
+        if let Some(notice) = &mut self.notice {
+            notice.at = notice.at.min(now);
+        }
+    }
+
     /// Takes a notice away that has been there for long enough.
     pub fn forget_notice(&mut self) {
         let now = self.now;

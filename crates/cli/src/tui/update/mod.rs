@@ -38,7 +38,10 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
 fn tick(model: &mut Model, now: jiff::Timestamp) -> Vec<Effect> {
     /// Time after which a connection is given up that neither answers nor fails.
     const GIVEN_UP_AFTER: i64 = 30;
-    model.now = model.now.max(now);
+    if now < model.now {
+        model.clock_was_set_back(now);
+    }
+    model.now = now;
     model.forget_notice();
     let mut effects = Vec::new();
     for node in &mut model.nodes {

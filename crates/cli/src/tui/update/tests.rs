@@ -96,6 +96,51 @@ fn a_node_that_says_nothing_for_long_is_unreachable_and_gets_a_new_reader() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_makes_no_node_unreachable() {
+    let mut model = on_node_b(copying());
+    let look_at = |at| {
+        let mut look = node_look("db1", copying()).as_ref().clone();
+        look.taken_at = at;
+        Message::Seen(FIRST, Arc::new(look))
+    };
+    let back = now() - SignedDuration::from_secs(3_600);
+    let is_there =
+        |model: &Model| matches!(model.node(FIRST).map(|node| node.standing(model.now)), Some(Standing::State(_)));
+    model.say(Gravity::Info, "done");
+    let samples = model.node(FIRST).unwrap().history.len();
+    update(&mut model, Message::Tick(back));
+    assert_eq!(model.now, back);
+    update(&mut model, look_at(back + SignedDuration::from_secs(1)));
+    assert!(is_there(&model));
+    assert_eq!(model.node(FIRST).unwrap().history.len(), samples + 1);
+    // From there on it is missed as soon as ever.
+    update(&mut model, Message::Tick(back + SignedDuration::from_secs(10)));
+    assert!(!is_there(&model) && model.notice.is_none());
+}
+
+/// The name of a node may stand for another database before it is confirmed what is to be done to it.
+#[test]
+fn what_was_meant_for_a_node_is_not_done_to_another_one() {
+    let mut first = synchronized();
+    first.nodes.push(status("node_c", "FAILED"));
+    for keys in ["r", "C", "R\n"] {
+        let mut model = pair(PLAIN, first.clone());
+        let id = model.node_named("node_c").unwrap().id;
+        let mut reading = failed();
+        reading.nodes[1].node = "node_c".into();
+        update(&mut model, Message::Seen(id, node_look("db3", reading)));
+        let asked = type_in(&mut model, &format!("G{keys}"));
+        assert!(model.dialog.is_some());
+        let mut moved = first.clone();
+        moved.nodes[2].conninfo = Some("host=elsewhere".into());
+        let effects = update(&mut model, Message::Seen(FIRST, node_look("db1", moved)));
+        assert!(model.dialog.is_none() && notice(&model).contains("no longer where it was"), "{keys}");
+        assert_eq!(effects.iter().any(|effect| matches!(effect, Effect::Abandon(_))), !calls(&asked).is_empty());
+        assert!(calls(&type_in(&mut model, "node_c\n")).is_empty());
+    }
+}
+
+#[test]
 fn lag_is_what_the_slot_on_the_source_says() {
     let model = on_node_b(synchronized());
     assert_eq!(model.lag(model.chosen().unwrap()), Some(56_320));
