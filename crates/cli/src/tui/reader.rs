@@ -7,6 +7,7 @@
 //! A reader only ever publishes its newest look: whoever comes late for an older one has missed nothing.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,15 +29,6 @@ const SOURCE: Duration = Duration::from_millis(1_800);
 const BUSY: Duration = Duration::from_millis(400);
 /// Longest time between two attempts to connect.
 const LONGEST_WAIT: u64 = 5;
-
-/// What a reader is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Whether somebody looks at the tables.
-    Focus(bool),
-    /// Look at once: something was done.
-    Now,
-}
 
 /// By the node, and which of its readers has looked.
 type Looks = BTreeMap<(NodeId, u32), Arc<Snapshot>>;
@@ -74,7 +66,9 @@ pub struct Reader {
     pub conninfo: Result<Conninfo, Failure>,
     /// Which of several readers of the same node it is: the looks of those before it do not count.
     pub generation: u32,
-    orders: Sender<Order>,
+    /// Somebody looks at the tables.
+    focused: Arc<AtomicBool>,
+    wakes: Sender<()>,
 }
 
 impl Reader {
@@ -84,11 +78,14 @@ impl Reader {
         generation: u32,
         conninfo: Result<Conninfo, Failure>,
         client: Option<Client>,
+        is_focused: bool,
         mailbox: &Mailbox,
     ) -> Reader {
-        let (orders, hears) = bounded(16);
+        let (wakes, woken) = bounded(1);
+        let focused = Arc::new(AtomicBool::new(is_focused));
         let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
-        let task = Task { reader: (id, generation), place, mailbox: mailbox.clone(), orders: hears, focused: false };
+        let task =
+            Task { reader: (id, generation), place, mailbox: mailbox.clone(), woken, focused: Arc::clone(&focused) };
         let wanted = conninfo.clone();
         let started =
             std::thread::Builder::new().name(format!("reader {}", id.0)).spawn(move || task.run(&wanted, client));
@@ -97,13 +94,19 @@ impl Reader {
             let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
             mailbox.put((id, generation), unreachable(&place, &failure, Timestamp::now(), 3_600));
         }
-        Reader { conninfo, generation, orders }
+        Reader { conninfo, generation, focused, wakes }
     }
 
-    /// Tells it something; it ends when the value is dropped.
-    pub fn tell(&self, order: Order) {
-        // A reader that does not listen for so long is one that hangs, and is replaced.
-        let _ = self.orders.try_send(order);
+    /// Says whether somebody looks at the tables.
+    pub fn focus(&self, focused: bool) {
+        self.focused.store(focused, Ordering::SeqCst);
+        self.look_now();
+    }
+
+    /// Makes it look at once; it ends when the value is dropped.
+    pub fn look_now(&self) {
+        // When it is to be woken already, that is enough: it looks after what was said before.
+        let _ = self.wakes.try_send(());
     }
 }
 
@@ -111,15 +114,15 @@ struct Task {
     reader: (NodeId, u32),
     place: String,
     mailbox: Mailbox,
-    orders: Receiver<Order>,
-    focused: bool,
+    woken: Receiver<()>,
+    focused: Arc<AtomicBool>,
 }
 
 /// Nobody wants to know any more.
 struct Dismissed;
 
 impl Task {
-    fn run(mut self, conninfo: &Result<Conninfo, Failure>, mut client: Option<Client>) {
+    fn run(self, conninfo: &Result<Conninfo, Failure>, mut client: Option<Client>) {
         let mut attempts = 0;
         let mut since = None;
         loop {
@@ -143,7 +146,7 @@ impl Task {
 
     /// Connects, and looks until the connection is lost.
     fn once(
-        &mut self,
+        &self,
         conninfo: &Result<Conninfo, Failure>,
         client: Option<Client>,
         attempts: &mut u64,
@@ -157,7 +160,7 @@ impl Task {
         prepare(&mut client)?;
         let mut looker = Looker::default();
         loop {
-            looker.focused = self.focused;
+            looker.focused = self.focused.load(Ordering::SeqCst);
             let (contact, readings) = looker.look(&mut client)?;
             (*attempts, *since) = (0, None);
             let rest = rest_after(&contact);
@@ -173,17 +176,11 @@ impl Task {
         self.mailbox.put(self.reader, look);
     }
 
-    /// Waits until it is time to look again, or an order says that it is.
-    fn wait(&mut self, time: Duration) -> Result<(), Dismissed> {
-        match self.orders.recv_timeout(time) {
-            Err(RecvTimeoutError::Timeout) => Ok(()),
+    /// Waits until it is time to look again, or somebody wants it at once.
+    fn wait(&self, time: Duration) -> Result<(), Dismissed> {
+        match self.woken.recv_timeout(time) {
             Err(RecvTimeoutError::Disconnected) => Err(Dismissed),
-            Ok(order) => {
-                if let Order::Focus(focused) = order {
-                    self.focused = focused;
-                }
-                Ok(())
-            }
+            Ok(()) | Err(RecvTimeoutError::Timeout) => Ok(()),
         }
     }
 }
@@ -209,4 +206,26 @@ fn unreachable(place: &str, failure: &Failure, since: Timestamp, wait: u64) -> S
     }
     let contact = Contact::Unreachable { reason, since, next_try };
     Snapshot { taken_at: now, place: place.to_owned(), contact, readings: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However often it is told something while it waits for its server: it looks once, and at what was said last.
+    #[test]
+    fn nothing_that_is_said_to_a_busy_reader_is_lost() {
+        let (wakes, woken) = bounded(1);
+        let focused = Arc::new(AtomicBool::new(false));
+        let (mailbox, _bell) = Mailbox::new();
+        let task = Task { reader: (NodeId(1), 0), place: String::new(), mailbox, woken, focused: Arc::clone(&focused) };
+        let reader = Reader { conninfo: Err(Failure::connection("none")), generation: 0, focused, wakes };
+        for n in 0..101 {
+            reader.focus(n % 2 == 0);
+        }
+        assert!(task.wait(Duration::from_secs(60)).is_ok() && task.focused.load(Ordering::SeqCst));
+        assert!(task.woken.is_empty());
+        drop(reader);
+        assert!(task.wait(Duration::from_secs(60)).is_err());
+    }
 }

@@ -29,8 +29,11 @@ impl Screen {
     pub fn take() -> Result<Screen, Failure> {
         require()?;
         // This also sets a panic hook that gives it back.
-        let terminal = ratatui::try_init()
-            .map_err(|error| Failure::new(Exit::Failed, "could not use the terminal").detail(error.to_string()))?;
+        let terminal = ratatui::try_init().map_err(|error| {
+            // Half of it may have been done.
+            let _ = ratatui::try_restore();
+            Failure::new(Exit::Failed, "could not use the terminal").detail(error.to_string())
+        })?;
         let restoring = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             PANICKED.store(true, Ordering::SeqCst);
@@ -69,36 +72,43 @@ pub fn require() -> Result<(), Failure> {
 /// When no thread can be started.
 pub fn listen(messages: &Sender<Message>) -> Result<(), Failure> {
     let keys = messages.clone();
-    let failed =
-        |error: std::io::Error| Failure::new(Exit::Failed, "could not start a thread").detail(error.to_string());
-    std::thread::Builder::new()
-        .name("keys".to_owned())
-        .spawn(move || loop {
-            let message = match event::read() {
-                Ok(Event::Key(key)) => Message::Key(key),
-                Ok(Event::Resize(columns, rows)) => Message::Resize(columns, rows),
-                Ok(_) => continue,
-                // The terminal is gone.
-                Err(_) => Message::Terminate,
-            };
-            let ends = matches!(message, Message::Terminate);
-            if keys.send(message).is_err() || ends {
+    start("keys", move || loop {
+        let message = match event::read() {
+            Ok(Event::Key(key)) => Message::Key(key),
+            Ok(Event::Resize(columns, rows)) => Message::Resize(columns, rows),
+            Ok(_) => continue,
+            // The terminal is gone.
+            Err(_) => Message::Terminate,
+        };
+        let ends = matches!(message, Message::Terminate);
+        if keys.send(message).is_err() || ends {
+            return;
+        }
+    })
+}
+
+/// Sends that a signal asks to end.
+///
+/// # Errors
+/// When the system does not allow it.
+pub fn heed_signals(messages: &Sender<Message>) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT]).map_err(failed)?;
+    crate::interrupt::leave();
+    let ends = messages.clone();
+    start("signals", move || {
+        for _ in signals.forever() {
+            if ends.send(Message::Terminate).is_err() {
                 return;
             }
-        })
-        .map_err(failed)?;
-    crate::interrupt::leave();
-    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT]).map_err(failed)?;
-    let ends = messages.clone();
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for _ in signals.forever() {
-                if ends.send(Message::Terminate).is_err() {
-                    return;
-                }
-            }
-        })
-        .map_err(failed)?;
+        }
+    })
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)?;
     Ok(())
+}
+
+fn failed(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, "could not start a thread").detail(error.to_string())
 }
