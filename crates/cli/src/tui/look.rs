@@ -105,9 +105,8 @@ impl Looker {
         }
         let mut node: Node = run.one(NODE, &[])?;
         node.shift(skew);
-        let newest = self.events.keys().next_back().copied();
-        let after = newest.map_or(-1, |newest| newest - LATE_EVENTS);
-        let found: Vec<Event> = run.all(EVENTS, &[&after], &[after])?;
+        let (after, known) = known_events(&self.events);
+        let found: Vec<Event> = run.all(EVENTS, &[&after, &known], &[after.to_string(), array(&known)])?;
         let before = self.events.len();
         self.events.extend(found.into_iter().map(|event| (event.id, Arc::new(event))));
         if self.events.len() != before {
@@ -122,7 +121,7 @@ impl Looker {
             if !same || self.tables_due.is_none_or(|due| Instant::now() >= due) {
                 let began = Instant::now();
                 self.tables = Some(Arc::new(run.one(TABLES, &[operation])?));
-                self.phases = run.all(PHASES, &[&operation], &[operation])?;
+                self.phases = run.all(PHASES, &[&operation], &[operation.to_string()])?;
                 self.phases.iter_mut().for_each(|phase| phase.at = phase.at.saturating_add(skew).unwrap_or(phase.at));
                 self.tables_due = Some(Instant::now() + began.elapsed() * TABLES_REST);
             }
@@ -139,6 +138,17 @@ impl Looker {
     }
 }
 
+/// Events after which it is asked for newer ones, and those among the newer ones that are there already. Most looks find nothing.
+fn known_events(events: &BTreeMap<i64, Arc<Event>>) -> (i64, Vec<i64>) {
+    let after = events.keys().next_back().map_or(-1, |newest| newest.saturating_sub(LATE_EVENTS));
+    (after, events.range(after.saturating_add(1)..).map(|(id, _)| *id).collect())
+}
+
+/// Numbers as PostgreSQL writes an array of them.
+fn array(numbers: &[i64]) -> String {
+    format!("'{{{}}}'", numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(","))
+}
+
 /// Statements of one look.
 struct Run<'a> {
     client: &'a mut Client,
@@ -149,7 +159,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn one<T: DeserializeOwned>(&mut self, sql: &'static str, numbers: &[i64]) -> Result<T, Failure> {
         let parameters: Vec<&(dyn ToSql + Sync)> = numbers.iter().map(|n| n as &(dyn ToSql + Sync)).collect();
-        let mut rows = self.all(sql, &parameters, numbers)?;
+        let shown: Vec<String> = numbers.iter().map(i64::to_string).collect();
+        let mut rows = self.all(sql, &parameters, &shown)?;
         rows.pop().ok_or_else(|| Failure::new(Exit::Failed, "the server has given no row"))
     }
 
@@ -157,7 +168,7 @@ impl Run<'_> {
         &mut self,
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
-        numbers: &[i64],
+        shown: &[String],
     ) -> Result<Vec<T>, Failure> {
         let at = Timestamp::now();
         let began = Instant::now();
@@ -172,11 +183,11 @@ impl Run<'_> {
         let rows = self.client.query(&statement, parameters)?;
         let micros = Some(micros(began.elapsed()));
         let outcome = crate::words::rows(rows.len());
-        let shown = numbers
+        let sql = shown
             .iter()
             .enumerate()
-            .fold(sql.to_owned(), |text, (n, value)| text.replace(&format!("${}", n + 1), &value.to_string()));
-        self.log.push(Statement { at, sql: shown, micros, outcome });
+            .fold(sql.to_owned(), |text, (n, value)| text.replace(&format!("${}", n + 1), value));
+        self.log.push(Statement { at, sql, micros, outcome });
         rows.iter().map(|row| read(row.try_get(0)?)).collect()
     }
 }
@@ -211,6 +222,17 @@ mod tests {
             Node { nodes: Vec::new(), progress: Some(progress), subscriptions: Vec::new(), offers: Vec::new() };
         node.shift(SignedDuration::from_secs(60));
         assert_eq!(node.progress.unwrap().eta, Some(here + SignedDuration::from_secs(60)));
+    }
+
+    #[test]
+    fn events_that_are_known_are_not_asked_for_again() {
+        let event: Event =
+            read(r#"{"id": 1, "at": "2026-03-01T03:00:00Z", "event": "e", "severity": "info"}"#).unwrap();
+        let known = |ids: &[i64]| known_events(&ids.iter().map(|id| (*id, Arc::new(event.clone()))).collect());
+        assert_eq!(known(&[]), (-1, vec![]));
+        assert_eq!(known(&[1, 2]), (2 - LATE_EVENTS, vec![1, 2]));
+        assert_eq!(known(&[100, 200, 203, 210]), (210 - LATE_EVENTS, vec![200, 203, 210]));
+        assert_eq!(array(&[200, 203]), "'{200,203}'");
     }
 
     #[test]

@@ -263,8 +263,8 @@ pub struct TableRow {
     pub error: Option<String>,
 }
 
-/// A row of `steep_repl.events`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// A row of `steep_repl.events`. That it is `Eq` makes two lists of shared events cheap to compare, which is done with every look.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Event {
     /// Its number.
     pub id: i64,

@@ -232,6 +232,13 @@ pub fn events_shown(model: &Model) -> Vec<(&str, &Event)> {
         ];
         passes(filter, &texts)
     });
-    all.sort_by_key(|(_, event)| (event.at, event.id));
-    all.split_off(all.len().saturating_sub(MOST))
+    let order = |&(_, event): &(&str, &Event)| (event.at, event.id);
+    // With many nodes there are many more than are kept, so the oldest go before the rest is put in order.
+    let too_many = all.len().saturating_sub(MOST);
+    if too_many > 0 {
+        all.select_nth_unstable_by_key(too_many, order);
+        all.drain(..too_many);
+    }
+    all.sort_by_key(order);
+    all
 }

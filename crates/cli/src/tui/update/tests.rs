@@ -12,7 +12,7 @@ use crate::tui::keys::{BINDINGS, COMMANDS};
 use crate::tui::message::{Answer, Effect, Message, Trouble};
 use crate::tui::model::dialog::Dialog;
 use crate::tui::model::node::Standing;
-use crate::tui::model::page::{Asked, View};
+use crate::tui::model::page::{events_shown, Asked, View};
 use crate::tui::model::{Gravity, Model};
 use crate::tui::samples::*;
 use crate::tui::snapshot::*;
@@ -527,6 +527,19 @@ fn a_filter_works_while_it_is_typed_and_esc_takes_it_back() {
     type_in(&mut model, "IC\n");
     type_in(&mut model, "\x1b");
     assert_eq!(model.nodes_shown().len(), 11);
+}
+
+#[test]
+fn of_many_events_the_newest_are_shown_in_order() {
+    let event = |n: i64| {
+        let sample = events()[0].as_ref().clone();
+        Arc::new(Event { id: n, at: ago(n * 37 % 4_001), ..sample })
+    };
+    let model = pair(PLAIN, Reading { events: (1..=4_000).map(event).collect(), ..copying() });
+    let shown = events_shown(&model);
+    assert_eq!(shown.len(), 3_000);
+    assert!(shown.is_sorted_by_key(|(_, event)| (event.at, event.id)));
+    assert_eq!((shown[0].1.at, shown[2_999].1.at), (ago(3_000), ago(1)));
 }
 
 #[test]
