@@ -198,9 +198,7 @@ fn unreachable(place: &str, failure: &Failure, since: Timestamp, wait: u64) -> S
     let now = Timestamp::now();
     let next_try = now + jiff::SignedDuration::from_secs(i64::try_from(wait).unwrap_or(0));
     let mut reason = failure.message.clone();
-    let rights = "Members of pg_monitor may read what is shown here: GRANT pg_monitor TO the role.".to_owned();
-    let rights = (failure.sqlstate.as_deref() == Some("42501")).then_some(rights);
-    for more in [&failure.detail, &failure.hint, &rights].into_iter().flatten() {
+    for more in [&failure.detail, &failure.hint].into_iter().flatten() {
         reason.push('\n');
         reason.push_str(more);
     }

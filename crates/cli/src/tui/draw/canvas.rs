@@ -55,12 +55,13 @@ impl<'a> Canvas<'a> {
         Canvas { buffer: self.buffer, area, theme: self.theme }
     }
 
-    /// Writes a text, cut where there is no more room; returns the column after it.
+    /// Writes a text, cut where there is no more room; returns the column after it. Whatever is drawn comes through here, so here it is
+    /// that foreign text loses what could deceive.
     pub fn text(&mut self, x: usize, y: usize, text: &str, style: Style) -> usize {
         if x >= self.width() || y >= self.height() {
             return x;
         }
-        let text = shorten(text, self.width() - x, self.theme.ellipsis());
+        let text = shorten(&clean(text), self.width() - x, self.theme.ellipsis());
         self.set(x, y, &text, style);
         x + width(&text)
     }
@@ -101,8 +102,8 @@ impl<'a> Canvas<'a> {
         let mut after = after.chars();
         match after.next() {
             Some(under) => {
-                let x = self.text(x, y, &clean(&under.to_string()), self.theme.chosen());
-                self.text(x, y, &clean(after.as_str()), style)
+                let x = self.text(x, y, &under.to_string(), self.theme.chosen());
+                self.text(x, y, after.as_str(), style)
             }
             None => self.text(x, y, self.theme.pick("▏", "_"), self.theme.key()),
         }

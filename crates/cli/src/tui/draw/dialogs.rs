@@ -9,7 +9,7 @@ use super::trouble;
 use crate::tui::model::dialog::{Check, Dialog, Form, Input, Preview, Purpose};
 use crate::tui::model::page::Asked;
 use crate::tui::model::Model;
-use crate::words::{clean, width, wrap};
+use crate::words::{width, wrap};
 
 /// Columns of a dialog, however wide the terminal is.
 const WIDEST: usize = 92;
@@ -22,8 +22,8 @@ pub fn draw(model: &Model, dialog: &Dialog, canvas: &mut Canvas<'_>) {
     match dialog {
         Dialog::Form(form) => {
             let title = match form.purpose {
-                Purpose::Init => format!("initialize {}", clean(&form.name)),
-                Purpose::Refresh => format!("bring new tables into {}", clean(&form.name)),
+                Purpose::Init => format!("initialize {}", form.name),
+                Purpose::Refresh => format!("bring new tables into {}", form.name),
                 Purpose::Compare => "compare schemas".to_owned(),
             };
             draw_form(form, &title, outer, canvas);
@@ -32,7 +32,7 @@ pub fn draw(model: &Model, dialog: &Dialog, canvas: &mut Canvas<'_>) {
             let lines = preview_lines(model, preview, theme, columns);
             let foot = foot(model, preview, theme, columns);
             let height = (lines.len() + foot.lines.len() + 3).min(canvas.height());
-            let mut inside = framed(&clean(&preview.title), outer, height, canvas);
+            let mut inside = framed(&preview.title, outer, height, canvas);
             let room = inside.height().saturating_sub(foot.lines.len());
             let first = preview.scroll.min(lines.len().saturating_sub(room));
             for (y, (text, style)) in lines.iter().skip(first).take(room).enumerate() {
@@ -83,7 +83,6 @@ fn draw_form(form: &Form, title: &str, outer: usize, canvas: &mut Canvas<'_>) {
             Input::Choice { options, chosen } => {
                 let mut x = label;
                 for (option_number, option) in options.iter().enumerate() {
-                    let option = clean(option);
                     let chosen = option_number == *chosen;
                     // When not all of them fit, the chosen one alone is shown.
                     let all: usize = options.iter().map(|option| width(option) + 3).sum();
@@ -111,7 +110,7 @@ fn draw_form(form: &Form, title: &str, outer: usize, canvas: &mut Canvas<'_>) {
                 inside.text(label + 1, y, empty, theme.quiet());
             }
             Input::Text { line, .. } => {
-                inside.text(label + 1, y, &clean(line.text()), theme.title());
+                inside.text(label + 1, y, line.text(), theme.title());
             }
         }
     }

@@ -7,7 +7,7 @@ use super::table::{self, Column};
 use super::trouble::cells;
 use crate::tui::model::page::events_shown;
 use crate::tui::model::Model;
-use crate::words::{clean, instant};
+use crate::words::instant;
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }
@@ -55,10 +55,10 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
         vec![
             (mark.to_owned(), style),
             (instant(event.at, model.now, &model.zone), theme.quiet()),
-            (clean(event.node.as_deref().unwrap_or(node)), Style::new()),
-            (clean(&event.event), style),
-            (event.table_name.as_deref().map_or(String::new(), clean), Style::new()),
-            (event.message.as_deref().map_or(String::new(), clean), style),
+            (event.node.as_deref().unwrap_or(node).to_owned(), Style::new()),
+            (event.event.clone(), style),
+            (event.table_name.clone().unwrap_or_default(), Style::new()),
+            (event.message.clone().unwrap_or_default(), style),
         ]
     });
     if below > 0 {

@@ -9,14 +9,14 @@ use crate::tui::model::dialog::{Dialog, Input};
 use crate::tui::model::node::Standing;
 use crate::tui::model::page::{Asked, View};
 use crate::tui::model::Model;
-use crate::words::{clean, clock, duration, seconds_between, width, wrap};
+use crate::words::{clock, duration, seconds_between, width, wrap};
 
 /// Where one is, how many nodes stand how, and the time.
 pub fn header(model: &Model, canvas: &mut Canvas<'_>) {
     canvas.paint(0, canvas.theme.chosen());
     let style = canvas.theme.chosen();
     let arrow = canvas.theme.pick(" › ", " > ");
-    let mut at: Vec<String> = model.pages.iter().map(|page| clean(&page.title(model))).collect();
+    let mut at: Vec<String> = model.pages.iter().map(|page| page.title(model)).collect();
     // On a narrow screen one wants to know where one is, not how one came there.
     let most = if canvas.width() < 70 { 2 } else { 4 };
     if at.len() > most {
@@ -100,14 +100,14 @@ pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
         }
     } else if let Some(call) = model.calls.values().next() {
         let seconds = seconds_between(call.since, model.now);
-        let text = format!("{} {}  {}", theme.spinner(model.now.as_millisecond()), duration(seconds), clean(&call.sql));
+        let text = format!("{} {}  {}", theme.spinner(model.now.as_millisecond()), duration(seconds), call.sql);
         canvas.text(1, 0, &text, theme.busy());
     } else if !model.page().filter.is_empty() {
         canvas.texts(
             0,
             &[
                 (" filter ", theme.quiet()),
-                (&clean(&model.page().filter), theme.key()),
+                (model.page().filter.as_str(), theme.key()),
                 ("  esc clears it", theme.quiet()),
             ],
         );

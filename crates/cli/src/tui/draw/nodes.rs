@@ -12,7 +12,7 @@ use super::trouble::{self, cells};
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::Model;
 use crate::tui::snapshot::Contact;
-use crate::words::{bytes, clean, duration, first_of, moment, seconds_between};
+use crate::words::{bytes, duration, first_of, moment, seconds_between};
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }
@@ -37,7 +37,7 @@ const SHOWN_OF_MANY: usize = 4;
 pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     let shown = model.nodes_shown();
     if shown.is_empty() {
-        let filter = clean(&model.pages.first().map_or(String::new(), |page| page.filter.clone()));
+        let filter = model.pages.first().map_or("", |page| page.filter.as_str());
         let quiet = canvas.theme.quiet();
         canvas.text(1, 1, &format!("no node contains \"{filter}\"; esc clears the filter"), quiet);
         return;
@@ -54,7 +54,7 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
         shown.get(n).map_or(Vec::new(), |node| row(model, node, theme, if width < 110 { 6 } else { 14 }))
     });
     let mut below = canvas.rows(list, height - list);
-    below.rule(0, &shown.get(cursor).map_or(String::new(), |node| clean(&node.name)));
+    below.rule(0, shown.get(cursor).map_or("", |node| node.name.as_str()));
     below.lines(1, &about);
 }
 
@@ -76,16 +76,16 @@ fn row(model: &Model, node: &Node, theme: Theme, bar: usize) -> Vec<Cell> {
         Standing::Source => "ok",
         _ => status.map_or("", |status| status.health.as_str()),
     };
-    let problem = node.complaint(model.now).map_or(String::new(), |problem| clean(&problem));
+    let problem = node.complaint(model.now).unwrap_or_default();
     vec![
         (mark.to_owned(), style),
-        (clean(&node.name), Style::new()),
-        (clean(&model.state_word(node)), style),
+        (node.name.clone(), Style::new()),
+        (model.state_word(node), style),
         (bar, if failed { theme.bad() } else { theme.busy() }),
         (left, Style::new()),
         (lag.map_or(String::new(), |lag| bytes(lag as f64)), Style::new()),
         (health.to_owned(), theme.severity(health)),
-        (status.and_then(|status| status.source.as_deref()).map_or(String::new(), clean), Style::new()),
+        (status.and_then(|status| status.source.as_deref()).unwrap_or_default().to_owned(), Style::new()),
         (problem, if health == "ok" { Style::new() } else { theme.severity(health) }),
     ]
 }

@@ -9,7 +9,7 @@ use super::trouble::{self, cells};
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::Model;
 use crate::tui::snapshot::{Event, NodeId, Progress, Reading};
-use crate::words::{bytes, clean, clock, count, duration, moment, seconds_between, width};
+use crate::words::{bytes, clock, count, duration, moment, seconds_between, width};
 
 /// Phases as the server has them; others are put where they began.
 const PHASES: [&str; 11] = [
@@ -76,14 +76,14 @@ fn head(model: &Model, node: &Node, canvas: &mut Canvas<'_>) -> usize {
     let word = model.state_word(node);
     let what = node.progress().map_or(String::new(), |progress| {
         let status = node.status().and_then(|status| status.operation_status.as_deref()).unwrap_or_default();
-        let kind = clean(&progress.kind);
         let compact = canvas.width() < 70;
         let method = if compact { String::new() } else { format!(", method {}", progress.method) };
-        format!("  from {}  {kind} {}{method}, {status}", clean(&progress.source), progress.operation_id)
+        let Progress { source, kind, operation_id, .. } = progress;
+        format!("  from {source}  {kind} {operation_id}{method}, {status}")
     });
-    canvas.texts(0, &[(" ", style), (mark, style), (" ", style), (&clean(&word), style), (&what, Style::new())]);
+    canvas.texts(0, &[(" ", style), (mark, style), (" ", style), (&word, style), (&what, Style::new())]);
     if let Some(reason) = node.unreachable_because(model.now) {
-        canvas.text(1, 1, &clean(&format!("what follows is old: {reason}")), theme.bad());
+        canvas.text(1, 1, &format!("what follows is old: {reason}"), theme.bad());
         return 2;
     }
     1
@@ -170,7 +170,7 @@ fn phase_list(reading: &Reading, progress: &Progress) -> Vec<(String, std::cmp::
     let now = list.iter().position(|phase| *phase == progress.phase).unwrap_or(0);
     let over = progress.phase == "done";
     let order = |n: usize| if over { std::cmp::Ordering::Less } else { n.cmp(&now) };
-    list.iter().enumerate().map(|(n, phase)| (clean(phase), order(n))).collect()
+    list.iter().enumerate().map(|(n, phase)| ((*phase).to_owned(), order(n))).collect()
 }
 
 /// How long a phase took, or takes.
@@ -223,7 +223,7 @@ fn phases(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Ca
             x = canvas.text(x, row, mark, style);
         }
         let at = list.iter().filter(|(_, place)| *place != Greater).count();
-        canvas.text(x, row, &format!(" {} ({at} of {})", clean(&progress.phase), list.len()), theme.title());
+        canvas.text(x, row, &format!(" {} ({at} of {})", progress.phase, list.len()), theme.title());
     }
     row + 1
 }
@@ -254,12 +254,12 @@ fn trouble(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut C
 fn event_line(model: &Model, event: &Event, canvas: &mut Canvas<'_>, y: usize) {
     let theme = canvas.theme;
     let x = canvas.text(1, y, &clock(event.at, &model.zone), theme.quiet()) + 2;
-    let x = canvas.text(x, y, &clean(event.event.trim_start_matches("init.")), theme.severity(&event.severity)) + 2;
-    let table = event.table_name.as_deref().map_or(String::new(), |table| format!("{}  ", clean(table)));
+    let x = canvas.text(x, y, event.event.trim_start_matches("init."), theme.severity(&event.severity)) + 2;
+    let table = event.table_name.as_deref().map_or(String::new(), |table| format!("{table}  "));
     canvas.text(
         x,
         y,
-        &format!("{table}{}", clean(event.message.as_deref().unwrap_or_default())),
+        &format!("{table}{}", event.message.as_deref().unwrap_or_default()),
         theme.severity(&event.severity),
     );
 }

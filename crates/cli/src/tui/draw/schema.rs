@@ -9,7 +9,7 @@ use super::trouble::{self, cells};
 use crate::tui::model::page::{compared_shown, differences_shown, Asked, Comparison, TableDiff};
 use crate::tui::model::Model;
 use crate::tui::snapshot::Difference;
-use crate::words::{clean, wrap};
+use crate::words::wrap;
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }
@@ -21,7 +21,7 @@ const TABLES: [Column; 4] =
 /// Draws the comparison.
 pub fn draw(model: &Model, comparison: &Comparison, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
-    let (a, b) = (clean(&comparison.a), clean(&comparison.b));
+    let (a, b) = (&comparison.a, &comparison.b);
     let Some(rows) = here(model, &comparison.rows, &format!("comparing {a} and {b}"), canvas) else { return };
     let shown = compared_shown(rows, &model.page().filter);
     let differ = rows.iter().filter(|row| row.status != "MATCH").count();
@@ -40,17 +40,17 @@ pub fn draw(model: &Model, comparison: &Comparison, canvas: &mut Canvas<'_>) {
     let list = height.saturating_sub(1 + below);
     table::draw(&mut canvas.rows(1, list), &TABLES, shown.len(), Some(cursor), |n| {
         let Some(row) = shown.get(n) else { return Vec::new() };
-        let (mark, style, words) = status(theme, &row.status, &a, &b);
+        let (mark, style, words) = status(theme, &row.status, a, b);
         vec![
             (mark.to_owned(), style),
-            (clean(&row.name), Style::new()),
+            (row.name.clone(), Style::new()),
             (words, style),
-            (row.difference.as_deref().map_or(String::new(), clean), Style::new()),
+            (row.difference.clone().unwrap_or_default(), Style::new()),
         ]
     });
     if below > 0 {
         let mut part = canvas.rows(height - below, below);
-        part.rule(0, &shown.get(cursor).map_or(String::new(), |row| clean(&row.name)));
+        part.rule(0, shown.get(cursor).map_or("", |row| row.name.as_str()));
         part.lines(1, &text);
     }
 }
@@ -63,7 +63,7 @@ pub fn status(theme: Theme, status: &str, a: &str, b: &str) -> (&'static str, St
         "LOCAL_ONLY" => ("<", theme.warning(), format!("only on {a}")),
         "REMOTE_ONLY" => (">", theme.warning(), format!("only on {b}")),
         "BUSY" => ("!", theme.warning(), "BUSY (locked)".to_owned()),
-        other => ("?", theme.warning(), clean(other)),
+        other => ("?", theme.warning(), other.to_owned()),
     }
 }
 
@@ -93,7 +93,7 @@ fn here<'a, T>(model: &Model, asked: &'a Asked<T>, what: &str, canvas: &mut Canv
 /// Draws what differs in one table: both sides, and below the statements that bring the second in line.
 pub fn draw_diff(model: &Model, diff: &TableDiff, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
-    let (a, b, table) = (clean(&diff.a), clean(&diff.b), clean(&diff.table));
+    let (a, b, table) = (&diff.a, &diff.b, &diff.table);
     let Some(rows) = here(model, &diff.rows, &format!("comparing {table} on {a} and {b}"), canvas) else { return };
     if rows.is_empty() {
         canvas.text(1, 1, &format!("{table} is the same on {a} and {b}"), theme.good());
@@ -134,7 +134,7 @@ pub fn draw_diff(model: &Model, diff: &TableDiff, canvas: &mut Canvas<'_>) {
     }
     y += sides;
     canvas.more(y, left.len().max(right.len()).saturating_sub(sides.saturating_sub(1)));
-    canvas.rule(y, &remedy(&b));
+    canvas.rule(y, &remedy(b));
     canvas.lines(y + 1, &cells(ddl(chosen), Style::new(), columns));
 }
 
@@ -162,9 +162,9 @@ fn list_differences(theme: Theme, rows: &[&Difference], cursor: usize, canvas: &
         let mark = if row.is_mismatch { theme.pick("≠", "%") } else { theme.to_come() };
         vec![
             (mark.to_owned(), style),
-            (clean(&row.object_kind), Style::new()),
-            (clean(&row.object_name), Style::new()),
-            (clean(&row.change), style),
+            (row.object_kind.clone(), Style::new()),
+            (row.object_name.clone(), Style::new()),
+            (row.change.clone(), style),
         ]
     });
 }

@@ -6,7 +6,6 @@ use super::canvas::Canvas;
 use super::text;
 use crate::tui::model::node::Node;
 use crate::tui::model::Model;
-use crate::words::clean;
 
 /// Rows above the nodes.
 pub const ABOVE: usize = 2;
@@ -37,6 +36,6 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
         } else {
             ("this server does not offer snapshots yet", theme.warning())
         };
-        canvas.text(1, y, &format!("{}: {what}", clean(&node.name)), style);
+        canvas.text(1, y, &format!("{}: {what}", node.name), style);
     });
 }

@@ -6,7 +6,7 @@ use super::canvas::Canvas;
 use super::table::{self, Column};
 use super::trouble::cells;
 use crate::tui::model::Model;
-use crate::words::{clean, clock, short_time};
+use crate::words::{clock, short_time};
 
 const COLUMNS: [Column; 5] = [
     Column { title: "time", least: 8, most: 8, right: false, priority: 0 },
@@ -34,10 +34,10 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
         let Some((node, statement)) = statements.get(n) else { return Vec::new() };
         vec![
             (clock(statement.at, &model.zone), theme.quiet()),
-            (clean(node), Style::new()),
+            ((*node).to_owned(), Style::new()),
             (statement.micros.map_or("-".to_owned(), short_time), Style::new()),
-            (clean(&statement.outcome), Style::new()),
-            (clean(&statement.sql).split_whitespace().collect::<Vec<_>>().join(" "), Style::new()),
+            (statement.outcome.clone(), Style::new()),
+            (statement.sql.split_whitespace().collect::<Vec<_>>().join(" "), Style::new()),
         ]
     });
     if below > 0 {

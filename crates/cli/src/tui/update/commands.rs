@@ -5,6 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::forms::{self, warn};
 use super::typing::edit;
 use super::{act, refuse, show};
+use crate::config::nearest;
 use crate::tui::keys::{Action, COMMANDS};
 use crate::tui::message::Effect;
 use crate::tui::model::line::Line;
@@ -63,14 +64,18 @@ fn command(model: &mut Model, line: &str) -> Vec<Effect> {
     // Short forms, as in vi: q, and any beginning that only one command has.
     let beginning: Vec<_> = COMMANDS.iter().filter(|(command, ..)| command.starts_with(name)).collect();
     let exact = COMMANDS.iter().find(|(command, ..)| *command == name);
-    let Some((name, _, _, changes)) = exact.or(if beginning.len() == 1 { beginning.first().copied() } else { None })
+    let Some((name, takes, _, changes)) =
+        exact.or(if beginning.len() == 1 { beginning.first().copied() } else { None })
     else {
-        let nearest = nearest(COMMANDS.iter().map(|(command, ..)| *command), name);
+        let nearest = nearest(name, COMMANDS.iter().map(|(command, ..)| *command));
         let hint = nearest.map_or(String::new(), |nearest| format!("; did you mean :{nearest}?"));
         return warn(model, format!("there is no command :{name}{hint}"));
     };
     if *changes && model.read_only {
         return refuse(model);
+    }
+    if takes.is_empty() && !rest.is_empty() {
+        return warn(model, format!(":{name} takes no name"));
     }
     let mut effects = Vec::new();
     match (*name, rest.as_slice()) {
@@ -115,7 +120,7 @@ fn command(model: &mut Model, line: &str) -> Vec<Effect> {
 /// Goes to the page of nodes and puts the cursor on one.
 fn choose(model: &mut Model, name: &str) -> Result<Vec<Effect>, String> {
     let Some(id) = model.node_named(name).map(|node| node.id) else {
-        let nearest = nearest(model.nodes.iter().map(|node| node.name.as_str()), name);
+        let nearest = nearest(name, model.nodes.iter().map(|node| node.name.as_str()));
         return Err(format!(
             "there is no node {name}{}",
             nearest.map_or(String::new(), |node| format!("; did you mean {node}?"))
@@ -126,10 +131,6 @@ fn choose(model: &mut Model, name: &str) -> Result<Vec<Effect>, String> {
     let at = model.nodes_shown().iter().position(|node| node.id == id);
     model.page_mut().cursor = at.unwrap_or(0);
     Ok(effects)
-}
-
-fn nearest<'a>(names: impl Iterator<Item = &'a str>, typed: &str) -> Option<&'a str> {
-    names.max_by(|a, b| strsim::jaro_winkler(a, typed).total_cmp(&strsim::jaro_winkler(b, typed)))
 }
 
 fn compare(model: &mut Model, a: &str, b: &str) -> Vec<Effect> {

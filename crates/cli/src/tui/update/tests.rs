@@ -419,8 +419,9 @@ fn new_tables_are_brought_in() {
     let effects = type_in(&mut model, "\n");
     let call = "select steep_repl.refresh_tables('node_b', tables => array['refunds', 'sales.\"Odd Name\"']);";
     assert_eq!(calls(&effects), [call]);
-    answer(&mut model, &effects, Answer::Done { value: String::new(), warnings: Vec::new() });
-    assert_eq!(notice(&model), "there are no tables to bring in");
+    let done = Answer::Done { value: String::new(), warnings: vec!["1 table has no key".into()] };
+    answer(&mut model, &effects, done);
+    assert_eq!(notice(&model), "there are no tables to bring in; 1 table has no key");
 }
 
 #[test]
@@ -503,6 +504,10 @@ fn commands_know_short_forms_and_the_nearest_name() {
     assert_eq!(type_in(&mut model, ":q\n"), [Effect::Quit]);
     type_in(&mut model, ":evnts\n");
     assert_eq!(notice(&model), "there is no command :evnts; did you mean :events?");
+    type_in(&mut model, ":xyzzy\n");
+    assert_eq!(notice(&model), "there is no command :xyzzy");
+    type_in(&mut model, ":quit node_b\n");
+    assert_eq!(notice(&model), ":quit takes no name");
     type_in(&mut model, ":node node_c\n");
     assert!(notice(&model).starts_with("there is no node node_c; did you mean node_"));
     let effects = type_in(&mut model, ":schema node_b node_a\n");
