@@ -196,7 +196,7 @@ pub const BINDINGS: &[Binding] = &[
     reads(KeyCode::PageUp, "PgUp", Action::PageUp, Where::Everywhere, "", "a page up"),
 ];
 
-/// Keys with Ctrl, which work everywhere.
+/// Keys with Ctrl, for whoever is used to them; the first two work in forms and dialogs as well.
 const WITH_CONTROL: &[(char, Action)] = &[
     ('c', Action::Quit),
     ('l', Action::Repaint),

@@ -205,6 +205,10 @@ fn changes_something(model: &Model, id: NodeId, contact: &Contact) -> bool {
     let before = model.node(id).and_then(|node| node.snapshot.as_deref()).map(|snapshot| &snapshot.contact);
     match (before, contact) {
         (Some(Contact::Source(before)), Contact::Source(after)) => before != after,
+        // When it is tried again changes with the clock, and so does the screen.
+        (Some(Contact::Unreachable { reason: before, .. }), Contact::Unreachable { reason: after, .. }) => {
+            before != after
+        }
         (Some(Contact::Node(server, before)), Contact::Node(server_after, after)) => {
             server != server_after || before != after
         }

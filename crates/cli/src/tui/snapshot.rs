@@ -33,8 +33,6 @@ pub struct Snapshot {
 /// What answered.
 #[derive(Debug, Clone)]
 pub enum Contact {
-    /// Nothing yet.
-    Connecting,
     /// Nothing.
     Unreachable {
         /// Why, in the server's words or the network's.

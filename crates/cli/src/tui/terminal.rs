@@ -1,10 +1,11 @@
 //! The terminal: taken at the beginning, given back at the end, whatever the end is.
 
-use std::io::IsTerminal;
+use std::io::{stdout, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Sender;
-use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::event::{self, DisableBracketedPaste, EnableBracketedPaste, Event};
+use ratatui::crossterm::execute;
 use ratatui::DefaultTerminal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -37,16 +38,25 @@ impl Screen {
         let restoring = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             PANICKED.store(true, Ordering::SeqCst);
+            paste_as_keys();
             restoring(info);
         }));
+        // A terminal that cannot tell what is pasted from what is typed goes on without.
+        let _ = execute!(stdout(), EnableBracketedPaste);
         Ok(Screen { terminal })
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        paste_as_keys();
         ratatui::restore();
     }
+}
+
+/// As it was before.
+fn paste_as_keys() {
+    let _ = execute!(stdout(), DisableBracketedPaste);
 }
 
 /// Whether a thread has panicked.
@@ -75,6 +85,7 @@ pub fn listen(messages: &Sender<Message>) -> Result<(), Failure> {
     start("keys", move || loop {
         let message = match event::read() {
             Ok(Event::Key(key)) => Message::Key(key),
+            Ok(Event::Paste(text)) => Message::Paste(text),
             Ok(Event::Resize(columns, rows)) => Message::Resize(columns, rows),
             Ok(_) => continue,
             // The terminal is gone.

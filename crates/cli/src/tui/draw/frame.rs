@@ -5,7 +5,7 @@ use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
 use crate::tui::keys::{is_for, Action, Binding, BINDINGS};
-use crate::tui::model::dialog::{Dialog, Input};
+use crate::tui::model::dialog::Dialog;
 use crate::tui::model::node::Standing;
 use crate::tui::model::page::{Asked, View};
 use crate::tui::model::Model;
@@ -152,8 +152,7 @@ pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
         (Some(prompt), _) if prompt.is_filter => vec![("enter", "keep"), ("esc", "as before")],
         (Some(_), _) => vec![("enter", "do it"), ("tab", "complete"), ("esc", "leave")],
         (None, Some(Dialog::Form(form))) => {
-            let is_text = form.fields.get(form.at).is_some_and(|field| matches!(field.input, Input::Text { .. }));
-            let sideways = if is_text { "cursor" } else { "value" };
+            let sideways = if form.takes_text() { "cursor" } else { "value" };
             vec![("up/down", "field"), ("left/right", sideways), ("enter", "go on"), ("esc", "leave")]
         }
         (None, Some(Dialog::Preview(preview))) if preview.failed.is_some() || preview.check.refuses() => {

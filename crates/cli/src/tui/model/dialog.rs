@@ -111,6 +111,11 @@ impl Field {
 }
 
 impl Form {
+    /// Whether the field that is filled in takes any text.
+    pub fn takes_text(&self) -> bool {
+        self.fields.get(self.at).is_some_and(|field| matches!(field.input, Input::Text { .. }))
+    }
+
     /// A field by its name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)

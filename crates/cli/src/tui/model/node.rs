@@ -146,7 +146,6 @@ impl Node {
             // A reader that tries again says nothing meanwhile.
             Contact::Unreachable { .. } => Standing::Unreachable,
             _ if self.silent_for(now).is_some() => Standing::Unreachable,
-            Contact::Connecting => Standing::Connecting,
             Contact::Source(_) => Standing::Source,
             Contact::Node(_, reading) => match reading.own() {
                 None => Standing::Unregistered,

@@ -14,6 +14,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::call::Call;
 use super::keys::{self, Action};
 use super::message::{Effect, Message, Ticket};
+use super::model::dialog::Dialog;
 use super::model::line::Line;
 use super::model::page::{about, Asked, Page, View};
 use super::model::{Gravity, Model, Prompt, Underway};
@@ -32,6 +33,7 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
         Message::Terminate => vec![Effect::Quit],
         Message::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
         Message::Key(key) => pressed(model, key),
+        Message::Paste(text) => pasted(model, &text),
     }
 }
 
@@ -74,6 +76,21 @@ fn pressed(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         return refuse(model);
     }
     act(model, action)
+}
+
+/// A text that is pasted goes into the line that is typed. Elsewhere its letters would be keys, and who knows what they do.
+fn pasted(model: &mut Model, text: &str) -> Vec<Effect> {
+    let takes_text = match (&model.prompt, &model.dialog) {
+        (Some(_), _) => true,
+        (None, Some(Dialog::Form(form))) => form.takes_text(),
+        (None, Some(Dialog::Preview(preview))) => preview.type_name.is_some(),
+        (None, None) => false,
+    };
+    if !takes_text {
+        return Vec::new();
+    }
+    let letters = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    letters.flat_map(|c| pressed(model, KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE))).collect()
 }
 
 /// Says that nothing can be changed.

@@ -249,6 +249,26 @@ fn a_field_is_changed_where_the_cursor_is() {
 }
 
 #[test]
+fn what_is_pasted_is_text_and_never_keys() {
+    let paste = |model: &mut Model, text: &str| update(model, Message::Paste(text.into()));
+    let mut model = on_node_b(failed());
+    assert_eq!(paste(&mut model, "ry\n:quit\nq"), []);
+    assert!(model.dialog.is_none() && model.pages.len() == 1);
+    type_in(&mut model, "r");
+    assert_eq!(paste(&mut model, "y\ny"), []);
+    type_in(&mut model, "\x1bR");
+    paste(&mut model, "orders,\nrefunds\n");
+    assert!(matches!(&model.dialog, Some(Dialog::Form(form)) if form.value("tables") == "orders, refunds"));
+    // A field of which one of several is chosen.
+    type_in(&mut model, "\t");
+    paste(&mut model, "full");
+    assert!(matches!(&model.dialog, Some(Dialog::Form(form)) if form.value("no_identity") == "as before"));
+    type_in(&mut model, "\x1bC");
+    paste(&mut model, "node_b\n");
+    assert_eq!(calls(&type_in(&mut model, "\n")), [only("cancel_init", 7)]);
+}
+
+#[test]
 fn a_long_line_shows_where_it_is_typed() {
     let mut model = on_node_b(synchronized());
     type_in(&mut model, &format!("R{}end", "x".repeat(90)));
@@ -708,6 +728,7 @@ proptest! {
                 8..16 => update(&mut model, Message::Seen(FIRST, no_look("x", "gone\u{7}"))),
                 16..24 => update(&mut model, Message::Seen(FIRST, node_look("x", if kind % 2 == 0 { failed() } else { Reading::default() }))),
                 24..28 => update(&mut model, Message::Seen(NodeId(1), node_look("y", copying()))),
+                62 => update(&mut model, Message::Paste("a\u{1b}\nb".repeat(usize::from(kind)))),
                 28..60 if !asked.is_empty() => {
                     let call = asked.remove(0);
                     answer(&mut model, &[call], some_answer(kind))
