@@ -66,9 +66,17 @@ pub struct Reader {
     pub conninfo: Result<Conninfo, Failure>,
     /// Which of several readers of the same node it is: the looks of those before it do not count.
     pub generation: u32,
-    /// Somebody looks at the tables.
-    focused: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     wakes: Sender<()>,
+}
+
+/// What a reader and its thread tell each other.
+#[derive(Default)]
+struct Shared {
+    /// Somebody looks at the tables.
+    focused: AtomicBool,
+    /// It is on its way to the server, which has a time limit of its own for each address.
+    connects: AtomicBool,
 }
 
 impl Reader {
@@ -82,10 +90,10 @@ impl Reader {
         mailbox: &Mailbox,
     ) -> Reader {
         let (wakes, woken) = bounded(1);
-        let focused = Arc::new(AtomicBool::new(is_focused));
+        let shared = Arc::new(Shared { focused: AtomicBool::new(is_focused), connects: AtomicBool::new(false) });
         let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
         let task =
-            Task { reader: (id, generation), place, mailbox: mailbox.clone(), woken, focused: Arc::clone(&focused) };
+            Task { reader: (id, generation), place, mailbox: mailbox.clone(), woken, shared: Arc::clone(&shared) };
         let wanted = conninfo.clone();
         let started =
             std::thread::Builder::new().name(format!("reader {}", id.0)).spawn(move || task.run(&wanted, client));
@@ -94,13 +102,18 @@ impl Reader {
             let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
             mailbox.put((id, generation), unreachable(&place, &failure, Timestamp::now(), 3_600));
         }
-        Reader { conninfo, generation, focused, wakes }
+        Reader { conninfo, generation, shared, wakes }
     }
 
     /// Says whether somebody looks at the tables.
     pub fn focus(&self, focused: bool) {
-        self.focused.store(focused, Ordering::SeqCst);
+        self.shared.focused.store(focused, Ordering::SeqCst);
         self.look_now();
+    }
+
+    /// Whether it is silent because it has not reached the server yet. Another one would begin with the first address again.
+    pub fn connects(&self) -> bool {
+        self.shared.connects.load(Ordering::SeqCst)
     }
 
     /// Makes it look at once; it ends when the value is dropped.
@@ -115,7 +128,7 @@ struct Task {
     place: String,
     mailbox: Mailbox,
     woken: Receiver<()>,
-    focused: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 /// Nobody wants to know any more.
@@ -155,12 +168,17 @@ impl Task {
         let conninfo = conninfo.as_ref().map_err(Clone::clone)?;
         let mut client = match client {
             Some(client) => client,
-            None => connect::open(conninfo, Prompt::Never)?,
+            None => {
+                self.shared.connects.store(true, Ordering::SeqCst);
+                let client = connect::open(conninfo, Prompt::Never);
+                self.shared.connects.store(false, Ordering::SeqCst);
+                client?
+            }
         };
         prepare(&mut client)?;
         let mut looker = Looker::default();
         loop {
-            looker.focused = self.focused.load(Ordering::SeqCst);
+            looker.focused = self.shared.focused.load(Ordering::SeqCst);
             let (contact, readings) = looker.look(&mut client)?;
             (*attempts, *since) = (0, None);
             let rest = rest_after(&contact);
@@ -214,16 +232,36 @@ mod tests {
     #[test]
     fn nothing_that_is_said_to_a_busy_reader_is_lost() {
         let (wakes, woken) = bounded(1);
-        let focused = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared::default());
         let (mailbox, _bell) = Mailbox::new();
-        let task = Task { reader: (NodeId(1), 0), place: String::new(), mailbox, woken, focused: Arc::clone(&focused) };
-        let reader = Reader { conninfo: Err(Failure::connection("none")), generation: 0, focused, wakes };
+        let task = Task { reader: (NodeId(1), 0), place: String::new(), mailbox, woken, shared: Arc::clone(&shared) };
+        let reader = Reader { conninfo: Err(Failure::connection("none")), generation: 0, shared, wakes };
         for n in 0..101 {
             reader.focus(n % 2 == 0);
         }
-        assert!(task.wait(Duration::from_secs(60)).is_ok() && task.focused.load(Ordering::SeqCst));
+        assert!(task.wait(Duration::from_secs(60)).is_ok() && task.shared.focused.load(Ordering::SeqCst));
         assert!(task.woken.is_empty());
         drop(reader);
         assert!(task.wait(Duration::from_secs(60)).is_err());
+    }
+
+    /// A server that takes the connection and says nothing: the reader is on its way, and is not replaced by one that begins anew.
+    #[test]
+    fn a_reader_that_connects_is_known_as_such() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dsn = format!("host=127.0.0.1 port={port} user=u dbname=d connect_timeout=30");
+        let given = crate::conninfo::Given { dsn: Some(dsn), ..Default::default() };
+        let (mailbox, _bell) = Mailbox::new();
+        let reader = Reader::start(NodeId(1), 0, Conninfo::resolve(&given, &|_| None), None, false, &mailbox);
+        let (connection, _) = listener.accept().unwrap();
+        assert!(reader.connects());
+        drop((connection, listener));
+        let began = std::time::Instant::now();
+        while mailbox.take().is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(30), "it says why");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!reader.connects());
     }
 }

@@ -151,6 +151,10 @@ impl Runtime {
                 self.readers.insert(id, reader);
             }
             Effect::Rewatch(id) => {
+                // One that is still connecting gets to its end.
+                if self.readers.get(&id).is_none_or(Reader::connects) {
+                    return;
+                }
                 let Some(old) = self.readers.remove(&id) else { return };
                 // The thread of the old one ends when what it waits for has come to an end.
                 let (generation, conninfo) = (old.generation + 1, old.conninfo.clone());
