@@ -54,8 +54,8 @@ pub struct Call {
     pub named: Vec<(&'static str, Value)>,
     /// What comes back.
     pub gives: Gives,
-    /// The operation that is meant: the call is taken back when it is no longer the newest one of the node.
-    pub only: Option<i64>,
+    /// The node and its operation that are meant: the call is taken back when that is no longer the newest one.
+    pub only: Option<(String, i64)>,
 }
 
 impl Call {
@@ -66,7 +66,7 @@ impl Call {
 
     /// A function that does something to the newest operation of a node, meant for this one alone.
     pub fn on_operation(function: &'static str, node: &str, operation: i64) -> Call {
-        Call { only: Some(operation), ..Call::on_node(function, node) }
+        Call { only: Some((node.to_owned(), operation)), ..Call::on_node(function, node) }
     }
 
     /// A function with arguments that have no name.
@@ -119,9 +119,9 @@ impl Call {
         let arguments = self.arguments(&mut |value| value.shown());
         let columns = if self.gives == Gives::Value { "" } else { "* from " };
         let call = format!("select {columns}steep_repl.{}({arguments});", self.function);
-        match self.only {
+        match &self.only {
             None => call,
-            Some(operation) => format!("begin; {call} commit; -- rollback unless it was operation {operation}"),
+            Some((_, operation)) => format!("begin; {call} commit; -- rollback unless it was operation {operation}"),
         }
     }
 

@@ -10,15 +10,17 @@ use crossbeam_channel::Sender;
 use jiff::Timestamp;
 use postgres::error::DbError;
 use postgres::types::ToSql;
-use postgres::{Client, GenericClient};
+use postgres::GenericClient;
 
 use super::call::{Call, Gives, Value};
-use super::look::{micros, read};
+use super::look::micros;
 use super::message::{Answer, Message, Ticket};
 use super::snapshot::Statement;
 use crate::connect::{self, Prompt};
 use crate::conninfo::Conninfo;
 use crate::failure::{Exit, Failure};
+use crate::rows::read;
+use crate::session::for_operation;
 
 /// A call that is under way.
 struct Underway {
@@ -128,33 +130,13 @@ fn perform(underway: &Underway, call: &Call) -> Result<Answer, Failure> {
     if underway.given_up.load(Ordering::SeqCst) {
         return Err(Failure::new(Exit::Cancelled, "given up before it began"));
     }
-    let mut answer = match call.only {
+    let mut answer = match &call.only {
         None => ask(&mut client, call)?,
-        Some(operation) => ask_about(&mut client, call, operation)?,
+        Some((node, operation)) => for_operation(&mut client, node, *operation, |client| ask(client, call))?,
     };
     if let Answer::Done { warnings, .. } = &mut answer {
         *warnings = std::mem::take(&mut heard.lock().unwrap_or_else(PoisonError::into_inner));
     }
-    Ok(answer)
-}
-
-/// A call that is meant for one operation. These functions take the newest one of the node, which may be another one by now; they lock the
-/// node until the transaction ends, so whichever is the newest afterwards is the one they took.
-fn ask_about(client: &mut Client, call: &Call, operation: i64) -> Result<Answer, Failure> {
-    const NEWEST: &str = "SELECT p.operation_id FROM steep_repl.init_progress p WHERE p.node = $1";
-    let mut transaction = client.transaction()?;
-    let answer = ask(&mut transaction, call)?;
-    let node: Vec<_> = call.plain.iter().take(1).map(bound).collect();
-    let newest: Option<i64> = transaction.query_opt(NEWEST, &node)?.map(|row| row.try_get(0)).transpose()?;
-    if newest != Some(operation) {
-        transaction.rollback()?;
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("operation {operation} is no longer the newest one of the node"),
-        )
-        .hint("Nothing was done. Go back and look what is under way now."));
-    }
-    transaction.commit()?;
     Ok(answer)
 }
 

@@ -14,6 +14,7 @@ use super::snapshot::{
     Contact, Event, NodeStatus, PhaseStart, Progress, Reading, Server, Statement, Subscription, Tables,
 };
 use crate::failure::{Exit, Failure};
+use crate::rows::read;
 
 const SERVER: &str = include_str!("../../sql/watch_server.sql");
 const NODE: &str = include_str!("../../sql/watch_node.sql");
@@ -197,17 +198,6 @@ pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Reads one object.
-///
-/// # Errors
-/// When the server speaks of things that this version does not know.
-pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
-    serde_json::from_str(text).map_err(|error| {
-        Failure::new(Exit::Failed, format!("could not understand the server's answer: {error}"))
-            .hint("Use a steep-repl of the extension's version.")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +235,6 @@ mod tests {
         let status: NodeStatus =
             read(r#"{"node": "b", "is_local": true, "state": "COPYING", "health": "ok", "mood": "fine"}"#).unwrap();
         assert_eq!((status.node.as_str(), status.source), ("b", None));
-        assert!(read::<NodeStatus>("[1]").unwrap_err().message.starts_with("could not understand the server's answer"));
+        assert!(read::<NodeStatus>("[1]").unwrap_err().message.contains("could not be understood"));
     }
 }

@@ -102,7 +102,7 @@ fn a_cancellation_hits_no_newer_operation() {
     wait_until("it is cancelled", Duration::from_secs(60), || (pair.state() == "UNINITIALIZED").then_some(()));
     pair.init("").unwrap();
     window.keys("\r");
-    window.wait_for(20, "is no longer the newest one of the node");
+    window.wait_for(20, "is left alone");
     println!("{}", window.text());
     pair.proxy().throttle(1_000_000_000);
     pair.expect_synchronized();
