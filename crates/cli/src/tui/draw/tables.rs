@@ -79,7 +79,8 @@ fn newest(reading: &Reading) -> Option<&Tables> {
 pub fn draw(model: &Model, reading: &Reading, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
     let Some(progress) = reading.progress.as_ref() else { return };
-    canvas.rule(0, &format!("tables: {} of {} done", progress.tables_done, progress.tables_total));
+    let title = format!("tables: {} of {} done", progress.tables_done, progress.tables_total);
+    canvas.rule(0, &title);
     if operation_status(reading) == "cancelled" {
         canvas.text(1, 1, "cancelled: what it had copied was taken away again", Style::new());
         return;
@@ -103,6 +104,12 @@ pub fn draw(model: &Model, reading: &Reading, canvas: &mut Canvas<'_>) {
         .max()
         .unwrap_or(0)
         .clamp(12, (canvas.width() / 2).max(12));
+    // A name that is cut in its row stands above the list.
+    if let Some(Line::Table(row)) = lines.get(cursor).filter(|_| cursor > 0) {
+        if width(&row.name) > name_width {
+            canvas.rule(0, &format!("{title}: {}", row.name));
+        }
+    }
     for (y, line) in lines.iter().skip(first).take(height).enumerate() {
         match line {
             Line::Title(title) => {

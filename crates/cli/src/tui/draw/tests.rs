@@ -92,6 +92,12 @@ fn an_initialization() {
 }
 
 #[test]
+fn a_long_name_of_a_table_is_shown_whole_under_the_cursor() {
+    let text = screen(&mut after(pair(RICH, copying()), "G\njjj"), 80, 24);
+    assert!(text.contains("tables: 3 of 12 done: public.a_table_with_quite_a_long_name_indeed"), "{text}");
+}
+
+#[test]
 fn an_initialization_that_failed() {
     screens("operation_failed", |look| after(pair(look, failed()), "j\n"));
 }

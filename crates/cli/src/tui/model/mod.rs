@@ -194,9 +194,17 @@ impl Model {
         }
     }
 
-    /// The node under the cursor of the first page, or the one that the page shown is about.
+    /// The node whose operation one looks at, or came through to the page that is shown.
+    pub fn looked_at(&self) -> Option<NodeId> {
+        self.pages.iter().rev().find_map(|page| match page.view {
+            View::Operation(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// The node whose operation one looks at, else the one under the cursor of the first page.
     pub fn chosen(&self) -> Option<&Node> {
-        if let View::Operation(id) = self.page().view {
+        if let Some(id) = self.looked_at() {
             return self.node(id);
         }
         let shown = self.nodes_shown();

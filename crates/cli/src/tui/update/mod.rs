@@ -185,11 +185,7 @@ fn waited_for<T>(asked: &Asked<T>) -> Option<Ticket> {
 
 /// The tables of the node that is looked at are read, and no others.
 fn focus(model: &Model) -> Effect {
-    let looked_at = model.pages.iter().rev().find_map(|page| match page.view {
-        View::Operation(id) => Some(id),
-        _ => None,
-    });
-    Effect::Focus(looked_at)
+    Effect::Focus(model.looked_at())
 }
 
 fn open(model: &mut Model) -> Vec<Effect> {

@@ -332,6 +332,23 @@ fn details_belong_to_the_page_they_were_opened_on() {
     assert_eq!(model.page().view, View::Details(about));
 }
 
+/// A filter may hide the node one looks at; what is typed on another page is not meant for its neighbour.
+#[test]
+fn a_command_is_about_the_node_one_came_through() {
+    let mut model = zoo(PLAIN);
+    type_in(&mut model, "/COPYING\n\ne");
+    let id = model.node_named("cairo").unwrap().id;
+    let mut reading = failed();
+    reading.nodes[1].node = "cairo".into();
+    update(&mut model, Message::Seen(id, node_look("cairo", reading)));
+    assert!(model.nodes_shown().is_empty());
+    let resume = |model: &mut Model| {
+        type_in(model, ":resume\n");
+        matches!(&model.dialog, Some(Dialog::Preview(preview)) if preview.node == id)
+    };
+    assert!(resume(&mut model), "{}", notice(&model));
+}
+
 #[test]
 fn a_filter_works_wherever_it_can_be_typed() {
     let mut model = on_node_b(synchronized());
