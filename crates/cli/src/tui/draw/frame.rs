@@ -4,6 +4,7 @@ use ratatui::style::{Modifier, Style};
 use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
+use super::theme::Theme;
 use crate::tui::keys::{is_for, Action, Binding, BINDINGS};
 use crate::tui::model::dialog::Dialog;
 use crate::tui::model::node::Standing;
@@ -68,16 +69,19 @@ fn summary(model: &Model) -> Vec<String> {
     std::iter::once(nodes).chain(parts).collect()
 }
 
-/// What happened, in lines. Its whole text is in sight, as far as it stays within reason.
+/// What happened, in lines. Its whole text is in sight, as far as it stays within reason; what a call has said is kept with its statement.
 fn notice_lines(model: &Model, columns: usize) -> Vec<String> {
     const MOST: usize = 4;
     let text = model.notice.as_ref().map_or("", |notice| notice.text.as_str());
-    let mut lines = wrap(text, columns.saturating_sub(2));
-    lines.truncate(MOST);
+    let mut lines = wrap(text, columns.saturating_sub(4));
+    if lines.len() > MOST {
+        lines.truncate(MOST);
+        lines.iter_mut().skip(MOST - 1).for_each(|last| last.push_str(Theme::new(model.look).ellipsis()));
+    }
     lines
 }
 
-/// Rows that [`line`] takes.
+/// Rows that the line below takes.
 pub fn rows_of_line(model: &Model, columns: usize) -> usize {
     if model.prompt.is_some() || model.notice.is_none() {
         1
@@ -155,6 +159,7 @@ pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
             let sideways = if form.takes_text() { "cursor" } else { "value" };
             vec![("up/down", "field"), ("left/right", sideways), ("enter", "go on"), ("esc", "leave")]
         }
+        (None, Some(Dialog::Preview(preview))) if preview.sent.is_some() => vec![("esc", "give up")],
         (None, Some(Dialog::Preview(preview))) if preview.failed.is_some() || preview.check.refuses() => {
             vec![("esc", "back"), ("up/down", "scroll")]
         }

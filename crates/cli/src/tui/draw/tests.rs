@@ -379,6 +379,15 @@ fn a_long_notice_is_shown_whole() {
 }
 
 #[test]
+fn a_call_that_is_under_way() {
+    screens("preview_sent", |look| {
+        let mut model = after(pair(look, failed()), "j");
+        type_in(&mut model, "r\n");
+        model
+    });
+}
+
+#[test]
 fn foreign_text_is_drawn_as_text() {
     let mut reading = failed();
     reading.nodes[1].last_error = Some("\x1b[2J\x1b]0;owned\x07evil \u{202e}txet\r\nsecond line".into());
