@@ -50,7 +50,8 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         paste_as_keys();
-        ratatui::restore();
+        // When it is gone there is nothing to give back, and nowhere to say so.
+        let _ = ratatui::try_restore();
     }
 }
 

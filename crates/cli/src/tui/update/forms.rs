@@ -6,6 +6,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
 use super::typing::edit;
 use super::{refuse, run, show};
+use crate::args::names;
 use crate::tui::call::{Call, Gives, Value};
 use crate::tui::message::Effect;
 use crate::tui::model::dialog::{Check, Dialog, Field, Form, Input, Preview, Purpose};
@@ -201,25 +202,28 @@ fn submit(model: &mut Model) -> Vec<Effect> {
         Purpose::Init => preview_init(model, form),
         Purpose::Refresh => preview_refresh(model, form),
         Purpose::Compare if form.value("node_a") == form.value("node_b") => {
-            model.dialog = Some(Dialog::Form(Form { wrong: Some("choose two different nodes".to_owned()), ..form }));
-            Vec::new()
+            refill(model, form, "choose two different nodes")
         }
         Purpose::Compare => compare(model, form.node, form.value("node_a"), form.value("node_b")),
     }
 }
 
+/// Back to the form, with what is wrong.
+fn refill(model: &mut Model, form: Form, wrong: &str) -> Vec<Effect> {
+    model.dialog = Some(Dialog::Form(Form { wrong: Some(wrong.to_owned()), ..form }));
+    Vec::new()
+}
+
 /// Arguments that are not as the function has them anyway.
-fn named(form: &Form, names: &[&'static str]) -> Vec<(&'static str, Value)> {
-    let given = names.iter().filter_map(|name| form.field(name)).filter(|field| !field.is_default());
+fn named(form: &Form, arguments: &[&'static str]) -> Vec<(&'static str, Value)> {
+    let given = arguments.iter().filter_map(|name| form.field(name)).filter(|field| !field.is_default());
     given
         .map(|field| {
             let value = field.value();
             let value = match field.name {
                 "force" => Value::Truth(value == "true"),
                 "parallel_workers" => Value::Number(value.parse().unwrap_or(0)),
-                "tables" => Value::Names(
-                    value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
-                ),
+                "tables" => Value::Names(names(value).unwrap_or_default()),
                 _ => Value::Text(value.to_owned()),
             };
             (field.name, value)
@@ -230,9 +234,7 @@ fn named(form: &Form, names: &[&'static str]) -> Vec<(&'static str, Value)> {
 fn preview_init(model: &mut Model, form: Form) -> Vec<Effect> {
     let workers = form.field("parallel_workers").filter(|field| !field.is_default());
     if workers.is_some_and(|field| !field.value().parse().is_ok_and(|n: u32| (1..=64).contains(&n))) {
-        model.dialog =
-            Some(Dialog::Form(Form { wrong: Some("parallel_workers must be between 1 and 64".to_owned()), ..form }));
-        return Vec::new();
+        return refill(model, form, "parallel_workers must be between 1 and 64");
     }
     let source = form.value("source").to_owned();
     let plain = vec![Value::Text(form.name.clone()), Value::Text(source.clone())];
@@ -262,6 +264,10 @@ fn preview_init(model: &mut Model, form: Form) -> Vec<Effect> {
 }
 
 fn preview_refresh(model: &mut Model, form: Form) -> Vec<Effect> {
+    let tables = form.field("tables").filter(|field| !field.is_default());
+    if let Some(Err(why)) = tables.map(|field| names(field.value())) {
+        return refill(model, form, &format!("tables: {why}"));
+    }
     let call = Call {
         named: named(&form, &["tables", "no_identity", "force"]),
         ..Call::on_node("refresh_tables", &form.name)

@@ -96,6 +96,20 @@ fn wrong_numbers_of_workers_stay_in_the_form() {
 }
 
 #[test]
+fn names_of_tables_are_read_as_on_the_command_line() {
+    let mut model = on_node_b(synchronized());
+    let effects = type_in(&mut model, "Rsales.\"Odd, too\", \"a,b\"\n");
+    answer(&mut model, &effects, Answer::Tables(Vec::new()));
+    let call = "select steep_repl.refresh_tables('node_b', tables => array['sales.\"Odd, too\"', '\"a,b\"']);";
+    assert_eq!(calls(&type_in(&mut model, "\n")), [call]);
+    for wrong in ["a,,b", "\"a", ","] {
+        let mut model = on_node_b(synchronized());
+        assert_eq!(type_in(&mut model, &format!("R{wrong}\n")), [], "{wrong}");
+        assert!(matches!(&model.dialog, Some(Dialog::Form(form)) if form.wrong.is_some()));
+    }
+}
+
+#[test]
 fn a_field_is_changed_where_the_cursor_is() {
     let mut model = on_node_b(synchronized());
     type_in(&mut model, "Rorders,refunds");
