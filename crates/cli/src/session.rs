@@ -8,7 +8,7 @@ use crate::output::{message, plain};
 use crate::rows::{read, Node};
 use postgres::error::DbError;
 use postgres::types::ToSql;
-use postgres::{Client, Transaction};
+use postgres::{Client, IsolationLevel, Transaction};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -161,7 +161,8 @@ pub fn for_operation<T>(
     work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     const NEWEST: &str = "SELECT p.operation_id FROM steep_repl.init_progress p WHERE p.node = $1";
-    let mut transaction = client.transaction()?;
+    // What is looked at afterwards must be what there is then, whatever the role's settings are.
+    let mut transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()?;
     let done = work(&mut transaction)?;
     let newest: i64 = transaction.query_one(NEWEST, &[&node])?.try_get(0)?;
     if newest != operation {
