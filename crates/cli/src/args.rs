@@ -164,7 +164,10 @@ pub struct From {
 pub type Names = Vec<String>;
 
 /// Names between commas; a comma in double quotes is part of a name.
-fn names(text: &str) -> Result<Names, String> {
+///
+/// # Errors
+/// In words, when a quote has no end or a name is missing.
+pub fn names(text: &str) -> Result<Names, String> {
     let mut is_quoted = false;
     let parts = text.split(|one| {
         is_quoted ^= one == '"';

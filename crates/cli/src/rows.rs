@@ -1,8 +1,22 @@
 //! Rows of the extension's views and functions. Each is read from JSON that the server makes, and written as JSON again by `--json`: its
 //! fields are the documented schema (docs/json.md).
 
+use crate::failure::{Exit, Failure};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use steep_repl_core::ident::qualified_display;
+
+/// Reads one of them.
+///
+/// # Errors
+/// When the server speaks of things that this version does not know.
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| {
+        Failure::new(Exit::Failed, "the server's answer could not be understood")
+            .detail(error.to_string())
+            .hint("Use a steep-repl of the extension's version.")
+    })
+}
 
 /// The name of a table as one may write it on the command line.
 macro_rules! named {

@@ -5,10 +5,10 @@ use crate::connect::{self, Hearing, Prompt};
 use crate::conninfo::{Conninfo, Given};
 use crate::failure::{Exit, Failure};
 use crate::output::{message, plain};
-use crate::rows::Node;
+use crate::rows::{read, Node};
 use postgres::error::DbError;
 use postgres::types::ToSql;
-use postgres::Client;
+use postgres::{Client, IsolationLevel, Transaction};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ impl Session {
     /// What the server says.
     pub fn rows<T: DeserializeOwned>(&mut self, query: &str, params: Params) -> Result<Vec<T>, Failure> {
         let query = format!("SELECT pg_catalog.row_to_json(r)::text FROM (\n{query}\n) AS r");
-        self.client.query(&query, params)?.into_iter().map(|row| read(row.get(0))).collect()
+        self.client.query(&query, params)?.iter().map(|row| read(row.try_get(0)?)).collect()
     }
 
     /// The value of a function that returns one.
@@ -148,12 +148,32 @@ impl Session {
     }
 }
 
-fn read<T: DeserializeOwned>(text: String) -> Result<T, Failure> {
-    serde_json::from_str(&text).map_err(|error| {
-        Failure::new(Exit::Failed, "the server's answer could not be understood")
-            .detail(error.to_string())
-            .hint("Use a steep-repl of the extension's version.")
-    })
+/// Does something to the newest operation of a node, provided that it is this one: cancel_init and the like take whichever is the newest, and
+/// another one may have begun since somebody looked. They lock the node until the transaction ends, so whichever is the newest afterwards is
+/// the one they took.
+///
+/// # Errors
+/// What `work` fails with; exit code 1 when it is another one, to which nothing was done then.
+pub fn for_operation<T>(
+    client: &mut Client,
+    node: &str,
+    operation: i64,
+    work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    const NEWEST: &str = "SELECT p.operation_id FROM steep_repl.init_progress p WHERE p.node = $1";
+    // What is looked at afterwards must be what there is then, whatever the role's settings are.
+    let mut transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()?;
+    let done = work(&mut transaction)?;
+    let newest: i64 = transaction.query_one(NEWEST, &[&node])?.try_get(0)?;
+    if newest != operation {
+        transaction.rollback()?;
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("operation {operation} on node \"{node}\" has ended meanwhile; operation {newest} is left alone"),
+        ));
+    }
+    transaction.commit()?;
+    Ok(done)
 }
 
 /// Writes a notice of the server to stderr.

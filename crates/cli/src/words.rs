@@ -55,6 +55,17 @@ pub fn shorten(text: &str, columns: usize, ellipsis: &str) -> String {
     kept
 }
 
+/// The end of a text, of at most so many columns.
+pub fn tail(text: &str, columns: usize) -> &str {
+    let mut used = 0;
+    let fits = |&(_, c): &(usize, char)| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    };
+    let first = text.char_indices().rev().take_while(fits).last();
+    first.map_or("", |(at, _)| &text[at..])
+}
+
 /// The text in lines of at most so many columns, broken at blanks where there are any.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(1);
@@ -147,12 +158,28 @@ pub fn moment(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     at.strftime(format).to_string()
 }
 
+/// `14:03:59` today, else `Mar 01 14:03:59`.
+pub fn instant(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    format!("{}{}", moment(at, now, zone), at.to_zoned(zone.clone()).strftime(":%S"))
+}
+
 /// `3 rows`.
 pub fn rows(n: usize) -> String {
     if n == 1 {
         "1 row".to_owned()
     } else {
         format!("{n} rows")
+    }
+}
+
+/// The first of some names, and how many more there are.
+pub fn first_of(names: &[String], most: usize) -> String {
+    let more = names.len().saturating_sub(most);
+    let shown = names[..names.len() - more].join(", ");
+    if more == 0 {
+        shown
+    } else {
+        format!("{shown} and {more} more")
     }
 }
 
@@ -187,8 +214,20 @@ mod tests {
     }
 
     #[test]
+    fn days_are_named_when_they_are_not_this_one() {
+        let now: Timestamp = "2026-03-02T03:12:45Z".parse().unwrap();
+        let yesterday: Timestamp = "2026-03-01T14:03:59Z".parse().unwrap();
+        assert_eq!(
+            (instant(now, now, &TimeZone::UTC), moment(now, now, &TimeZone::UTC)),
+            ("03:12:45".into(), "03:12".into())
+        );
+        assert_eq!(instant(yesterday, now, &TimeZone::UTC), "Mar 01 14:03:59");
+    }
+
+    #[test]
     fn foreign_text_moves_no_cursor() {
         assert_eq!(clean("a\x1b[31mb\u{9b}c\nd\u{202e}e"), "a?[31mb?c d?e");
+        assert_eq!(first_of(&["a", "b", "c"].map(str::to_owned), 2), "a, b and 1 more");
         assert_eq!(clean_lines("a\r\nb\tc"), ["a", "b    c"]);
     }
 
@@ -197,6 +236,7 @@ mod tests {
         assert_eq!(shorten("日本語テキスト", 7, "…"), "日本語…");
         assert_eq!(shorten("abc", 3, "…"), "abc");
         assert_eq!(shorten("abcdef", 1, ".."), "");
+        assert_eq!((tail("日本語", 5), tail("abc", 9), tail("abc", 0)), ("本語", "abc", ""));
         assert_eq!(wrap("one two three", 8), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrap("日本語", 3), ["日", "本", "語"]);

@@ -1,6 +1,6 @@
 //! `cancel`, `resume` and `confirm`.
 
-use super::follow::{follow, operation, Followed};
+use super::follow::{self, follow, operation, Followed};
 use super::{init, Context};
 use crate::failure::{Exit, Failure};
 use crate::output::{many, message, plain};
@@ -27,14 +27,7 @@ pub fn cancel(context: &Context, node: &str) -> Result<(), Failure> {
             running.kind, running.source, running.status
         ),
     )?;
-    let newest = operation(&mut session, node)?.operation_id;
-    if newest != id {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("operation {id} on node \"{node}\" has ended meanwhile; operation {newest} is left alone"),
-        ));
-    }
-    session.client().query("SELECT steep_repl.cancel_init($1)", &[&node])?;
+    follow::cancel(&mut session, node, id)?;
     let what = Followed {
         node,
         operation: id,

@@ -8,7 +8,7 @@ use super::display::Display;
 use super::Context;
 use crate::failure::{Exit, Failure};
 use crate::rows::{Operation, Progress, Table};
-use crate::session::Session;
+use crate::session::{for_operation, Session};
 use crossbeam_channel::{after, never, select, Receiver};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -165,17 +165,14 @@ impl Watch<'_> {
     }
 
     fn cancel(&mut self) -> Result<(), Failure> {
-        match self.session.client().query("SELECT steep_repl.cancel_init($1)", &[&self.what.node]) {
-            Ok(_) => self.display.say("being cancelled; everything is put back"),
-            Err(error) => {
-                let failure = Failure::from(error);
-                if failure.exit == Exit::Connection {
-                    self.is_to_be_cancelled = true;
-                    return Err(failure);
-                }
-                // It may have ended meanwhile, which the next look shows.
-                self.display.say(&format!("could not be cancelled: {}", failure.message));
+        match cancel(&mut self.session, self.what.node, self.what.operation) {
+            Ok(()) => self.display.say("being cancelled; everything is put back"),
+            Err(failure) if failure.exit == Exit::Connection => {
+                self.is_to_be_cancelled = true;
+                return Err(failure);
             }
+            // It may have ended meanwhile, which the next look shows.
+            Err(failure) => self.display.say(&format!("could not be cancelled: {}", failure.message)),
         }
         Ok(())
     }
@@ -256,6 +253,17 @@ pub fn operation(session: &mut Session, node: &str) -> Result<Operation, Failure
     session.rows::<Operation>(include_str!("../../sql/operation.sql"), &[&node])?.pop().ok_or_else(|| {
         Failure::new(Exit::Failed, format!("node \"{node}\" has no operation"))
             .hint(format!("Start one with steep-repl init {node} --from SOURCE."))
+    })
+}
+
+/// Cancels an operation, and no newer one of its node.
+///
+/// # Errors
+/// Exit code 1 when there is a newer one.
+pub fn cancel(session: &mut Session, node: &str, operation: i64) -> Result<(), Failure> {
+    for_operation(session.client(), node, operation, |client| {
+        client.query("SELECT steep_repl.cancel_init($1)", &[&node])?;
+        Ok(())
     })
 }
 

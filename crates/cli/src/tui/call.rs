@@ -54,12 +54,24 @@ pub struct Call {
     pub named: Vec<(&'static str, Value)>,
     /// What comes back.
     pub gives: Gives,
+    /// The node and its operation that are meant: the call is taken back when that is no longer the newest one.
+    pub only: Option<(String, i64)>,
 }
 
 impl Call {
     /// A function that takes the name of a node and does something to it.
     pub fn on_node(function: &'static str, node: &str) -> Call {
-        Call { function, plain: vec![Value::Text(node.to_owned())], named: Vec::new(), gives: Gives::Value }
+        Call::new(function, vec![Value::Text(node.to_owned())], Gives::Value)
+    }
+
+    /// A function that does something to the newest operation of a node, meant for this one alone.
+    pub fn on_operation(function: &'static str, node: &str, operation: i64) -> Call {
+        Call { only: Some((node.to_owned(), operation)), ..Call::on_node(function, node) }
+    }
+
+    /// A function with arguments that have no name.
+    pub fn new(function: &'static str, plain: Vec<Value>, gives: Gives) -> Call {
+        Call { function, plain, named: Vec::new(), gives, only: None }
     }
 
     /// Which tables of the source are not replicated.
@@ -69,14 +81,13 @@ impl Call {
 
     /// Two nodes, table by table.
     pub fn compare(a: &str, b: &str) -> Call {
-        let plain = vec![Value::Text(a.to_owned()), Value::Text(b.to_owned())];
-        Call { function: "compare_schemas", plain, named: Vec::new(), gives: Gives::Compared }
+        Call::new("compare_schemas", [a, b].map(|text| Value::Text(text.to_owned())).to_vec(), Gives::Compared)
     }
 
     /// One table of two nodes.
     pub fn diff(a: &str, b: &str, table: &str) -> Call {
         let plain = [a, b, table].map(|text| Value::Text(text.to_owned())).to_vec();
-        Call { function: "schema_diff", plain, named: Vec::new(), gives: Gives::Differences }
+        Call::new("schema_diff", plain, Gives::Differences)
     }
 
     /// The statement with parameters, and their values.
@@ -107,7 +118,11 @@ impl Call {
     pub fn shown(&self) -> String {
         let arguments = self.arguments(&mut |value| value.shown());
         let columns = if self.gives == Gives::Value { "" } else { "* from " };
-        format!("select {columns}steep_repl.{}({arguments});", self.function)
+        let call = format!("select {columns}steep_repl.{}({arguments});", self.function);
+        match &self.only {
+            None => call,
+            Some((_, operation)) => format!("begin; {call} commit; -- rollback unless it was operation {operation}"),
+        }
     }
 
     fn arguments<'a>(&'a self, write: &mut dyn FnMut(&'a Value) -> String) -> String {
@@ -134,6 +149,10 @@ mod tests {
         assert_eq!(
             call.shown(),
             "select steep_repl.init_node('o''brien', parallel_workers => 4, tables => array['a', 'b']);"
+        );
+        assert_eq!(
+            Call::on_operation("cancel_init", "b", 7).shown(),
+            "begin; select steep_repl.cancel_init('b'); commit; -- rollback unless it was operation 7"
         );
         assert_eq!(Call::compare("a", "b").shown(), "select * from steep_repl.compare_schemas('a', 'b');");
     }

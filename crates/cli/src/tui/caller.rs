@@ -10,15 +10,17 @@ use crossbeam_channel::Sender;
 use jiff::Timestamp;
 use postgres::error::DbError;
 use postgres::types::ToSql;
-use postgres::Client;
+use postgres::GenericClient;
 
 use super::call::{Call, Gives, Value};
-use super::look::{micros, read};
+use super::look::micros;
 use super::message::{Answer, Message, Ticket};
 use super::snapshot::Statement;
 use crate::connect::{self, Prompt};
 use crate::conninfo::Conninfo;
 use crate::failure::{Exit, Failure};
+use crate::rows::read;
+use crate::session::for_operation;
 
 /// A call that is under way.
 struct Underway {
@@ -43,10 +45,10 @@ impl Caller {
     /// Makes a call.
     pub fn run(&mut self, ticket: Ticket, conninfo: Result<Conninfo, Failure>, call: Call) {
         self.underway.retain(|_, call| Arc::strong_count(call) > 1);
-        let began = (Timestamp::now(), Instant::now());
-        let shown = call.shown();
-        let done = move |result: Result<Answer, Failure>| {
-            let micros = Some(micros(began.1.elapsed()));
+        let (at, began) = (Timestamp::now(), Instant::now());
+        let (sql, answers) = (call.shown(), self.answers.clone());
+        let over = move |result: Result<Answer, Failure>| {
+            let micros = Some(micros(began.elapsed()));
             let (answer, outcome) = match result {
                 Ok(answer) => {
                     let outcome = outcome(&answer);
@@ -57,25 +59,25 @@ impl Caller {
                     (Answer::Failed(failure.into()), outcome)
                 }
             };
-            Message::Answered(ticket, Box::new(answer), Statement { at: began.0, sql: shown, micros, outcome })
+            // The other end is gone when everything ends.
+            let _ = answers.send(Message::Answered(ticket, Box::new(answer), Statement { at, sql, micros, outcome }));
         };
-        let answers = self.answers.clone();
         let conninfo = match conninfo {
             Ok(conninfo) => conninfo,
-            Err(failure) => {
-                let _ = answers.send(done(Err(failure)));
-                return;
-            }
+            Err(failure) => return over(Err(failure)),
         };
         let underway = Arc::new(Underway { conninfo, given_up: AtomicBool::new(false), pid: AtomicI32::new(0) });
         self.underway.insert(ticket, Arc::clone(&underway));
-        // Whoever does not get an answer is told so by the thread that could not be started being gone from the list.
-        let _ = std::thread::Builder::new().name(format!("call {ticket}")).spawn(move || {
+        let over_before_it_began = over.clone();
+        let started = std::thread::Builder::new().name(format!("call {ticket}")).spawn(move || {
             let result = perform(&underway, &call);
             underway.pid.store(0, Ordering::SeqCst);
-            // The other end is gone when everything ends.
-            let _ = answers.send(done(result));
+            over(result);
         });
+        if let Err(error) = started {
+            let failure = Failure::new(Exit::Failed, "could not start a thread").detail(error.to_string());
+            over_before_it_began(Err(failure));
+        }
     }
 
     /// Cancels the statement of a call.
@@ -128,14 +130,17 @@ fn perform(underway: &Underway, call: &Call) -> Result<Answer, Failure> {
     if underway.given_up.load(Ordering::SeqCst) {
         return Err(Failure::new(Exit::Cancelled, "given up before it began"));
     }
-    let mut answer = ask(&mut client, call)?;
+    let mut answer = match &call.only {
+        None => ask(&mut client, call)?,
+        Some((node, operation)) => for_operation(&mut client, node, *operation, |client| ask(client, call))?,
+    };
     if let Answer::Done { warnings, .. } = &mut answer {
         *warnings = std::mem::take(&mut heard.lock().unwrap_or_else(PoisonError::into_inner));
     }
     Ok(answer)
 }
 
-fn ask(client: &mut Client, call: &Call) -> Result<Answer, Failure> {
+fn ask(client: &mut impl GenericClient, call: &Call) -> Result<Answer, Failure> {
     let (sql, values) = call.statement();
     let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| bound(value)).collect();
     let rows = client.query(&sql, &parameters)?;

@@ -21,6 +21,8 @@ pub enum Action {
     Last,
     /// Opens the row.
     Open,
+    /// The whole of what is chosen.
+    Details,
     /// Leaves the page, or what is under way on it.
     Back,
     /// Ends.
@@ -64,12 +66,18 @@ pub enum Where {
     OnNode,
     /// Among the nodes.
     Nodes,
-    /// On an operation.
-    Operation,
     /// Among events or statements.
     Log,
     /// Where schemas are compared.
     Schema,
+    /// Among the tables of a comparison.
+    Compared,
+    /// Where something is chosen that may be longer than its row.
+    Rows,
+    /// There, but where a row opens no other page.
+    Ends,
+    /// Where a filter has something to filter.
+    Filtered,
 }
 
 /// A key.
@@ -147,7 +155,8 @@ pub const BINDINGS: &[Binding] = &[
         "refresh",
         "bring tables in that are new on the source",
     ),
-    reads(KeyCode::Enter, "enter", Action::Open, Where::Schema, "diff", ""),
+    reads(KeyCode::Enter, "enter", Action::Open, Where::Compared, "diff", ""),
+    reads(KeyCode::Enter, "enter", Action::Details, Where::Ends, "details", ""),
     reads(
         KeyCode::Char('f'),
         "f",
@@ -162,7 +171,8 @@ pub const BINDINGS: &[Binding] = &[
     reads(KeyCode::Char('?'), "?", Action::Help, Where::Everywhere, "help", "this page"),
     reads(KeyCode::Char('q'), "q", Action::Quit, Where::Everywhere, "quit", "quit; what runs in the servers goes on"),
     reads(KeyCode::Esc, "esc", Action::Back, Where::Everywhere, "", "back; stop what is under way; clear the filter"),
-    reads(KeyCode::Char('/'), "/", Action::Filter, Where::Everywhere, "filter", "show only rows that contain a text"),
+    reads(KeyCode::Char('d'), "d", Action::Details, Where::Rows, "", "details: the whole text about what is chosen"),
+    reads(KeyCode::Char('/'), "/", Action::Filter, Where::Filtered, "filter", "show only rows that contain a text"),
     reads(KeyCode::Char(':'), ":", Action::Command, Where::Everywhere, "command", "type a command"),
     reads(
         KeyCode::Char('@'),
@@ -186,7 +196,7 @@ pub const BINDINGS: &[Binding] = &[
     reads(KeyCode::PageUp, "PgUp", Action::PageUp, Where::Everywhere, "", "a page up"),
 ];
 
-/// Keys with Ctrl, which work everywhere.
+/// Keys with Ctrl, for whoever is used to them; the first two work in forms and dialogs as well.
 const WITH_CONTROL: &[(char, Action)] = &[
     ('c', Action::Quit),
     ('l', Action::Repaint),
@@ -204,9 +214,12 @@ pub fn is_for(place: Where, view: &View) -> bool {
         Where::Everywhere => true,
         Where::OnNode => matches!(view, View::Nodes | View::Operation(_)),
         Where::Nodes => matches!(view, View::Nodes),
-        Where::Operation => matches!(view, View::Operation(_)),
         Where::Log => matches!(view, View::Events | View::Statements),
         Where::Schema => matches!(view, View::Schema(_) | View::Diff(_)),
+        Where::Compared => matches!(view, View::Schema(_)),
+        Where::Rows => !matches!(view, View::Help | View::Snapshots | View::Details(_)),
+        Where::Ends => is_for(Where::Rows, view) && !is_for(Where::Nodes, view) && !is_for(Where::Compared, view),
+        Where::Filtered => is_for(Where::Rows, view) || matches!(view, View::Help),
     }
 }
 
@@ -245,11 +258,22 @@ pub const COMMANDS: &[(&str, &str, &str, bool)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::model::page::{About, Asked, Comparison, TableDiff};
 
     #[test]
     fn no_key_means_two_things_on_one_page() {
-        let views =
-            [View::Nodes, View::Events, View::Help, View::Snapshots, View::Operation(crate::tui::snapshot::FIRST)];
+        let (asks, a, b) = (crate::tui::snapshot::FIRST, String::new(), String::new());
+        let views = [
+            View::Nodes,
+            View::Events,
+            View::Statements,
+            View::Help,
+            View::Snapshots,
+            View::Operation(asks),
+            View::Schema(Comparison { asks, a: a.clone(), b: b.clone(), rows: Asked::No }),
+            View::Diff(TableDiff { asks, a, b, table: String::new(), rows: Asked::No }),
+            View::Details(Box::new(About::Node(asks))),
+        ];
         for view in &views {
             for binding in BINDINGS {
                 let same: Vec<_> =

@@ -14,6 +14,7 @@ use super::snapshot::{
     Contact, Event, NodeStatus, PhaseStart, Progress, Reading, Server, Statement, Subscription, Tables,
 };
 use crate::failure::{Exit, Failure};
+use crate::rows::read;
 
 const SERVER: &str = include_str!("../../sql/watch_server.sql");
 const NODE: &str = include_str!("../../sql/watch_node.sql");
@@ -105,9 +106,8 @@ impl Looker {
         }
         let mut node: Node = run.one(NODE, &[])?;
         node.shift(skew);
-        let newest = self.events.keys().next_back().copied();
-        let after = newest.map_or(-1, |newest| newest - LATE_EVENTS);
-        let found: Vec<Event> = run.all(EVENTS, &[&after], &[after])?;
+        let (after, known) = known_events(&self.events);
+        let found: Vec<Event> = run.all(EVENTS, &[&after, &known], &[after.to_string(), array(&known)])?;
         let before = self.events.len();
         self.events.extend(found.into_iter().map(|event| (event.id, Arc::new(event))));
         if self.events.len() != before {
@@ -122,12 +122,14 @@ impl Looker {
             if !same || self.tables_due.is_none_or(|due| Instant::now() >= due) {
                 let began = Instant::now();
                 self.tables = Some(Arc::new(run.one(TABLES, &[operation])?));
-                self.phases = run.all(PHASES, &[&operation], &[operation])?;
+                self.phases = run.all(PHASES, &[&operation], &[operation.to_string()])?;
                 self.phases.iter_mut().for_each(|phase| phase.at = phase.at.saturating_add(skew).unwrap_or(phase.at));
                 self.tables_due = Some(Instant::now() + began.elapsed() * TABLES_REST);
             }
         } else {
+            // When somebody looks again it may be at another operation.
             self.tables = None;
+            self.phases.clear();
         }
         let log = run.log;
         let Node { nodes, progress, subscriptions, offers } = node;
@@ -135,6 +137,17 @@ impl Looker {
         let reading = Reading { nodes, progress, phases, subscriptions, offers, tables, events };
         Ok((Contact::Node(server, Arc::new(reading)), log))
     }
+}
+
+/// Events after which it is asked for newer ones, and those among the newer ones that are there already. Most looks find nothing.
+fn known_events(events: &BTreeMap<i64, Arc<Event>>) -> (i64, Vec<i64>) {
+    let after = events.keys().next_back().map_or(-1, |newest| newest.saturating_sub(LATE_EVENTS));
+    (after, events.range(after.saturating_add(1)..).map(|(id, _)| *id).collect())
+}
+
+/// Numbers as PostgreSQL writes an array of them.
+fn array(numbers: &[i64]) -> String {
+    format!("'{{{}}}'", numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// Statements of one look.
@@ -147,7 +160,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn one<T: DeserializeOwned>(&mut self, sql: &'static str, numbers: &[i64]) -> Result<T, Failure> {
         let parameters: Vec<&(dyn ToSql + Sync)> = numbers.iter().map(|n| n as &(dyn ToSql + Sync)).collect();
-        let mut rows = self.all(sql, &parameters, numbers)?;
+        let shown: Vec<String> = numbers.iter().map(i64::to_string).collect();
+        let mut rows = self.all(sql, &parameters, &shown)?;
         rows.pop().ok_or_else(|| Failure::new(Exit::Failed, "the server has given no row"))
     }
 
@@ -155,7 +169,7 @@ impl Run<'_> {
         &mut self,
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
-        numbers: &[i64],
+        shown: &[String],
     ) -> Result<Vec<T>, Failure> {
         let at = Timestamp::now();
         let began = Instant::now();
@@ -170,11 +184,11 @@ impl Run<'_> {
         let rows = self.client.query(&statement, parameters)?;
         let micros = Some(micros(began.elapsed()));
         let outcome = crate::words::rows(rows.len());
-        let shown = numbers
+        let sql = shown
             .iter()
             .enumerate()
-            .fold(sql.to_owned(), |text, (n, value)| text.replace(&format!("${}", n + 1), &value.to_string()));
-        self.log.push(Statement { at, sql: shown, micros, outcome });
+            .fold(sql.to_owned(), |text, (n, value)| text.replace(&format!("${}", n + 1), value));
+        self.log.push(Statement { at, sql, micros, outcome });
         rows.iter().map(|row| read(row.try_get(0)?)).collect()
     }
 }
@@ -182,17 +196,6 @@ impl Run<'_> {
 /// How long it took.
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Reads one object.
-///
-/// # Errors
-/// When the server speaks of things that this version does not know.
-pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
-    serde_json::from_str(text).map_err(|error| {
-        Failure::new(Exit::Failed, format!("could not understand the server's answer: {error}"))
-            .hint("Use a steep-repl of the extension's version.")
-    })
 }
 
 #[cfg(test)]
@@ -212,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn events_that_are_known_are_not_asked_for_again() {
+        let event: Event =
+            read(r#"{"id": 1, "at": "2026-03-01T03:00:00Z", "event": "e", "severity": "info"}"#).unwrap();
+        let known = |ids: &[i64]| known_events(&ids.iter().map(|id| (*id, Arc::new(event.clone()))).collect());
+        assert_eq!(known(&[]), (-1, vec![]));
+        assert_eq!(known(&[1, 2]), (2 - LATE_EVENTS, vec![1, 2]));
+        assert_eq!(known(&[100, 200, 203, 210]), (210 - LATE_EVENTS, vec![200, 203, 210]));
+        assert_eq!(array(&[200, 203]), "'{200,203}'");
+    }
+
+    #[test]
     fn rows_are_read_as_the_server_gives_them() {
         let row = r#"{"id": 3, "at": "2026-03-01T03:00:00.25+02:00", "event": "init.started", "severity": "info", "operation_id": null,
             "node": "b", "table_name": null, "message": null, "hint": null}"#;
@@ -221,6 +235,6 @@ mod tests {
         let status: NodeStatus =
             read(r#"{"node": "b", "is_local": true, "state": "COPYING", "health": "ok", "mood": "fine"}"#).unwrap();
         assert_eq!((status.node.as_str(), status.source), ("b", None));
-        assert!(read::<NodeStatus>("[1]").unwrap_err().message.starts_with("could not understand the server's answer"));
+        assert!(read::<NodeStatus>("[1]").unwrap_err().message.contains("could not be understood"));
     }
 }

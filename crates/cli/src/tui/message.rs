@@ -18,6 +18,8 @@ pub enum Message {
     Tick(Timestamp),
     /// A key was pressed.
     Key(KeyEvent),
+    /// A text was pasted.
+    Paste(String),
     /// The terminal has that many columns and rows now.
     Resize(u16, u16),
     /// A reader has looked at a node.

@@ -7,6 +7,7 @@
 //! A reader only ever publishes its newest look: whoever comes late for an older one has missed nothing.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use postgres::Client;
 
 use super::look::{prepare, Looker};
-use super::snapshot::{Contact, NodeId, Snapshot, Statement};
+use super::snapshot::{Contact, NodeId, NodeStatus, Snapshot, Statement};
 use crate::connect::{self, Prompt};
 use crate::conninfo::Conninfo;
 use crate::failure::{Exit, Failure};
@@ -28,15 +29,6 @@ const SOURCE: Duration = Duration::from_millis(1_800);
 const BUSY: Duration = Duration::from_millis(400);
 /// Longest time between two attempts to connect.
 const LONGEST_WAIT: u64 = 5;
-
-/// What a reader is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Whether somebody looks at the tables.
-    Focus(bool),
-    /// Look at once: something was done.
-    Now,
-}
 
 /// By the node, and which of its readers has looked.
 type Looks = BTreeMap<(NodeId, u32), Arc<Snapshot>>;
@@ -74,7 +66,17 @@ pub struct Reader {
     pub conninfo: Result<Conninfo, Failure>,
     /// Which of several readers of the same node it is: the looks of those before it do not count.
     pub generation: u32,
-    orders: Sender<Order>,
+    shared: Arc<Shared>,
+    wakes: Sender<()>,
+}
+
+/// What a reader and its thread tell each other.
+#[derive(Default)]
+struct Shared {
+    /// Somebody looks at the tables.
+    focused: AtomicBool,
+    /// It is on its way to the server, which has a time limit of its own for each address.
+    connects: AtomicBool,
 }
 
 impl Reader {
@@ -84,11 +86,14 @@ impl Reader {
         generation: u32,
         conninfo: Result<Conninfo, Failure>,
         client: Option<Client>,
+        is_focused: bool,
         mailbox: &Mailbox,
     ) -> Reader {
-        let (orders, hears) = bounded(16);
+        let (wakes, woken) = bounded(1);
+        let shared = Arc::new(Shared { focused: AtomicBool::new(is_focused), connects: AtomicBool::new(false) });
         let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
-        let task = Task { reader: (id, generation), place, mailbox: mailbox.clone(), orders: hears, focused: false };
+        let task =
+            Task { reader: (id, generation), place, mailbox: mailbox.clone(), woken, shared: Arc::clone(&shared) };
         let wanted = conninfo.clone();
         let started =
             std::thread::Builder::new().name(format!("reader {}", id.0)).spawn(move || task.run(&wanted, client));
@@ -97,13 +102,24 @@ impl Reader {
             let place = conninfo.as_ref().map_or(String::new(), Conninfo::describe);
             mailbox.put((id, generation), unreachable(&place, &failure, Timestamp::now(), 3_600));
         }
-        Reader { conninfo, generation, orders }
+        Reader { conninfo, generation, shared, wakes }
     }
 
-    /// Tells it something; it ends when the value is dropped.
-    pub fn tell(&self, order: Order) {
-        // A reader that does not listen for so long is one that hangs, and is replaced.
-        let _ = self.orders.try_send(order);
+    /// Says whether somebody looks at the tables.
+    pub fn focus(&self, focused: bool) {
+        self.shared.focused.store(focused, Ordering::SeqCst);
+        self.look_now();
+    }
+
+    /// Whether it is silent because it has not reached the server yet. Another one would begin with the first address again.
+    pub fn connects(&self) -> bool {
+        self.shared.connects.load(Ordering::SeqCst)
+    }
+
+    /// Makes it look at once; it ends when the value is dropped.
+    pub fn look_now(&self) {
+        // When it is to be woken already, that is enough: it looks after what was said before.
+        let _ = self.wakes.try_send(());
     }
 }
 
@@ -111,15 +127,15 @@ struct Task {
     reader: (NodeId, u32),
     place: String,
     mailbox: Mailbox,
-    orders: Receiver<Order>,
-    focused: bool,
+    woken: Receiver<()>,
+    shared: Arc<Shared>,
 }
 
 /// Nobody wants to know any more.
 struct Dismissed;
 
 impl Task {
-    fn run(mut self, conninfo: &Result<Conninfo, Failure>, mut client: Option<Client>) {
+    fn run(self, conninfo: &Result<Conninfo, Failure>, mut client: Option<Client>) {
         let mut attempts = 0;
         let mut since = None;
         loop {
@@ -143,7 +159,7 @@ impl Task {
 
     /// Connects, and looks until the connection is lost.
     fn once(
-        &mut self,
+        &self,
         conninfo: &Result<Conninfo, Failure>,
         client: Option<Client>,
         attempts: &mut u64,
@@ -152,12 +168,17 @@ impl Task {
         let conninfo = conninfo.as_ref().map_err(Clone::clone)?;
         let mut client = match client {
             Some(client) => client,
-            None => connect::open(conninfo, Prompt::Never)?,
+            None => {
+                self.shared.connects.store(true, Ordering::SeqCst);
+                let client = connect::open(conninfo, Prompt::Never);
+                self.shared.connects.store(false, Ordering::SeqCst);
+                client?
+            }
         };
         prepare(&mut client)?;
         let mut looker = Looker::default();
         loop {
-            looker.focused = self.focused;
+            looker.focused = self.shared.focused.load(Ordering::SeqCst);
             let (contact, readings) = looker.look(&mut client)?;
             (*attempts, *since) = (0, None);
             let rest = rest_after(&contact);
@@ -173,26 +194,21 @@ impl Task {
         self.mailbox.put(self.reader, look);
     }
 
-    /// Waits until it is time to look again, or an order says that it is.
-    fn wait(&mut self, time: Duration) -> Result<(), Dismissed> {
-        match self.orders.recv_timeout(time) {
-            Err(RecvTimeoutError::Timeout) => Ok(()),
+    /// Waits until it is time to look again, or somebody wants it at once.
+    fn wait(&self, time: Duration) -> Result<(), Dismissed> {
+        match self.woken.recv_timeout(time) {
             Err(RecvTimeoutError::Disconnected) => Err(Dismissed),
-            Ok(order) => {
-                if let Order::Focus(focused) = order {
-                    self.focused = focused;
-                }
-                Ok(())
-            }
+            Ok(()) | Err(RecvTimeoutError::Timeout) => Ok(()),
         }
     }
 }
 
 fn rest_after(contact: &Contact) -> Duration {
     let Contact::Node(_, reading) = contact else { return SOURCE };
-    match reading.own().and_then(|own| own.operation_status.as_deref()) {
-        Some("pending" | "running" | "cancelling") => BUSY,
-        _ => IDLE,
+    if reading.own().is_some_and(NodeStatus::is_busy) {
+        BUSY
+    } else {
+        IDLE
     }
 }
 
@@ -200,12 +216,52 @@ fn unreachable(place: &str, failure: &Failure, since: Timestamp, wait: u64) -> S
     let now = Timestamp::now();
     let next_try = now + jiff::SignedDuration::from_secs(i64::try_from(wait).unwrap_or(0));
     let mut reason = failure.message.clone();
-    let rights = "Members of pg_monitor may read what is shown here: GRANT pg_monitor TO the role.".to_owned();
-    let rights = (failure.sqlstate.as_deref() == Some("42501")).then_some(rights);
-    for more in [&failure.detail, &failure.hint, &rights].into_iter().flatten() {
+    for more in [&failure.detail, &failure.hint].into_iter().flatten() {
         reason.push('\n');
         reason.push_str(more);
     }
     let contact = Contact::Unreachable { reason, since, next_try };
     Snapshot { taken_at: now, place: place.to_owned(), contact, readings: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However often it is told something while it waits for its server: it looks once, and at what was said last.
+    #[test]
+    fn nothing_that_is_said_to_a_busy_reader_is_lost() {
+        let (wakes, woken) = bounded(1);
+        let shared = Arc::new(Shared::default());
+        let (mailbox, _bell) = Mailbox::new();
+        let task = Task { reader: (NodeId(1), 0), place: String::new(), mailbox, woken, shared: Arc::clone(&shared) };
+        let reader = Reader { conninfo: Err(Failure::connection("none")), generation: 0, shared, wakes };
+        for n in 0..101 {
+            reader.focus(n % 2 == 0);
+        }
+        assert!(task.wait(Duration::from_secs(60)).is_ok() && task.shared.focused.load(Ordering::SeqCst));
+        assert!(task.woken.is_empty());
+        drop(reader);
+        assert!(task.wait(Duration::from_secs(60)).is_err());
+    }
+
+    /// A server that takes the connection and says nothing: the reader is on its way, and is not replaced by one that begins anew.
+    #[test]
+    fn a_reader_that_connects_is_known_as_such() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dsn = format!("host=127.0.0.1 port={port} user=u dbname=d connect_timeout=30");
+        let given = crate::conninfo::Given { dsn: Some(dsn), ..Default::default() };
+        let (mailbox, _bell) = Mailbox::new();
+        let reader = Reader::start(NodeId(1), 0, Conninfo::resolve(&given, &|_| None), None, false, &mailbox);
+        let (connection, _) = listener.accept().unwrap();
+        assert!(reader.connects());
+        drop((connection, listener));
+        let began = std::time::Instant::now();
+        while mailbox.take().is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(30), "it says why");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!reader.connects());
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, select, Receiver, Sender};
+use crossbeam_channel::{select, unbounded, Receiver, Sender};
 use jiff::tz::TimeZone;
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::draw::draw;
 use super::message::{Effect, Message};
 use super::model::{Look, Model};
-use super::reader::{Mailbox, Order, Reader};
+use super::reader::{Mailbox, Reader};
 use super::snapshot::{Contact, NodeId, FIRST};
 use super::terminal::{self, Screen};
 use super::update::update;
@@ -32,7 +32,10 @@ const TURN: Duration = Duration::from_millis(250);
 pub fn run(options: &Options) -> Result<(), Failure> {
     terminal::require()?;
     let client = ask_password(options);
-    let (messages, incoming) = bounded(1_024);
+    // Unbounded, since a call that cannot even begin is answered by the drawing thread itself, which must not wait.
+    let (messages, incoming) = unbounded();
+    // Before the screen is taken: a signal that nobody listens to would leave it as it is.
+    terminal::heed_signals(&messages)?;
     let mut screen = Screen::take()?;
     terminal::listen(&messages)?;
     let look = Look { unicode: options.unicode, colour: options.colour };
@@ -42,7 +45,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         model.size = (size.width, size.height);
     }
     let mut runtime = Runtime::new(&options.conninfo, &messages);
-    runtime.readers.insert(FIRST, Reader::start(FIRST, 0, Ok(options.conninfo.clone()), client, &runtime.mailbox));
+    let first = Reader::start(FIRST, 0, Ok(options.conninfo.clone()), client, false, &runtime.mailbox);
+    runtime.readers.insert(FIRST, first);
     runtime.run(&mut model, &mut screen, &incoming)
 }
 
@@ -143,15 +147,18 @@ impl Runtime {
                 let generation = self.readers.get(&id).map_or(0, |reader| reader.generation + 1);
                 let conninfo = self.conninfo.towards(&conninfo);
                 // One that is there already gives way, and its looks do not count any more.
-                let reader = Reader::start(id, generation, conninfo, None, &self.mailbox);
-                reader.tell(Order::Focus(self.focus == Some(id)));
+                let reader = Reader::start(id, generation, conninfo, None, self.focus == Some(id), &self.mailbox);
                 self.readers.insert(id, reader);
             }
             Effect::Rewatch(id) => {
+                // One that is still connecting gets to its end.
+                if self.readers.get(&id).is_none_or(Reader::connects) {
+                    return;
+                }
                 let Some(old) = self.readers.remove(&id) else { return };
                 // The thread of the old one ends when what it waits for has come to an end.
-                let reader = Reader::start(id, old.generation + 1, old.conninfo.clone(), None, &self.mailbox);
-                reader.tell(Order::Focus(self.focus == Some(id)));
+                let (generation, conninfo) = (old.generation + 1, old.conninfo.clone());
+                let reader = Reader::start(id, generation, conninfo, None, self.focus == Some(id), &self.mailbox);
                 self.readers.insert(id, reader);
             }
             Effect::Unwatch(id) => {
@@ -160,7 +167,7 @@ impl Runtime {
             Effect::Focus(focus) => {
                 for id in [self.focus, focus].into_iter().flatten() {
                     if let Some(reader) = self.readers.get(&id).filter(|_| self.focus != focus) {
-                        reader.tell(Order::Focus(Some(id) == focus));
+                        reader.focus(Some(id) == focus);
                     }
                 }
                 self.focus = focus;
@@ -173,7 +180,7 @@ impl Runtime {
             Effect::Abandon(ticket) => self.caller.abandon(ticket),
             Effect::LookNow(id) => {
                 if let Some(reader) = self.readers.get(&id) {
-                    reader.tell(Order::Now);
+                    reader.look_now();
                 }
             }
         }
@@ -202,6 +209,10 @@ fn changes_something(model: &Model, id: NodeId, contact: &Contact) -> bool {
     let before = model.node(id).and_then(|node| node.snapshot.as_deref()).map(|snapshot| &snapshot.contact);
     match (before, contact) {
         (Some(Contact::Source(before)), Contact::Source(after)) => before != after,
+        // When it is tried again changes with the clock, and so does the screen.
+        (Some(Contact::Unreachable { reason: before, .. }), Contact::Unreachable { reason: after, .. }) => {
+            before != after
+        }
         (Some(Contact::Node(server, before)), Contact::Node(server_after, after)) => {
             server != server_after || before != after
         }

@@ -33,8 +33,6 @@ pub struct Snapshot {
 /// What answered.
 #[derive(Debug, Clone)]
 pub enum Contact {
-    /// Nothing yet.
-    Connecting,
     /// Nothing.
     Unreachable {
         /// Why, in the server's words or the network's.
@@ -141,6 +139,13 @@ pub struct NodeStatus {
     pub owner: Option<String>,
     /// When the state last changed.
     pub updated_at: Option<Timestamp>,
+}
+
+impl NodeStatus {
+    /// Whether an operation is under way.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.operation_status.as_deref(), Some("pending" | "running" | "cancelling"))
+    }
 }
 
 /// A row of `steep_repl.init_progress`.
@@ -256,8 +261,8 @@ pub struct TableRow {
     pub error: Option<String>,
 }
 
-/// A row of `steep_repl.events`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// A row of `steep_repl.events`. That it is `Eq` makes two lists of shared events cheap to compare, which is done with every look.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Event {
     /// Its number.
     pub id: i64,

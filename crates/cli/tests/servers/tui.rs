@@ -88,6 +88,28 @@ fn an_initialization_is_begun_watched_cancelled_and_begun_again() {
     pair.expect_equal();
 }
 
+/// While one looks at what a cancellation will do, its operation may end and another one begin.
+#[test]
+fn a_cancellation_hits_no_newer_operation() {
+    let pair = slow_pair("tui_newer", 12);
+    pair.init("").unwrap();
+    let mut window = open(&pair, 100, 30);
+    window.wait_for(20, "COPYING");
+    window.keys("C");
+    window.wait_for(5, "Type node_b and press enter");
+    window.keys("node_b");
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("it is cancelled", Duration::from_secs(60), || (pair.state() == "UNINITIALIZED").then_some(()));
+    pair.init("").unwrap();
+    window.keys("\r");
+    window.wait_for(20, "is left alone");
+    println!("{}", window.text());
+    pair.proxy().throttle(1_000_000_000);
+    pair.expect_synchronized();
+    window.keys("\rq");
+    window.expect_end(0);
+}
+
 /// What is shown is at most two seconds old: from the change in the server to the cell on the screen.
 #[test]
 fn what_is_shown_is_never_old() {
@@ -221,6 +243,8 @@ fn schemas_are_compared_and_nothing_can_be_changed_when_read_only() {
     window.wait_for(20, "UNINITIALIZED");
     window.keys("I");
     window.wait_for(5, "started with --read-only");
+    // What is pasted is no key: it would end here.
+    window.keys("\x1b[200~q\x1b[201~");
     window.keys("s\r");
     window.wait_for(20, "2 of 2 tables differ");
     window.wait_for(1, "only on node_a");

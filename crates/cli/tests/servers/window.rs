@@ -118,6 +118,7 @@ impl Window {
         let parser = self.parser.lock().unwrap();
         assert!(!parser.screen().alternate_screen(), "the alternate screen stays");
         assert!(!parser.screen().hide_cursor(), "the cursor stays hidden");
+        assert!(!parser.screen().bracketed_paste(), "what is pasted stays marked");
         assert_eq!(
             format!("{:?}", self.master.get_termios()),
             self.before,

@@ -3,40 +3,46 @@
 use ratatui::style::Style;
 
 use super::canvas::Canvas;
-use super::schema::trouble_lines;
 use super::table::Cell;
 use super::theme::Theme;
+use super::trouble;
 use crate::tui::model::dialog::{Check, Dialog, Form, Input, Preview, Purpose};
 use crate::tui::model::page::Asked;
 use crate::tui::model::Model;
-use crate::words::{clean, width, wrap};
+use crate::words::{width, wrap};
+
+/// Columns of a dialog, however wide the terminal is.
+const WIDEST: usize = 92;
 
 /// Draws what stands before the page, in the middle of it.
 pub fn draw(model: &Model, dialog: &Dialog, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
-    let outer = canvas.width().min(92);
+    let outer = canvas.width().min(WIDEST);
     let columns = outer.saturating_sub(4);
     match dialog {
         Dialog::Form(form) => {
             let title = match form.purpose {
-                Purpose::Init => format!("initialize {}", clean(&form.name)),
-                Purpose::Refresh => format!("bring new tables into {}", clean(&form.name)),
+                Purpose::Init => format!("initialize {}", form.name),
+                Purpose::Refresh => format!("bring new tables into {}", form.name),
                 Purpose::Compare => "compare schemas".to_owned(),
             };
             draw_form(form, &title, outer, canvas);
         }
         Dialog::Preview(preview) => {
             let lines = preview_lines(model, preview, theme, columns);
-            let foot = foot(model, preview, theme);
-            let height = (lines.len() + foot.len() + 3).min(canvas.height());
-            let mut inside = framed(&clean(&preview.title), outer, height, canvas);
-            let room = inside.height().saturating_sub(foot.len());
+            let foot = foot(model, preview, theme, columns);
+            let height = (lines.len() + foot.lines.len() + 3).min(canvas.height());
+            let mut inside = framed(&preview.title, outer, height, canvas);
+            let room = inside.height().saturating_sub(foot.lines.len());
             let first = preview.scroll.min(lines.len().saturating_sub(room));
             for (y, (text, style)) in lines.iter().skip(first).take(room).enumerate() {
                 inside.text(0, y, text, *style);
             }
-            for (n, (text, style)) in foot.iter().enumerate() {
+            for (n, (text, style)) in foot.lines.iter().enumerate() {
                 inside.text(0, room + n, text, *style);
+            }
+            if let Some(x) = foot.typed_at {
+                inside.typed(x, room + foot.lines.len() - 1, &preview.typed, theme.warning());
             }
             let below = lines.len().saturating_sub(first + room);
             if below > 0 {
@@ -77,7 +83,6 @@ fn draw_form(form: &Form, title: &str, outer: usize, canvas: &mut Canvas<'_>) {
             Input::Choice { options, chosen } => {
                 let mut x = label;
                 for (option_number, option) in options.iter().enumerate() {
-                    let option = clean(option);
                     let chosen = option_number == *chosen;
                     // When not all of them fit, the chosen one alone is shown.
                     let all: usize = options.iter().map(|option| width(option) + 3).sum();
@@ -95,21 +100,17 @@ fn draw_form(form: &Form, title: &str, outer: usize, canvas: &mut Canvas<'_>) {
                     x = inside.text(x, y, &text, style) + 1;
                 }
             }
-            Input::Text { value, empty, .. } => {
-                let value = clean(value);
-                let x = if value.is_empty() && !current {
-                    inside.text(label + 1, y, empty, theme.quiet())
-                } else {
-                    let tail: String = value.chars().rev().take(inside.width().saturating_sub(label + 3)).collect();
-                    let tail: String = tail.chars().rev().collect();
-                    inside.text(label + 1, y, &tail, theme.title())
-                };
-                if current {
-                    inside.text(x, y, theme.pick("▏", "_"), theme.key());
-                    if value.is_empty() {
-                        inside.text(x + 2, y, &format!("({empty})"), theme.quiet());
-                    }
+            Input::Text { line, empty, .. } if current => {
+                let x = inside.typed(label + 1, y, line, theme.title());
+                if line.text().is_empty() {
+                    inside.text(x + 1, y, &format!("({empty})"), theme.quiet());
                 }
+            }
+            Input::Text { line, empty, .. } if line.text().is_empty() => {
+                inside.text(label + 1, y, empty, theme.quiet());
+            }
+            Input::Text { line, .. } => {
+                inside.text(label + 1, y, line.text(), theme.title());
             }
         }
     }
@@ -129,7 +130,7 @@ fn draw_form(form: &Form, title: &str, outer: usize, canvas: &mut Canvas<'_>) {
 fn preview_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize) -> Vec<Cell> {
     let mut lines: Vec<Cell> = Vec::new();
     if let Some(trouble) = &preview.failed {
-        lines.extend(trouble_lines(trouble, theme, columns));
+        lines.extend(trouble::lines(trouble, theme, columns));
         return lines;
     }
     let check = check_lines(model, preview, theme, columns);
@@ -198,10 +199,7 @@ fn check_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize) -
         }
         Check::Tables(Asked::Here(tables)) => match tables.len() {
             0 => say("All tables of the source are replicated already: there is nothing to bring in.", theme.good()),
-            n => say(
-                &format!("{n} not replicated now: {}", tables.iter().take(50).cloned().collect::<Vec<_>>().join(", ")),
-                theme.warning(),
-            ),
+            n => say(&format!("{n} not replicated now: {}", crate::words::first_of(tables, 50)), theme.warning()),
         },
         Check::Preflight(Asked::Waiting(_)) => {
             say(&format!("{spinner} preflight is asked what speaks against it ..."), theme.busy());
@@ -216,7 +214,7 @@ fn check_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize) -
                     theme.warning(),
                 ));
             } else {
-                lines.extend(trouble_lines(trouble, theme, columns));
+                lines.extend(trouble::lines(trouble, theme, columns));
             }
         }
         Check::Preflight(_) | Check::Tables(_) => {}
@@ -224,9 +222,24 @@ fn check_lines(model: &Model, preview: &Preview, theme: Theme, columns: usize) -
     lines
 }
 
-/// What to press; it stays in sight whatever is scrolled.
-fn foot(model: &Model, preview: &Preview, theme: Theme) -> Vec<Cell> {
+/// How far down a preview can be scrolled on a part of the screen of this size.
+pub fn furthest(model: &Model, preview: &Preview, columns: usize, height: usize) -> usize {
+    let (theme, columns) = (Theme::new(model.look), columns.min(WIDEST).saturating_sub(4));
+    let foot = foot(model, preview, theme, columns).lines.len();
+    preview_lines(model, preview, theme, columns).len().saturating_sub(height.saturating_sub(foot + 2))
+}
+
+/// What stands below, whatever is scrolled.
+struct Foot {
+    lines: Vec<Cell>,
+    /// Column of the last line at which the name is typed.
+    typed_at: Option<usize>,
+}
+
+/// What to press.
+fn foot(model: &Model, preview: &Preview, theme: Theme, columns: usize) -> Foot {
     let mut lines = vec![Cell::default()];
+    let mut typed_at = None;
     if preview.failed.is_some() {
         lines.push(("It was not done. esc goes back.".to_owned(), theme.warning()));
     } else if preview.sent.is_some() {
@@ -234,13 +247,17 @@ fn foot(model: &Model, preview: &Preview, theme: Theme) -> Vec<Cell> {
     } else if preview.check.refuses() {
         lines.push(("The server would refuse it. esc goes back.".to_owned(), theme.bad()));
     } else if let Some(name) = &preview.type_name {
-        let cursor = theme.pick("▏", "_");
-        lines.push((
-            format!("Type {} and press enter: {}{cursor}", clean(name), clean(&preview.typed)),
-            theme.warning(),
-        ));
+        let asks = wrap(&format!("Type {name} and press enter:"), columns);
+        let after = asks.last().map_or(0, |line| width(line) + 1);
+        lines.extend(asks.into_iter().map(|line| (line, theme.warning())));
+        // A long name is typed on a line of its own.
+        let fits = after + width(name) + 2 <= columns;
+        if !fits {
+            lines.push(Cell::default());
+        }
+        typed_at = Some(if fits { after } else { 0 });
     } else if preview.check.ticket().is_none() {
         lines.push(("enter does it, esc goes back".to_owned(), theme.title()));
     }
-    lines
+    Foot { lines, typed_at }
 }

@@ -4,9 +4,10 @@ use ratatui::style::Style;
 
 use super::canvas::Canvas;
 use super::table::{self, Column};
+use super::trouble::cells;
 use crate::tui::model::page::events_shown;
 use crate::tui::model::Model;
-use crate::words::{clean, clock, moment, wrap};
+use crate::words::instant;
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }
@@ -14,7 +15,7 @@ const fn column(title: &'static str, least: usize, most: usize, priority: u8) ->
 
 const COLUMNS: [Column; 6] = [
     column("", 1, 1, 0),
-    column("time", 8, 14, 0),
+    column("time", 8, 15, 0),
     column("node", 6, 16, 3),
     column("event", 16, 26, 0),
     column("table", 14, 30, 2),
@@ -32,14 +33,14 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
         return;
     }
     let page = model.page();
-    let last = events.len() - 1;
-    let cursor = if page.follow { last } else { page.cursor.min(last) };
+    let cursor = page.row(events.len());
     // The whole of what is cut in the row stands below.
     let columns = canvas.width().saturating_sub(2);
     let chosen = events.get(cursor).map(|(_, event)| *event);
-    let mut text = wrap(chosen.and_then(|event| event.message.as_deref()).unwrap_or_default(), columns);
+    let message = chosen.and_then(|event| event.message.as_deref()).unwrap_or_default();
+    let mut text = cells(message, Style::new(), columns);
     if let Some(hint) = chosen.and_then(|event| event.hint.as_deref()) {
-        text.extend(wrap(&format!("hint: {hint}"), columns));
+        text.extend(cells(&format!("hint: {hint}"), Style::new(), columns));
     }
     let height = canvas.height();
     let below = if height < 8 { 0 } else { (text.len() + 1).min(height / 3) };
@@ -51,23 +52,19 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
             "warning" => "!",
             _ => " ",
         };
-        let today = moment(event.at, model.now, &model.zone).len() == 5;
-        let at = if today { clock(event.at, &model.zone) } else { moment(event.at, model.now, &model.zone) };
         vec![
             (mark.to_owned(), style),
-            (at, theme.quiet()),
-            (clean(event.node.as_deref().unwrap_or(node)), Style::new()),
-            (clean(&event.event), style),
-            (event.table_name.as_deref().map_or(String::new(), clean), Style::new()),
-            (event.message.as_deref().map_or(String::new(), clean), style),
+            (instant(event.at, model.now, &model.zone), theme.quiet()),
+            (event.node.as_deref().unwrap_or(node).to_owned(), Style::new()),
+            (event.event.clone(), style),
+            (event.table_name.clone().unwrap_or_default(), Style::new()),
+            (event.message.clone().unwrap_or_default(), style),
         ]
     });
     if below > 0 {
         let follow = if page.follow { "following" } else { "f follows the newest" };
         let mut part = canvas.rows(height - below, below);
         part.rule(0, &format!("{} of {}, {follow}", cursor + 1, events.len()));
-        for (y, line) in text.iter().enumerate() {
-            part.text(1, y + 1, line, Style::new());
-        }
+        part.lines(1, &text);
     }
 }

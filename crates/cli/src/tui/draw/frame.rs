@@ -4,19 +4,20 @@ use ratatui::style::{Modifier, Style};
 use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
+use super::theme::Theme;
 use crate::tui::keys::{is_for, Action, Binding, BINDINGS};
 use crate::tui::model::dialog::Dialog;
 use crate::tui::model::node::Standing;
-use crate::tui::model::page::View;
+use crate::tui::model::page::{Asked, View};
 use crate::tui::model::Model;
-use crate::words::{clean, clock, duration, seconds_between, width};
+use crate::words::{clock, duration, seconds_between, width, wrap};
 
 /// Where one is, how many nodes stand how, and the time.
 pub fn header(model: &Model, canvas: &mut Canvas<'_>) {
     canvas.paint(0, canvas.theme.chosen());
     let style = canvas.theme.chosen();
     let arrow = canvas.theme.pick(" › ", " > ");
-    let mut at: Vec<String> = model.pages.iter().map(|page| clean(&page.title(model))).collect();
+    let mut at: Vec<String> = model.pages.iter().map(|page| page.title(model)).collect();
     // On a narrow screen one wants to know where one is, not how one came there.
     let most = if canvas.width() < 70 { 2 } else { 4 };
     if at.len() > most {
@@ -68,32 +69,49 @@ fn summary(model: &Model) -> Vec<String> {
     std::iter::once(nodes).chain(parts).collect()
 }
 
+/// What happened, in lines. Its whole text is in sight, as far as it stays within reason; what a call has said is kept with its statement.
+fn notice_lines(model: &Model, columns: usize) -> Vec<String> {
+    const MOST: usize = 4;
+    let text = model.notice.as_ref().map_or("", |notice| notice.text.as_str());
+    let mut lines = wrap(text, columns.saturating_sub(4));
+    if lines.len() > MOST {
+        lines.truncate(MOST);
+        lines.iter_mut().skip(MOST - 1).for_each(|last| last.push_str(Theme::new(model.look).ellipsis()));
+    }
+    lines
+}
+
+/// Rows that the line below takes.
+pub fn rows_of_line(model: &Model, columns: usize) -> usize {
+    if model.prompt.is_some() || model.notice.is_none() {
+        1
+    } else {
+        notice_lines(model, columns).len()
+    }
+}
+
 /// The line that is typed, or what happened, or what is waited for, or the filter.
 pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
     canvas.clear();
     if let Some(prompt) = &model.prompt {
         let sign = if prompt.is_filter { "/" } else { ":" };
-        // The end of the line is what is being typed.
-        let room = canvas.width().saturating_sub(2);
-        let mut text = clean(&prompt.text);
-        while width(&text) > room {
-            text.remove(0);
-        }
-        let x = canvas.texts(0, &[(sign, theme.key()), (&text, Style::new())]);
-        canvas.text(x, 0, theme.pick("▏", "_"), theme.key());
+        canvas.text(0, 0, sign, theme.key());
+        canvas.typed(1, 0, &prompt.line, Style::new());
     } else if let Some(notice) = &model.notice {
-        canvas.text(1, 0, &clean(&notice.text), theme.gravity(notice.gravity));
+        for (y, line) in notice_lines(model, canvas.width()).iter().enumerate() {
+            canvas.text(1, y, line, theme.gravity(notice.gravity));
+        }
     } else if let Some(call) = model.calls.values().next() {
         let seconds = seconds_between(call.since, model.now);
-        let text = format!("{} {}  {}", theme.spinner(model.now.as_millisecond()), duration(seconds), clean(&call.sql));
+        let text = format!("{} {}  {}", theme.spinner(model.now.as_millisecond()), duration(seconds), call.sql);
         canvas.text(1, 0, &text, theme.busy());
     } else if !model.page().filter.is_empty() {
         canvas.texts(
             0,
             &[
                 (" filter ", theme.quiet()),
-                (&clean(&model.page().filter), theme.key()),
+                (model.page().filter.as_str(), theme.key()),
                 ("  esc clears it", theme.quiet()),
             ],
         );
@@ -103,7 +121,20 @@ pub fn line(model: &Model, canvas: &mut Canvas<'_>) {
 /// Whether a key would do something to the node that is chosen. The others work as well, and say why they do nothing.
 fn applies(model: &Model, binding: &Binding) -> bool {
     if !binding.changes {
-        return !(binding.action == Action::Open && matches!(model.page().view, View::Diff(_)));
+        return match (&model.page().view, binding.action) {
+            (View::Schema(comparison), Action::Open) => {
+                matches!(&comparison.rows, Asked::Here(rows) if !rows.is_empty())
+            }
+            (View::Diff(diff), Action::Details) => match &diff.rows {
+                Asked::Here(rows) => !rows.is_empty(),
+                asked => matches!(asked, Asked::Failed(_)),
+            },
+            // One is there already.
+            (View::Events, Action::Events) | (View::Help, Action::Help) | (View::Statements, Action::Statements) => {
+                false
+            }
+            _ => true,
+        };
     }
     let Some(node) = model.chosen().filter(|_| !model.read_only) else { return false };
     let Standing::State(state) = node.standing(model.now) else { return false };
@@ -117,16 +148,18 @@ fn applies(model: &Model, binding: &Binding) -> bool {
     }
 }
 
-/// Keys that do something here, as many as fit.
+/// Keys that do something here, as many as fit; the way to all others stays in sight.
 pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
     canvas.clear();
     let theme = canvas.theme;
-    let keys: Vec<(&str, &str)> = match (&model.prompt, &model.dialog) {
+    let mut keys: Vec<(&str, &str)> = match (&model.prompt, &model.dialog) {
         (Some(prompt), _) if prompt.is_filter => vec![("enter", "keep"), ("esc", "as before")],
         (Some(_), _) => vec![("enter", "do it"), ("tab", "complete"), ("esc", "leave")],
-        (None, Some(Dialog::Form(_))) => {
-            vec![("up/down", "field"), ("left/right", "value"), ("enter", "go on"), ("esc", "leave")]
+        (None, Some(Dialog::Form(form))) => {
+            let sideways = if form.takes_text() { "cursor" } else { "value" };
+            vec![("up/down", "field"), ("left/right", sideways), ("enter", "go on"), ("esc", "leave")]
         }
+        (None, Some(Dialog::Preview(preview))) if preview.sent.is_some() => vec![("esc", "give up")],
         (None, Some(Dialog::Preview(preview))) if preview.failed.is_some() || preview.check.refuses() => {
             vec![("esc", "back"), ("up/down", "scroll")]
         }
@@ -143,12 +176,14 @@ pub fn keys(model: &Model, canvas: &mut Canvas<'_>) {
                 .collect()
         }
     };
+    // Whole entries only: half a word helps nobody.
+    let needs = |keys: &[(&str, &str)]| keys.iter().map(|(key, what)| width(key) + width(what) + 3).sum::<usize>();
+    while needs(&keys) > canvas.width() + 1 {
+        let Some(last) = keys.iter().rposition(|(key, _)| *key != "?") else { break };
+        keys.remove(last);
+    }
     let mut x = 1;
     for (key, what) in keys {
-        // Whole entries only: half a word helps nobody.
-        if x + width(key) + 1 + width(what) > canvas.width() {
-            break;
-        }
         x = canvas.text(x, 0, key, theme.key()) + 1;
         x = canvas.text(x, 0, what, theme.quiet()) + 2;
     }

@@ -4,9 +4,11 @@ use ratatui::style::Style;
 use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
+use super::text;
 use super::theme::Theme;
 use crate::tui::keys::{BINDINGS, COMMANDS};
 use crate::tui::model::node::Standing;
+use crate::tui::model::page::passes;
 use crate::tui::model::Model;
 
 type Entry = (String, Style, &'static str);
@@ -54,26 +56,23 @@ fn entries(model: &Model, theme: Theme) -> Vec<Entry> {
         let (mark, style) = theme.standing(standing);
         (format!("{mark} {word}"), style, help)
     }));
+    let filter = &model.page().filter;
+    if !filter.is_empty() {
+        entries.retain(|(key, _, help)| !help.is_empty() && passes(filter, &[key, help]));
+    }
     entries
 }
 
 /// Draws the page; the cursor says how far it is scrolled.
 pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     let entries = entries(model, canvas.theme);
-    // The last row says that there is more.
-    let height = if entries.len() > canvas.height() { canvas.height().saturating_sub(1) } else { canvas.height() };
-    let first = model.page().cursor.min(entries.len().saturating_sub(height));
-    for (y, (key, style, help)) in entries.iter().skip(first).take(height).enumerate() {
+    text::draw(canvas, entries.len(), model.page().cursor, |canvas, n, y| {
+        let Some((key, style, help)) = entries.get(n) else { return };
         let x = canvas.text(1, y, key, *style);
         if !help.is_empty() {
             // Keys are short, commands and states are not.
             let column = if key.chars().count() < 7 { 8 } else { 22 };
             canvas.text(column.max(x + 1), y, help, Style::new());
         }
-    }
-    let shown = first + height;
-    if shown < entries.len() {
-        let more = format!(" {} more, j scrolls ", entries.len() - shown);
-        canvas.text_right(height, &more, canvas.theme.chosen());
-    }
+    });
 }

@@ -1,14 +1,18 @@
 //! All nodes, and below them what there is to say about the one under the cursor.
 
+use std::collections::BTreeMap;
+
 use ratatui::style::Style;
 use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
 use super::table::{self, Cell, Column};
+use super::theme::Theme;
+use super::trouble::{self, cells};
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::Model;
 use crate::tui::snapshot::Contact;
-use crate::words::{bytes, clean, duration, moment, seconds_between, wrap};
+use crate::words::{bytes, duration, first_of, moment, seconds_between};
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }
@@ -26,33 +30,35 @@ const COLUMNS: [Column; 9] = [
     column("problem", 12, 200, 6),
 ];
 
+/// Slots below the list; of names, which are shorter, five times as many.
+const SHOWN_OF_MANY: usize = 4;
+
 /// Draws the page.
 pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     let shown = model.nodes_shown();
     if shown.is_empty() {
-        let filter = clean(&model.pages.first().map_or(String::new(), |page| page.filter.clone()));
+        let filter = model.pages.first().map_or("", |page| page.filter.as_str());
         let quiet = canvas.theme.quiet();
         canvas.text(1, 1, &format!("no node contains \"{filter}\"; esc clears the filter"), quiet);
         return;
     }
     let cursor = model.pages.first().map_or(0, |page| page.cursor).min(shown.len() - 1);
     let (width, height) = (canvas.width(), canvas.height());
-    let about = shown.get(cursor).map_or(Vec::new(), |node| about(model, node, canvas, width.saturating_sub(2)));
+    let theme = canvas.theme;
+    let about =
+        shown.get(cursor).map_or(Vec::new(), |node| about(model, node, theme, width.saturating_sub(2), SHOWN_OF_MANY));
     // The list keeps half of the room, and all that the text does not need.
     let list = (height.saturating_sub(about.len() + 1)).max(height / 2).min(height);
     let list = if height - list < 2 { height } else { list };
-    let theme = canvas.theme;
     table::draw(&mut canvas.rows(0, list), &COLUMNS, shown.len(), Some(cursor), |n| {
         shown.get(n).map_or(Vec::new(), |node| row(model, node, theme, if width < 110 { 6 } else { 14 }))
     });
     let mut below = canvas.rows(list, height - list);
-    below.rule(0, &shown.get(cursor).map_or(String::new(), |node| clean(&node.name)));
-    for (y, (text, style)) in about.iter().enumerate() {
-        below.text(1, y + 1, text, *style);
-    }
+    below.rule(0, shown.get(cursor).map_or("", |node| node.name.as_str()));
+    below.lines(1, &about);
 }
 
-fn row(model: &Model, node: &Node, theme: super::Theme, bar: usize) -> Vec<Cell> {
+fn row(model: &Model, node: &Node, theme: Theme, bar: usize) -> Vec<Cell> {
     let standing = node.standing(model.now);
     let (mark, style) = theme.standing(standing);
     let status = node.status();
@@ -70,99 +76,82 @@ fn row(model: &Model, node: &Node, theme: super::Theme, bar: usize) -> Vec<Cell>
         Standing::Source => "ok",
         _ => status.map_or("", |status| status.health.as_str()),
     };
-    let problem = node.complaint(model.now).map_or(String::new(), |problem| clean(&problem));
+    let problem = node.complaint(model.now).unwrap_or_default();
     vec![
         (mark.to_owned(), style),
-        (clean(&node.name), Style::new()),
-        (clean(&model.state_word(node)), style),
+        (node.name.clone(), Style::new()),
+        (model.state_word(node), style),
         (bar, if failed { theme.bad() } else { theme.busy() }),
         (left, Style::new()),
         (lag.map_or(String::new(), |lag| bytes(lag as f64)), Style::new()),
         (health.to_owned(), theme.severity(health)),
-        (status.and_then(|status| status.source.as_deref()).map_or(String::new(), clean), Style::new()),
+        (status.and_then(|status| status.source.as_deref()).unwrap_or_default().to_owned(), Style::new()),
         (problem, if health == "ok" { Style::new() } else { theme.severity(health) }),
     ]
 }
 
 /// Writes what there is to say about a node.
 pub fn lines(model: &Model, node: &Node, canvas: &mut Canvas<'_>, y: usize) {
-    let about = about(model, node, canvas, canvas.width().saturating_sub(2));
-    for (n, (text, style)) in about.iter().enumerate() {
-        canvas.text(1, y + n, text, *style);
-    }
+    let about = about(model, node, canvas.theme, canvas.width().saturating_sub(2), SHOWN_OF_MANY);
+    canvas.lines(y, &about);
 }
 
-/// What there is to say about a node, and what one can do about it.
-fn about(model: &Model, node: &Node, canvas: &Canvas<'_>, width: usize) -> Vec<Cell> {
-    let theme = canvas.theme;
+/// What there is to say about a node, and what one can do about it; of what there may be many only so many.
+pub fn about(model: &Model, node: &Node, theme: Theme, width: usize, most: usize) -> Vec<Cell> {
     let mut lines: Vec<Cell> = Vec::new();
-    let mut say = |label: &str, text: &str, style: Style| {
-        let indent = if label.is_empty() { String::new() } else { format!("{label}: ") };
-        lines.extend(wrap(&format!("{indent}{text}"), width).into_iter().map(|line| (line, style)));
-    };
+    let mut say = |text: &str, style: Style| lines.extend(cells(text, style, width));
     let standing = node.standing(model.now);
     if let Some(reason) = node.unreachable_because(model.now) {
-        say("", &reason, theme.bad());
+        say(&reason, theme.bad());
         if let Some(Contact::Unreachable { since, next_try, .. }) =
             node.snapshot.as_deref().map(|snapshot| &snapshot.contact)
         {
             let (since, next) = (seconds_between(*since, model.now), seconds_between(model.now, *next_try));
-            say("", &format!("since {}, tried again in {}", duration(since), duration(next)), Style::new());
+            say(&format!("since {}, tried again in {}", duration(since), duration(next)), Style::new());
         }
         if let Some(status) = node.status() {
-            say("", &format!("when it last answered it was {}", status.state), Style::new());
+            say(&format!("when it last answered it was {}", status.state), Style::new());
         }
     }
     match standing {
-        Standing::Connecting => say("", "connecting ...", theme.quiet()),
+        Standing::Connecting => say("connecting ...", theme.quiet()),
         Standing::Source => {
-            say("", "a database without the extension: a source that others copy from", Style::new());
+            say("a database without the extension: a source that others copy from", Style::new());
             let slots = node.server().map(|server| &server.slots);
-            for (name, slot) in slots.into_iter().flatten().take(4) {
+            let all = slots.map_or(0, BTreeMap::len);
+            for (name, slot) in slots.into_iter().flatten().take(most) {
                 let reader = if slot.active { "" } else { ", nobody reads from it" };
                 let lag = slot.lag_bytes.map_or(String::new(), |lag| format!("{} behind", bytes(lag as f64)));
-                say(
-                    "",
-                    &format!("slot {name}: {lag}{reader}"),
-                    if slot.active { Style::new() } else { theme.warning() },
-                );
+                say(&format!("slot {name}: {lag}{reader}"), if slot.active { Style::new() } else { theme.warning() });
+            }
+            if all > most {
+                say(&format!("and {} more slots", all - most), theme.quiet());
             }
         }
         Standing::Unregistered => {
-            say("", "The extension is here, but this database is not registered as a node. In it:", theme.warning());
-            say("", "select steep_repl.register_node('NAME', 'host=... dbname=...', is_local => true);", Style::new());
+            say("The extension is here, but this database is not registered as a node. In it:", theme.warning());
+            say("select steep_repl.register_node('NAME', 'host=... dbname=...', is_local => true);", Style::new());
         }
         _ => {}
     }
+    let progress = node.progress().filter(|_| node.is_busy());
+    lines.extend(trouble::of_node(node.status(), progress, theme, width));
+    let mut say = |text: &str, style: Style| lines.extend(cells(text, style, width));
     if let Some(status) = node.status() {
-        if let Some(error) = &status.last_error {
-            let sqlstate =
-                status.sqlstate.as_deref().map_or(String::new(), |sqlstate| format!(" (SQLSTATE {sqlstate})"));
-            say("error", &format!("{error}{sqlstate}"), theme.bad());
-            for (label, text) in [("detail", &status.detail), ("hint", &status.hint)] {
-                if let Some(text) = text {
-                    say(label, text, Style::new());
-                }
-            }
-        }
-        if let Some(notice) = &status.notice {
-            // While it works, that some indexes are suspended is as it should be.
-            say("notice", notice, if node.is_busy() { theme.quiet() } else { theme.warning() });
-        }
         let missing = status.tables_not_subscribed.as_deref().unwrap_or_default();
         if !missing.is_empty() {
-            let names = missing.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
-            say("not replicated", &names, theme.warning());
+            let names = first_of(missing, most.saturating_mul(5));
+            say(&format!("not replicated: {names}"), theme.warning());
         }
         if let Some(advice) = advice(standing, !missing.is_empty()).filter(|_| !model.read_only) {
-            say("", advice, theme.good());
+            say(advice, theme.good());
         }
         if let Some(at) = status.updated_at.filter(|_| standing != Standing::Unreachable) {
             let since = seconds_between(at, model.now);
             let source = status.source.as_ref().map_or(String::new(), |source| format!(", from {source}"));
             let lag = model.lag(node).map_or(String::new(), |lag| format!(", {} behind", bytes(lag as f64)));
             let at = moment(at, model.now, &model.zone);
-            say("", &format!("{} since {at} ({}){source}{lag}", status.state, duration(since)), Style::new());
+            say(&format!("{} since {at} ({}){source}{lag}", status.state, duration(since)), Style::new());
         }
     }
     if let Some(snapshot) = &node.snapshot {
@@ -174,7 +163,7 @@ fn about(model: &Model, node: &Node, canvas: &Canvas<'_>, width: usize) -> Vec<C
             Some(extension) => format!("  PostgreSQL {}, steep_repl {extension}", server.version),
             None => format!("  PostgreSQL {}", server.version),
         });
-        say("", &format!("{}{version}{owner}", snapshot.place), theme.quiet());
+        say(&format!("{}{version}{owner}", snapshot.place), theme.quiet());
     }
     lines
 }

@@ -5,10 +5,11 @@ use steep_repl_core::node_state::NodeState;
 
 use super::canvas::Canvas;
 use super::tables::{self, operation_status};
+use super::trouble::{self, cells};
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::Model;
 use crate::tui::snapshot::{Event, NodeId, Progress, Reading};
-use crate::words::{bytes, clean, clock, count, duration, moment, seconds_between, width, wrap};
+use crate::words::{bytes, clock, count, duration, moment, seconds_between, width};
 
 /// Phases as the server has them; others are put where they began.
 const PHASES: [&str; 11] = [
@@ -75,14 +76,14 @@ fn head(model: &Model, node: &Node, canvas: &mut Canvas<'_>) -> usize {
     let word = model.state_word(node);
     let what = node.progress().map_or(String::new(), |progress| {
         let status = node.status().and_then(|status| status.operation_status.as_deref()).unwrap_or_default();
-        let kind = clean(&progress.kind);
         let compact = canvas.width() < 70;
         let method = if compact { String::new() } else { format!(", method {}", progress.method) };
-        format!("  from {}  {kind} {}{method}, {status}", clean(&progress.source), progress.operation_id)
+        let Progress { source, kind, operation_id, .. } = progress;
+        format!("  from {source}  {kind} {operation_id}{method}, {status}")
     });
-    canvas.texts(0, &[(" ", style), (mark, style), (" ", style), (&clean(&word), style), (&what, Style::new())]);
+    canvas.texts(0, &[(" ", style), (mark, style), (" ", style), (&word, style), (&what, Style::new())]);
     if let Some(reason) = node.unreachable_because(model.now) {
-        canvas.text(1, 1, &clean(&format!("what follows is old: {reason}")), theme.bad());
+        canvas.text(1, 1, &format!("what follows is old: {reason}"), theme.bad());
         return 2;
     }
     1
@@ -169,7 +170,7 @@ fn phase_list(reading: &Reading, progress: &Progress) -> Vec<(String, std::cmp::
     let now = list.iter().position(|phase| *phase == progress.phase).unwrap_or(0);
     let over = progress.phase == "done";
     let order = |n: usize| if over { std::cmp::Ordering::Less } else { n.cmp(&now) };
-    list.iter().enumerate().map(|(n, phase)| (clean(phase), order(n))).collect()
+    list.iter().enumerate().map(|(n, phase)| ((*phase).to_owned(), order(n))).collect()
 }
 
 /// How long a phase took, or takes.
@@ -222,7 +223,7 @@ fn phases(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Ca
             x = canvas.text(x, row, mark, style);
         }
         let at = list.iter().filter(|(_, place)| *place != Greater).count();
-        canvas.text(x, row, &format!(" {} ({at} of {})", clean(&progress.phase), list.len()), theme.title());
+        canvas.text(x, row, &format!(" {} ({at} of {})", progress.phase, list.len()), theme.title());
     }
     row + 1
 }
@@ -230,53 +231,35 @@ fn phases(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Ca
 /// What stopped it, and what to do about it.
 fn trouble(model: &Model, reading: &Reading, progress: &Progress, canvas: &mut Canvas<'_>, y: usize) -> usize {
     let theme = canvas.theme;
-    let own = reading.own();
-    let error = own.and_then(|own| own.last_error.as_ref()).or(progress.error.as_ref());
-    let mut lines: Vec<(String, Style)> = Vec::new();
     let columns = canvas.width().saturating_sub(2);
-    let mut say = |text: String, style| lines.extend(wrap(&text, columns).into_iter().map(|line| (line, style)));
-    if let Some(error) = error {
-        say(format!("error: {error}"), theme.bad());
-        for (label, text) in
-            [("detail", own.and_then(|own| own.detail.as_ref())), ("hint", own.and_then(|own| own.hint.as_ref()))]
-        {
-            if let Some(text) = text {
-                say(format!("{label}: {text}"), Style::new());
-            }
-        }
-    }
+    let mut lines = trouble::of_node(reading.own(), Some(progress), theme, columns);
+    let mut say = |text: &str, style| lines.extend(cells(text, style, columns));
     let status = operation_status(reading);
-    if let Some(notice) = own.and_then(|own| own.notice.as_ref()) {
-        // While it works, that some indexes are suspended is as it should be.
-        say(format!("notice: {notice}"), if status == "running" { theme.quiet() } else { theme.warning() });
-    }
     if !model.read_only && status == "failed" {
-        say("r resumes it after the last finished table; C cancels and undoes it.".to_owned(), theme.good());
+        say("r resumes it after the last finished table; C cancels and undoes it.", theme.good());
     } else if !model.read_only && status == "running" && progress.phase == "schema" {
-        say("If it waits because the schemas differ: s compares them, r lets it go on.".to_owned(), theme.warning());
+        say("If it waits because the schemas differ: s compares them, r lets it go on.", theme.warning());
     }
     if progress.kind != "init" && matches!(status, "running" | "pending") {
-        say("Only the tables below are copied; all other tables go on replicating.".to_owned(), theme.quiet());
+        say("Only the tables below are copied; all other tables go on replicating.", theme.quiet());
     }
-    // The tables stay in sight; the page of nodes has all of it.
+    // The tables stay in sight; the details have all of it.
     let left = canvas.height().saturating_sub(y);
     let room = if status == "failed" { left.saturating_sub(3).max(left / 2) } else { left / 2 }.max(1);
     let shown = lines.len().min(room);
-    for (n, (text, style)) in lines.iter().take(shown).enumerate() {
-        canvas.text(1, y + n, text, *style);
-    }
+    canvas.rows(y, shown).lines(0, &lines);
     y + shown
 }
 
 fn event_line(model: &Model, event: &Event, canvas: &mut Canvas<'_>, y: usize) {
     let theme = canvas.theme;
     let x = canvas.text(1, y, &clock(event.at, &model.zone), theme.quiet()) + 2;
-    let x = canvas.text(x, y, &clean(event.event.trim_start_matches("init.")), theme.severity(&event.severity)) + 2;
-    let table = event.table_name.as_deref().map_or(String::new(), |table| format!("{}  ", clean(table)));
+    let x = canvas.text(x, y, event.event.trim_start_matches("init."), theme.severity(&event.severity)) + 2;
+    let table = event.table_name.as_deref().map_or(String::new(), |table| format!("{table}  "));
     canvas.text(
         x,
         y,
-        &format!("{table}{}", clean(event.message.as_deref().unwrap_or_default())),
+        &format!("{table}{}", event.message.as_deref().unwrap_or_default()),
         theme.severity(&event.severity),
     );
 }

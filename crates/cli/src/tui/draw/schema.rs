@@ -5,11 +5,11 @@ use ratatui::style::Style;
 use super::canvas::Canvas;
 use super::table::{self, Cell, Column};
 use super::theme::Theme;
-use crate::tui::message::Trouble;
-use crate::tui::model::page::{compared_shown, Asked, Comparison, TableDiff};
+use super::trouble::{self, cells};
+use crate::tui::model::page::{compared_shown, differences_shown, Asked, Comparison, TableDiff};
 use crate::tui::model::Model;
 use crate::tui::snapshot::Difference;
-use crate::words::{clean, wrap};
+use crate::words::wrap;
 
 const fn column(title: &'static str, least: usize, most: usize, priority: u8) -> Column {
     Column { title, least, most, right: false, priority }
@@ -21,7 +21,7 @@ const TABLES: [Column; 4] =
 /// Draws the comparison.
 pub fn draw(model: &Model, comparison: &Comparison, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
-    let (a, b) = (clean(&comparison.a), clean(&comparison.b));
+    let (a, b) = (&comparison.a, &comparison.b);
     let Some(rows) = here(model, &comparison.rows, &format!("comparing {a} and {b}"), canvas) else { return };
     let shown = compared_shown(rows, &model.page().filter);
     let differ = rows.iter().filter(|row| row.status != "MATCH").count();
@@ -31,40 +31,39 @@ pub fn draw(model: &Model, comparison: &Comparison, canvas: &mut Canvas<'_>) {
         (all, n) => format!("{a} and {b}: {n} of {all} tables differ"),
     };
     canvas.text(1, 0, &title, if differ == 0 { theme.good() } else { theme.warning() });
-    let cursor = model.page().cursor.min(shown.len().saturating_sub(1));
+    let cursor = model.page().row(shown.len());
     let height = canvas.height();
     let text = shown.get(cursor).and_then(|row| row.difference.as_deref()).unwrap_or_default();
-    let text: Vec<String> = text.split("; ").flat_map(|part| wrap(part, canvas.width().saturating_sub(2))).collect();
+    let columns = canvas.width().saturating_sub(2);
+    let text: Vec<Cell> = text.split("; ").flat_map(|part| cells(part, Style::new(), columns)).collect();
     let below = if height < 9 || shown.is_empty() { 0 } else { (text.len() + 1).min(height / 3) };
     let list = height.saturating_sub(1 + below);
     table::draw(&mut canvas.rows(1, list), &TABLES, shown.len(), Some(cursor), |n| {
         let Some(row) = shown.get(n) else { return Vec::new() };
-        let (mark, style, words) = status(theme, &row.status, &a, &b);
+        let (mark, style, words) = status(theme, &row.status, a, b);
         vec![
             (mark.to_owned(), style),
-            (clean(&row.name), Style::new()),
+            (row.name.clone(), Style::new()),
             (words, style),
-            (row.difference.as_deref().map_or(String::new(), clean), Style::new()),
+            (row.difference.clone().unwrap_or_default(), Style::new()),
         ]
     });
     if below > 0 {
         let mut part = canvas.rows(height - below, below);
-        part.rule(0, &shown.get(cursor).map_or(String::new(), |row| clean(&row.name)));
-        for (y, line) in text.iter().enumerate() {
-            part.text(1, y + 1, line, Style::new());
-        }
+        part.rule(0, shown.get(cursor).map_or("", |row| row.name.as_str()));
+        part.lines(1, &text);
     }
 }
 
 /// LOCAL_ONLY and REMOTE_ONLY name the sides of the call, which nobody remembers: the names of the nodes say it.
-fn status(theme: Theme, status: &str, a: &str, b: &str) -> (&'static str, Style, String) {
+pub fn status(theme: Theme, status: &str, a: &str, b: &str) -> (&'static str, Style, String) {
     match status {
         "MATCH" => (theme.pick("=", "="), theme.good(), status.to_owned()),
         "MISMATCH" => (theme.pick("≠", "%"), theme.bad(), status.to_owned()),
         "LOCAL_ONLY" => ("<", theme.warning(), format!("only on {a}")),
         "REMOTE_ONLY" => (">", theme.warning(), format!("only on {b}")),
         "BUSY" => ("!", theme.warning(), "BUSY (locked)".to_owned()),
-        other => ("?", theme.warning(), clean(other)),
+        other => ("?", theme.warning(), other.to_owned()),
     }
 }
 
@@ -85,34 +84,16 @@ fn here<'a, T>(model: &Model, asked: &'a Asked<T>, what: &str, canvas: &mut Canv
         }
         Asked::Failed(trouble) => {
             canvas.text(1, 0, &format!("{what}: failed; r tries again"), theme.bad());
-            for (y, (line, style)) in trouble_lines(trouble, theme, canvas.width().saturating_sub(2)).iter().enumerate()
-            {
-                canvas.text(1, y + 2, line, *style);
-            }
+            canvas.lines(2, &trouble::lines(trouble, theme, canvas.width().saturating_sub(2)));
         }
     }
     None
 }
 
-/// What a server said, in lines.
-pub fn trouble_lines(trouble: &Trouble, theme: Theme, columns: usize) -> Vec<Cell> {
-    let sqlstate = trouble.sqlstate.as_deref().map_or(String::new(), |sqlstate| format!(" (SQLSTATE {sqlstate})"));
-    let mut lines: Vec<Cell> = wrap(&format!("error: {}{sqlstate}", trouble.message), columns)
-        .into_iter()
-        .map(|line| (line, theme.bad()))
-        .collect();
-    for (label, text) in [("detail", &trouble.detail), ("hint", &trouble.hint)] {
-        if let Some(text) = text {
-            lines.extend(wrap(&format!("{label}: {text}"), columns).into_iter().map(|line| (line, Style::new())));
-        }
-    }
-    lines
-}
-
 /// Draws what differs in one table: both sides, and below the statements that bring the second in line.
 pub fn draw_diff(model: &Model, diff: &TableDiff, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
-    let (a, b, table) = (clean(&diff.a), clean(&diff.b), clean(&diff.table));
+    let (a, b, table) = (&diff.a, &diff.b, &diff.table);
     let Some(rows) = here(model, &diff.rows, &format!("comparing {table} on {a} and {b}"), canvas) else { return };
     if rows.is_empty() {
         canvas.text(1, 1, &format!("{table} is the same on {a} and {b}"), theme.good());
@@ -127,21 +108,18 @@ pub fn draw_diff(model: &Model, diff: &TableDiff, canvas: &mut Canvas<'_>) {
     };
     canvas.text(1, 0, &title, if mismatches > 0 { theme.bad() } else { theme.warning() });
     let height = canvas.height();
-    let cursor = model.page().cursor.min(rows.len() - 1);
-    let chosen = rows.get(cursor);
+    let rows = differences_shown(rows, &model.page().filter);
+    let cursor = model.page().row(rows.len());
+    let Some(chosen) = rows.get(cursor) else {
+        canvas.text(1, 2, "no difference contains the filter", theme.quiet());
+        return;
+    };
     let columns = canvas.width().saturating_sub(2);
     let half = columns.saturating_sub(3) / 2;
-    let side = |definition: Option<&String>| wrap(definition.map_or("(not there)", |text| text.as_str()), half.max(1));
-    let (left, right) = (
-        side(chosen.and_then(|row| row.definition_a.as_ref())),
-        side(chosen.and_then(|row| row.definition_b.as_ref())),
-    );
-    let ddl = chosen
-        .and_then(|row| row.ddl.as_deref())
-        .unwrap_or("none: see the other rows of this column, or make the table anew");
-    let ddl = wrap(ddl, columns);
+    let side = |text: &Option<String>| wrap(definition(text.as_ref()), half.max(1));
+    let (left, right) = (side(&chosen.definition_a), side(&chosen.definition_b));
     let list = (rows.len() + 1).min(height.saturating_sub(1) / 2);
-    list_differences(theme, rows, cursor, &mut canvas.rows(1, list));
+    list_differences(theme, &rows, cursor, &mut canvas.rows(1, list));
     let mut y = 1 + list;
     let room = height.saturating_sub(y);
     let sides = (left.len().max(right.len()) + 1).min(room / 2);
@@ -155,13 +133,27 @@ pub fn draw_diff(model: &Model, diff: &TableDiff, canvas: &mut Canvas<'_>) {
         canvas.text(half + 4, y + 1 + n, &text(&right), theme.warning());
     }
     y += sides;
-    canvas.rule(y, &format!("to bring {b} in line, run there"));
-    for (n, line) in ddl.iter().enumerate() {
-        canvas.text(1, y + 1 + n, line, Style::new());
-    }
+    canvas.more(y, left.len().max(right.len()).saturating_sub(sides.saturating_sub(1)));
+    canvas.rule(y, &remedy(b));
+    canvas.lines(y + 1, &cells(ddl(chosen), Style::new(), columns));
 }
 
-fn list_differences(theme: Theme, rows: &[Difference], cursor: usize, canvas: &mut Canvas<'_>) {
+/// What a side has.
+pub fn definition(text: Option<&String>) -> &str {
+    text.map_or("(not there)", String::as_str)
+}
+
+/// What the statements are for.
+pub fn remedy(b: &str) -> String {
+    format!("to bring {b} in line, run there")
+}
+
+/// The statements.
+pub fn ddl(row: &Difference) -> &str {
+    row.ddl.as_deref().unwrap_or("none: see the other rows of this column, or make the table anew")
+}
+
+fn list_differences(theme: Theme, rows: &[&Difference], cursor: usize, canvas: &mut Canvas<'_>) {
     const COLUMNS: [Column; 4] =
         [column("", 1, 1, 0), column("what", 10, 18, 0), column("name", 8, 44, 0), column("change", 9, 40, 1)];
     table::draw(canvas, &COLUMNS, rows.len(), Some(cursor), |n| {
@@ -170,9 +162,9 @@ fn list_differences(theme: Theme, rows: &[Difference], cursor: usize, canvas: &m
         let mark = if row.is_mismatch { theme.pick("≠", "%") } else { theme.to_come() };
         vec![
             (mark.to_owned(), style),
-            (clean(&row.object_kind), Style::new()),
-            (clean(&row.object_name), Style::new()),
-            (clean(&row.change), style),
+            (row.object_kind.clone(), Style::new()),
+            (row.object_name.clone(), Style::new()),
+            (row.change.clone(), style),
         ]
     });
 }

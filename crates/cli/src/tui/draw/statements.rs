@@ -4,8 +4,9 @@ use ratatui::style::Style;
 
 use super::canvas::Canvas;
 use super::table::{self, Column};
+use super::trouble::cells;
 use crate::tui::model::Model;
-use crate::words::{clean, clock, short_time, wrap};
+use crate::words::{clock, short_time};
 
 const COLUMNS: [Column; 5] = [
     Column { title: "time", least: 8, most: 8, right: false, priority: 0 },
@@ -24,29 +25,24 @@ pub fn draw(model: &Model, canvas: &mut Canvas<'_>) {
         return;
     }
     let page = model.page();
-    let last = statements.len() - 1;
-    let cursor = if page.follow { last } else { page.cursor.min(last) };
-    let text = wrap(
-        &statements.get(cursor).map_or(String::new(), |(_, statement)| statement.sql.clone()),
-        canvas.width().saturating_sub(2),
-    );
+    let cursor = page.row(statements.len());
+    let sql = statements.get(cursor).map_or("", |(_, statement)| statement.sql.as_str());
+    let text = cells(sql, Style::new(), canvas.width().saturating_sub(2));
     let height = canvas.height();
     let below = if height < 8 { 0 } else { (text.len() + 1).min(height / 2) };
     table::draw(&mut canvas.rows(0, height - below), &COLUMNS, statements.len(), Some(cursor), |n| {
         let Some((node, statement)) = statements.get(n) else { return Vec::new() };
         vec![
             (clock(statement.at, &model.zone), theme.quiet()),
-            (clean(node), Style::new()),
+            ((*node).to_owned(), Style::new()),
             (statement.micros.map_or("-".to_owned(), short_time), Style::new()),
-            (clean(&statement.outcome), Style::new()),
-            (clean(&statement.sql).split_whitespace().collect::<Vec<_>>().join(" "), Style::new()),
+            (statement.outcome.clone(), Style::new()),
+            (statement.sql.split_whitespace().collect::<Vec<_>>().join(" "), Style::new()),
         ]
     });
     if below > 0 {
         let mut part = canvas.rows(height - below, below);
         part.rule(0, &format!("{} of {}", cursor + 1, statements.len()));
-        for (y, line) in text.iter().enumerate() {
-            part.text(1, y + 1, line, Style::new());
-        }
+        part.lines(1, &text);
     }
 }

@@ -8,7 +8,7 @@ use super::theme::Theme;
 use crate::tui::model::page::passes;
 use crate::tui::model::Model;
 use crate::tui::snapshot::{Reading, TableRow, Tables};
-use crate::words::{bytes, clean, count, short_time, width};
+use crate::words::{bytes, count, short_time, width};
 
 /// A line of the list of tables.
 enum Line<'a> {
@@ -79,7 +79,8 @@ fn newest(reading: &Reading) -> Option<&Tables> {
 pub fn draw(model: &Model, reading: &Reading, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
     let Some(progress) = reading.progress.as_ref() else { return };
-    canvas.rule(0, &format!("tables: {} of {} done", progress.tables_done, progress.tables_total));
+    let title = format!("tables: {} of {} done", progress.tables_done, progress.tables_total);
+    canvas.rule(0, &title);
     if operation_status(reading) == "cancelled" {
         canvas.text(1, 1, "cancelled: what it had copied was taken away again", Style::new());
         return;
@@ -103,6 +104,12 @@ pub fn draw(model: &Model, reading: &Reading, canvas: &mut Canvas<'_>) {
         .max()
         .unwrap_or(0)
         .clamp(12, (canvas.width() / 2).max(12));
+    // A name that is cut in its row stands above the list.
+    if let Some(Line::Table(row)) = lines.get(cursor).filter(|_| cursor > 0) {
+        if width(&row.name) > name_width {
+            canvas.rule(0, &format!("{title}: {}", row.name));
+        }
+    }
     for (y, line) in lines.iter().skip(first).take(height).enumerate() {
         match line {
             Line::Title(title) => {
@@ -124,7 +131,7 @@ fn table_line(theme: Theme, row: &TableRow, name_width: usize, canvas: &mut Canv
         _ => (theme.now(), theme.busy()),
     };
     canvas.text(2, 0, mark, style);
-    canvas.part(4, 0, name_width, 1).text(0, 0, &clean(&row.name), Style::new());
+    canvas.part(4, 0, name_width, 1).text(0, 0, &row.name, Style::new());
     let mut rest = canvas.part(4 + name_width + 2, 0, usize::MAX, 1);
     let size = bytes(row.bytes_total as f64);
     match row.status.as_str() {
@@ -144,13 +151,13 @@ fn table_line(theme: Theme, row: &TableRow, name_width: usize, canvas: &mut Canv
             );
         }
         "failed" => {
-            rest.text(0, 0, &clean(row.error.as_deref().unwrap_or("failed")), theme.bad());
+            rest.text(0, 0, row.error.as_deref().unwrap_or("failed"), theme.bad());
         }
         status => {
             let amount = format!("{:>8} of {size:>8}", bytes(row.bytes_done as f64));
             let tail = format!(" {:>5.1} %  {status:<9}", row.percent);
             let with_amount = format!("{tail}  {amount}");
-            let error = row.error.as_deref().map_or(String::new(), |error| format!("  {}", clean(error)));
+            let error = row.error.as_deref().map_or(String::new(), |error| format!("  {error}"));
             let tail = if rest.width() >= width(&with_amount) + 8 { with_amount } else { tail };
             let bar = theme.bar(row.percent, rest.width().saturating_sub(width(&tail)).clamp(0, 24));
             let x = rest.text(0, 0, &bar, theme.busy());

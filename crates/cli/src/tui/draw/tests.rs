@@ -92,6 +92,12 @@ fn an_initialization() {
 }
 
 #[test]
+fn a_long_name_of_a_table_is_shown_whole_under_the_cursor() {
+    let text = screen(&mut after(pair(RICH, copying()), "G\njjj"), 80, 24);
+    assert!(text.contains("tables: 3 of 12 done: public.a_table_with_quite_a_long_name_indeed"), "{text}");
+}
+
+#[test]
 fn an_initialization_that_failed() {
     screens("operation_failed", |look| after(pair(look, failed()), "j\n"));
 }
@@ -298,6 +304,12 @@ fn one_table_of_two_nodes() {
         answer(&mut model, &effects, Answer::Differences(rows()));
         model
     });
+    screens("details_diff", |look| {
+        let mut model = comparing(look, Answer::Compared(compared()));
+        let effects = type_in(&mut model, "\n");
+        answer(&mut model, &effects, Answer::Differences(rows()));
+        after(model, "\n")
+    });
     screens("diff_none", |look| {
         let mut model = comparing(look, Answer::Compared(compared()));
         let effects = type_in(&mut model, "\n");
@@ -320,8 +332,24 @@ fn all_else() {
     screens("statements", comparing_statements);
     screens("statements_empty", |look| after(loading(look), "@"));
     screens("help", |look| after(pair(look, synchronized()), "?"));
+    screens("help_filtered", |look| after(pair(look, synchronized()), "?/schema\n"));
     screens("command", |look| after(pair(look, synchronized()), ":sch"));
     screens("wrong_command", |look| after(pair(look, synchronized()), ":schme\n"));
+}
+
+#[test]
+fn the_whole_of_what_is_chosen() {
+    screens("details_failed", |look| after(pair(look, failed()), "j\nd"));
+    screens("details_event", |look| after(pair(look, copying()), "e\n"));
+    screens("details_statement", |look| after(comparing_statements(look), "d"));
+    screens("details_compared", |look| after(comparing(look, Answer::Compared(compared())), "d"));
+    screens("details_source", |look| {
+        let mut model = pair(look, synchronized());
+        let slots: Vec<String> = (1..30).map(|n| format!("steep_repl_{n}")).collect();
+        let slots: Vec<(&str, i64)> = slots.iter().map(|name| (name.as_str(), 1_024)).collect();
+        update(&mut model, Message::Seen(NodeId(1), source_look("db0.example:5432/shop", &slots)));
+        after(model, "gdG")
+    });
 }
 
 fn comparing_statements(look: Look) -> Model {
@@ -334,6 +362,28 @@ fn nothing_can_be_changed_when_read_only() {
         let mut model = pair(look, failed());
         model.read_only = true;
         after(model, "jC")
+    });
+}
+
+#[test]
+fn a_long_notice_is_shown_whole() {
+    screens("long_notice", |look| {
+        let mut model = after(pair(look, synchronized()), "G");
+        let effects = type_in(&mut model, "I\n");
+        answer(&mut model, &effects, Answer::Findings(Vec::new()));
+        let effects = type_in(&mut model, "\n");
+        let warning = "sequences of the source are not all readable: public.orders_id_seq, public.refunds_id_seq";
+        answer(&mut model, &effects, Answer::Done { value: "8".into(), warnings: vec![warning.into()] });
+        model
+    });
+}
+
+#[test]
+fn a_call_that_is_under_way() {
+    screens("preview_sent", |look| {
+        let mut model = after(pair(look, failed()), "j");
+        type_in(&mut model, "r\n");
+        model
     });
 }
 

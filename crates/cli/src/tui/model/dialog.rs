@@ -4,6 +4,7 @@ use crate::tui::call::Call;
 use crate::tui::message::{Ticket, Trouble};
 use crate::tui::snapshot::{Finding, NodeId};
 
+use super::line::Line;
 use super::page::Asked;
 
 /// What stands before the page.
@@ -67,7 +68,7 @@ pub enum Input {
     /// Any text.
     Text {
         /// As typed.
-        value: String,
+        line: Line,
         /// What nothing stands for.
         empty: &'static str,
         /// Only digits.
@@ -84,19 +85,19 @@ impl Field {
 
     /// Any text.
     pub fn text(name: &'static str, empty: &'static str, about: &'static str) -> Field {
-        Field { name, about, input: Input::Text { value: String::new(), empty, digits: false } }
+        Field { name, about, input: Input::Text { line: Line::default(), empty, digits: false } }
     }
 
     /// A whole number.
     pub fn number(name: &'static str, empty: &'static str, about: &'static str) -> Field {
-        Field { name, about, input: Input::Text { value: String::new(), empty, digits: true } }
+        Field { name, about, input: Input::Text { line: Line::default(), empty, digits: true } }
     }
 
     /// What was chosen or typed; for a choice whose first option is the default, empty.
     pub fn value(&self) -> &str {
         match &self.input {
             Input::Choice { options, chosen } => options.get(*chosen).map_or("", String::as_str),
-            Input::Text { value, .. } => value.trim(),
+            Input::Text { line, .. } => line.text().trim(),
         }
     }
 
@@ -104,12 +105,17 @@ impl Field {
     pub fn is_default(&self) -> bool {
         match &self.input {
             Input::Choice { chosen, .. } => *chosen == 0,
-            Input::Text { value, .. } => value.trim().is_empty(),
+            Input::Text { line, .. } => line.text().trim().is_empty(),
         }
     }
 }
 
 impl Form {
+    /// Whether the field that is filled in takes any text.
+    pub fn takes_text(&self) -> bool {
+        self.fields.get(self.at).is_some_and(|field| matches!(field.input, Input::Text { .. }))
+    }
+
     /// A field by its name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
@@ -137,7 +143,7 @@ pub struct Preview {
     /// Name of the node, to be typed before anything is taken away.
     pub type_name: Option<String>,
     /// What was typed of it.
-    pub typed: String,
+    pub typed: Line,
     /// Lines scrolled down.
     pub scroll: usize,
     /// Form to go back to.
@@ -186,7 +192,7 @@ impl Preview {
     /// Whether the call may be made now.
     pub fn is_ready(&self) -> bool {
         let waits = self.check.ticket().is_some() || self.sent.is_some();
-        let named = self.type_name.as_ref().is_none_or(|name| *name == self.typed);
+        let named = self.type_name.as_ref().is_none_or(|name| name == self.typed.text());
         !waits && named && !self.check.refuses() && self.failed.is_none()
     }
 }

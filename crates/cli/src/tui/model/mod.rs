@@ -1,6 +1,7 @@
 //! All that is shown, and nothing else: `update` changes it, `draw` reads it.
 
 pub mod dialog;
+pub mod line;
 pub mod node;
 pub mod page;
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use super::message::Ticket;
 use super::snapshot::{NodeId, Statement, FIRST};
 use dialog::Dialog;
+use line::Line;
 use node::Node;
 use page::{Page, View};
 
@@ -68,9 +70,9 @@ pub struct Prompt {
     /// `:` or `/`.
     pub is_filter: bool,
     /// What was typed.
-    pub text: String,
-    /// The filter to go back to.
-    pub before: String,
+    pub line: Line,
+    /// The filter to go back to, and the row the cursor was on.
+    pub before: (String, usize),
 }
 
 /// Everything.
@@ -192,9 +194,17 @@ impl Model {
         }
     }
 
-    /// The node under the cursor of the first page, or the one that the page shown is about.
+    /// The node whose operation one looks at, or came through to the page that is shown.
+    pub fn looked_at(&self) -> Option<NodeId> {
+        self.pages.iter().rev().find_map(|page| match page.view {
+            View::Operation(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// The node whose operation one looks at, else the one under the cursor of the first page.
     pub fn chosen(&self) -> Option<&Node> {
-        if let View::Operation(id) = self.page().view {
+        if let Some(id) = self.looked_at() {
             return self.node(id);
         }
         let shown = self.nodes_shown();
@@ -217,6 +227,18 @@ impl Model {
     /// Says what happened.
     pub fn say(&mut self, gravity: Gravity, text: impl Into<String>) {
         self.notice = Some(Notice { text: text.into(), gravity, at: self.now });
+    }
+
+    /// What was heard before the clock of this machine was set back counts from now on; else it would seem to be of the future, and all
+    /// nodes to be silent once they are heard again.
+    pub fn clock_was_set_back(&mut self, now: Timestamp) {
+        for node in &mut self.nodes {
+            node.heard_at = node.heard_at.min(now);
+            node.since = node.since.min(now);
+        }
+        if let Some(notice) = &mut self.notice {
+            notice.at = notice.at.min(now);
+        }
     }
 
     /// Takes a notice away that has been there for long enough.

@@ -28,8 +28,10 @@ pub struct Node {
     pub snapshot: Option<Arc<Snapshot>>,
     /// What it last told about itself, kept when it can no longer be reached.
     pub last: Option<Arc<Reading>>,
-    /// When it was found.
+    /// When it was found, or got its newest reader.
     pub since: Timestamp,
+    /// When it was last heard of.
+    pub heard_at: Timestamp,
     /// Throughput of the running operation, a sample a second.
     pub history: VecDeque<Sample>,
     /// Operation that the history is of.
@@ -66,19 +68,21 @@ impl Node {
     /// A node of which nothing is known yet.
     pub fn new(id: NodeId, name: &str, conninfo: &str, since: Timestamp) -> Node {
         let (name, conninfo) = (name.to_owned(), conninfo.to_owned());
-        Node { id, name, conninfo, snapshot: None, last: None, since, history: VecDeque::new(), history_of: 0 }
+        let history = VecDeque::new();
+        Node { id, name, conninfo, snapshot: None, last: None, since, heard_at: since, history, history_of: 0 }
     }
 
     /// Takes a new look over.
     pub fn see(&mut self, snapshot: &Arc<Snapshot>) {
         if let Contact::Node(_, reading) = &snapshot.contact {
+            self.last = Some(Arc::clone(reading));
             if let Some(progress) = &reading.progress {
                 self.sample(progress, snapshot.taken_at);
             }
-            self.last = Some(Arc::clone(reading));
         } else if let Contact::Source(_) = &snapshot.contact {
             self.last = None;
         }
+        self.heard_at = snapshot.taken_at;
         self.snapshot = Some(Arc::clone(snapshot));
     }
 
@@ -87,7 +91,7 @@ impl Node {
             self.history.clear();
             self.history_of = progress.operation_id;
         }
-        let due = self.history.back().is_none_or(|last| at.as_millisecond() - last.at.as_millisecond() >= 900);
+        let due = self.history.back().is_none_or(|last| (at.as_millisecond() - last.at.as_millisecond()).abs() >= 900);
         if due && self.is_busy() {
             if self.history.len() == HISTORY {
                 self.history.pop_front();
@@ -124,14 +128,12 @@ impl Node {
 
     /// Whether an operation is under way.
     pub fn is_busy(&self) -> bool {
-        let status = self.status().and_then(|status| status.operation_status.as_deref());
-        matches!(status, Some("pending" | "running" | "cancelling"))
+        self.status().is_some_and(NodeStatus::is_busy)
     }
 
     /// Seconds since it last answered, when that is too long ago.
     pub fn silent_for(&self, now: Timestamp) -> Option<i64> {
-        let since = self.snapshot.as_ref().map_or(self.since, |snapshot| snapshot.taken_at);
-        let seconds = words::seconds_between(since, now);
+        let seconds = words::seconds_between(self.heard_at, now);
         (seconds >= SILENT_AFTER).then_some(seconds)
     }
 
@@ -144,7 +146,6 @@ impl Node {
             // A reader that tries again says nothing meanwhile.
             Contact::Unreachable { .. } => Standing::Unreachable,
             _ if self.silent_for(now).is_some() => Standing::Unreachable,
-            Contact::Connecting => Standing::Connecting,
             Contact::Source(_) => Standing::Source,
             Contact::Node(_, reading) => match reading.own() {
                 None => Standing::Unregistered,

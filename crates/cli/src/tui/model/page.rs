@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::tui::message::{Ticket, Trouble};
-use crate::tui::snapshot::{Compared, Difference, Event, NodeId};
+use crate::tui::snapshot::{Compared, Difference, Event, NodeId, Statement};
 
 use super::Model;
 
@@ -26,6 +26,39 @@ pub enum View {
     Statements,
     /// Keys and commands.
     Help,
+    /// The whole of what was chosen.
+    Details(Box<About>),
+}
+
+/// What the details are about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum About {
+    /// A node, and its operation.
+    Node(NodeId),
+    /// An event, and the node whose database it is of.
+    Event(String, Event),
+    /// A statement, and the node it was run on.
+    Statement(String, Statement),
+    /// A table of two nodes.
+    Compared {
+        /// The reference.
+        a: String,
+        /// The node to be brought in line.
+        b: String,
+        /// How the table stands.
+        row: Compared,
+    },
+    /// What differs in a table.
+    Difference {
+        /// The reference.
+        a: String,
+        /// The node to be brought in line.
+        b: String,
+        /// What differs.
+        row: Difference,
+    },
+    /// Why a comparison failed.
+    Trouble(Trouble),
 }
 
 /// A page: a view, and where one is in it.
@@ -105,7 +138,47 @@ impl Page {
             View::Snapshots => "snapshots".to_owned(),
             View::Statements => "sql".to_owned(),
             View::Help => "help".to_owned(),
+            View::Details(_) => "details".to_owned(),
         }
+    }
+
+    /// The row that is chosen among so many: the last one while it follows.
+    pub fn row(&self, rows: usize) -> usize {
+        let last = rows.saturating_sub(1);
+        if self.follow {
+            last
+        } else {
+            self.cursor.min(last)
+        }
+    }
+
+    /// What of these is chosen.
+    fn chosen<'a, T>(&self, rows: &'a [T]) -> Option<&'a T> {
+        rows.get(self.row(rows.len()))
+    }
+}
+
+/// What is chosen on the page that is shown, as far as there is more to say about it.
+pub fn about(model: &Model) -> Option<About> {
+    let page = model.page();
+    match &page.view {
+        View::Nodes => model.chosen().map(|node| About::Node(node.id)),
+        View::Operation(id) => Some(About::Node(*id)),
+        View::Events => {
+            page.chosen(&events_shown(model)).map(|&(node, event)| About::Event(node.to_owned(), event.clone()))
+        }
+        View::Statements => page
+            .chosen(&model.statements_shown())
+            .map(|&(node, statement)| About::Statement(node.to_owned(), statement.clone())),
+        View::Schema(Comparison { rows: Asked::Failed(trouble), .. })
+        | View::Diff(TableDiff { rows: Asked::Failed(trouble), .. }) => Some(About::Trouble(trouble.clone())),
+        View::Schema(Comparison { a, b, rows: Asked::Here(rows), .. }) => page
+            .chosen(&compared_shown(rows, &page.filter))
+            .map(|&row| About::Compared { a: a.clone(), b: b.clone(), row: row.clone() }),
+        View::Diff(TableDiff { a, b, rows: Asked::Here(rows), .. }) => page
+            .chosen(&differences_shown(rows, &page.filter))
+            .map(|&row| About::Difference { a: a.clone(), b: b.clone(), row: row.clone() }),
+        _ => None,
     }
 }
 
@@ -134,6 +207,11 @@ pub fn compared_shown<'a>(rows: &'a [Compared], filter: &str) -> Vec<&'a Compare
     shown
 }
 
+/// What differs in a table, as far as it passes the filter.
+pub fn differences_shown<'a>(rows: &'a [Difference], filter: &str) -> Vec<&'a Difference> {
+    rows.iter().filter(|row| passes(filter, &[&row.object_kind, &row.object_name, &row.change])).collect()
+}
+
 /// Events of all nodes that pass the filter, oldest first; two databases number theirs independently, so time decides.
 pub fn events_shown(model: &Model) -> Vec<(&str, &Event)> {
     /// More than anybody scrolls through.
@@ -154,6 +232,13 @@ pub fn events_shown(model: &Model) -> Vec<(&str, &Event)> {
         ];
         passes(filter, &texts)
     });
-    all.sort_by_key(|(_, event)| (event.at, event.id));
-    all.split_off(all.len().saturating_sub(MOST))
+    let order = |&(_, event): &(&str, &Event)| (event.at, event.id);
+    // With many nodes there are many more than are kept, so the oldest go before the rest is put in order.
+    let too_many = all.len().saturating_sub(MOST);
+    if too_many > 0 {
+        all.select_nth_unstable_by_key(too_many, order);
+        all.drain(..too_many);
+    }
+    all.sort_by_key(order);
+    all
 }

@@ -61,17 +61,20 @@ pub(super) fn answered(model: &mut Model, ticket: Ticket, answer: Answer, statem
         answer => {
             let (node, title, function) = (preview.node, preview.title.clone(), preview.call.function);
             model.dialog = None;
-            match answer {
-                Answer::Done { value, .. } if value.is_empty() && function == "refresh_tables" => {
-                    model.say(Gravity::Info, "there are no tables to bring in");
-                    return Vec::new();
-                }
-                Answer::Done { warnings, .. } if !warnings.is_empty() => {
-                    model.say(Gravity::Warning, format!("{title}: {}", warnings.join("; ")));
-                }
-                Answer::Done { value, .. } if value.is_empty() => model.say(Gravity::Info, format!("{title}: done")),
-                Answer::Done { value, .. } => model.say(Gravity::Info, format!("{title}: operation {value}")),
-                _ => {}
+            let Answer::Done { value, warnings } = answer else { return Vec::new() };
+            let nothing_to_do = value.is_empty() && function == "refresh_tables";
+            let said = match value.as_str() {
+                "" if nothing_to_do => "there are no tables to bring in".to_owned(),
+                "" => format!("{title}: done"),
+                operation => format!("{title}: operation {operation}"),
+            };
+            if warnings.is_empty() {
+                model.say(Gravity::Info, said);
+            } else {
+                model.say(Gravity::Warning, format!("{said}; {}", warnings.join("; ")));
+            }
+            if nothing_to_do {
+                return Vec::new();
             }
             let mut effects = show(model, View::Operation(node));
             effects.push(Effect::LookNow(node));

@@ -3,9 +3,12 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::forms::{self, warn};
+use super::typing::edit;
 use super::{act, refuse, show};
+use crate::config::nearest;
 use crate::tui::keys::{Action, COMMANDS};
 use crate::tui::message::Effect;
+use crate::tui::model::line::Line;
 use crate::tui::model::node::Node;
 use crate::tui::model::page::View;
 use crate::tui::model::Model;
@@ -17,38 +20,40 @@ pub(super) fn typed(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         KeyCode::Esc => {
             let prompt = model.prompt.take();
             if let Some(prompt) = prompt.filter(|prompt| prompt.is_filter) {
-                model.page_mut().filter = prompt.before;
+                let page = model.page_mut();
+                (page.filter, page.cursor) = prompt.before;
             }
         }
         KeyCode::Enter => {
             let Some(prompt) = model.prompt.take() else { return Vec::new() };
             if !prompt.is_filter {
-                return command(model, &prompt.text);
+                return command(model, prompt.line.text());
             }
         }
-        KeyCode::Backspace if prompt.text.is_empty() => model.prompt = None,
-        KeyCode::Backspace => {
-            prompt.text.pop();
-        }
-        KeyCode::Char('u' | 'w') if key.modifiers.contains(KeyModifiers::CONTROL) => prompt.text.clear(),
+        KeyCode::Backspace if prompt.line.text().is_empty() => model.prompt = None,
+        KeyCode::Char('u' | 'w') if key.modifiers.contains(KeyModifiers::CONTROL) => prompt.line = Line::default(),
+        KeyCode::Char(_) if key.modifiers.contains(KeyModifiers::CONTROL) => {}
         KeyCode::Tab if !prompt.is_filter => {
-            if let Some((name, ..)) = COMMANDS.iter().find(|(name, ..)| name.starts_with(&prompt.text)) {
-                prompt.text = format!("{name} ");
+            if let Some((name, ..)) = COMMANDS.iter().find(|(name, ..)| name.starts_with(prompt.line.text())) {
+                prompt.line = Line::new(format!("{name} "));
             }
         }
-        KeyCode::Char(c)
-            if !c.is_control() && !key.modifiers.contains(KeyModifiers::CONTROL) && prompt.text.len() < 200 =>
-        {
-            prompt.text.push(c);
+        code => {
+            edit(&mut prompt.line, code, |text, _| text.len() < 200);
         }
-        _ => {}
     }
-    if let Some(prompt) = model.prompt.as_ref().filter(|prompt| prompt.is_filter) {
-        let text = prompt.text.clone();
-        model.page_mut().filter = text;
-        model.page_mut().cursor = 0;
-    }
+    filter_as_typed(model);
     Vec::new()
+}
+
+/// What is typed as a filter works at once; only when it has changed does the cursor go to the first row.
+fn filter_as_typed(model: &mut Model) {
+    let Some(prompt) = model.prompt.as_ref().filter(|prompt| prompt.is_filter) else { return };
+    let text = prompt.line.text().to_owned();
+    let page = model.page_mut();
+    if page.filter != text {
+        (page.filter, page.cursor) = (text, 0);
+    }
 }
 
 /// Does what a line says.
@@ -59,14 +64,18 @@ fn command(model: &mut Model, line: &str) -> Vec<Effect> {
     // Short forms, as in vi: q, and any beginning that only one command has.
     let beginning: Vec<_> = COMMANDS.iter().filter(|(command, ..)| command.starts_with(name)).collect();
     let exact = COMMANDS.iter().find(|(command, ..)| *command == name);
-    let Some((name, _, _, changes)) = exact.or(if beginning.len() == 1 { beginning.first().copied() } else { None })
+    let Some((name, takes, _, changes)) =
+        exact.or(if beginning.len() == 1 { beginning.first().copied() } else { None })
     else {
-        let nearest = nearest(COMMANDS.iter().map(|(command, ..)| *command), name);
+        let nearest = nearest(name, COMMANDS.iter().map(|(command, ..)| *command));
         let hint = nearest.map_or(String::new(), |nearest| format!("; did you mean :{nearest}?"));
         return warn(model, format!("there is no command :{name}{hint}"));
     };
     if *changes && model.read_only {
         return refuse(model);
+    }
+    if takes.is_empty() && !rest.is_empty() {
+        return warn(model, format!(":{name} takes no name"));
     }
     let mut effects = Vec::new();
     match (*name, rest.as_slice()) {
@@ -111,7 +120,7 @@ fn command(model: &mut Model, line: &str) -> Vec<Effect> {
 /// Goes to the page of nodes and puts the cursor on one.
 fn choose(model: &mut Model, name: &str) -> Result<Vec<Effect>, String> {
     let Some(id) = model.node_named(name).map(|node| node.id) else {
-        let nearest = nearest(model.nodes.iter().map(|node| node.name.as_str()), name);
+        let nearest = nearest(name, model.nodes.iter().map(|node| node.name.as_str()));
         return Err(format!(
             "there is no node {name}{}",
             nearest.map_or(String::new(), |node| format!("; did you mean {node}?"))
@@ -122,10 +131,6 @@ fn choose(model: &mut Model, name: &str) -> Result<Vec<Effect>, String> {
     let at = model.nodes_shown().iter().position(|node| node.id == id);
     model.page_mut().cursor = at.unwrap_or(0);
     Ok(effects)
-}
-
-fn nearest<'a>(names: impl Iterator<Item = &'a str>, typed: &str) -> Option<&'a str> {
-    names.max_by(|a, b| strsim::jaro_winkler(a, typed).total_cmp(&strsim::jaro_winkler(b, typed)))
 }
 
 fn compare(model: &mut Model, a: &str, b: &str) -> Vec<Effect> {

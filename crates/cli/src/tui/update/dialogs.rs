@@ -3,10 +3,13 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::forms::{target, warn};
+use super::typing::edit;
 use super::{abandon, forms, refuse, run};
 use crate::tui::call::Call;
+use crate::tui::draw::furthest_of_preview;
 use crate::tui::message::Effect;
 use crate::tui::model::dialog::{Check, Dialog, Preview};
+use crate::tui::model::line::Line;
 use crate::tui::model::Model;
 use crate::tui::snapshot::{NodeId, Reading};
 
@@ -47,7 +50,8 @@ pub(super) fn open_cancel(model: &mut Model) -> Vec<Effect> {
         ]
     };
     let title = format!("cancel operation {} on {name}", progress.operation_id);
-    confirm(model, node, title, says, Call::on_node("cancel_init", &name), Some(name));
+    let call = Call::on_operation("cancel_init", &name, progress.operation_id);
+    confirm(model, node, title, says, call, Some(name));
     Vec::new()
 }
 
@@ -87,7 +91,8 @@ pub(super) fn open_go_on(model: &mut Model) -> Vec<Effect> {
             )
         }
     };
-    confirm(model, node, title, says, Call::on_node(function, &name), None);
+    let call = Call::on_operation(function, &name, progress.operation_id);
+    confirm(model, node, title, says, call, None);
     Vec::new()
 }
 
@@ -96,7 +101,7 @@ fn operation_status(reading: &Reading) -> &str {
 }
 
 fn confirm(model: &mut Model, node: NodeId, title: String, says: Vec<String>, call: Call, type_name: Option<String>) {
-    let (check, typed) = (Check::None, String::new());
+    let (check, typed) = (Check::None, Line::default());
     let preview =
         Preview { node, title, says, call, check, type_name, typed, scroll: 0, form: None, sent: None, failed: None };
     model.dialog = Some(Dialog::Preview(Box::new(preview)));
@@ -107,39 +112,29 @@ pub(super) fn pressed(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) {
         return Vec::new();
     }
-    let preview = match &mut model.dialog {
+    let last = match &model.dialog {
         Some(Dialog::Form(_)) => return forms::pressed(model, key),
-        Some(Dialog::Preview(preview)) => preview,
+        Some(Dialog::Preview(preview)) => furthest_of_preview(model, preview),
         None => return Vec::new(),
     };
+    let Some(Dialog::Preview(preview)) = &mut model.dialog else { return Vec::new() };
+    // It may have become shorter, or the terminal taller.
+    let at = preview.scroll.min(last);
     match key.code {
         KeyCode::Esc => close(model),
         KeyCode::Enter => send(model),
-        KeyCode::Up => {
-            preview.scroll = preview.scroll.saturating_sub(1);
+        KeyCode::Up | KeyCode::Down | KeyCode::PageUp | KeyCode::PageDown => {
+            preview.scroll = match key.code {
+                KeyCode::Up => at.saturating_sub(1),
+                KeyCode::Down => (at + 1).min(last),
+                KeyCode::PageUp => at.saturating_sub(8),
+                _ => (at + 8).min(last),
+            };
             Vec::new()
         }
-        KeyCode::Down => {
-            // No preflight has that many lines; the drawing stops at the last one.
-            preview.scroll = (preview.scroll + 1).min(9_999);
-            Vec::new()
-        }
-        KeyCode::PageUp => {
-            preview.scroll = preview.scroll.saturating_sub(8);
-            Vec::new()
-        }
-        KeyCode::PageDown => {
-            preview.scroll = (preview.scroll + 8).min(9_999);
-            Vec::new()
-        }
-        KeyCode::Backspace => {
-            preview.typed.pop();
-            Vec::new()
-        }
-        KeyCode::Char(c) if preview.type_name.is_some() => {
-            if preview.typed.len() < 63 && !c.is_control() {
-                preview.typed.push(c);
-            }
+        // A name has at most 63 bytes.
+        code if preview.type_name.is_some() => {
+            edit(&mut preview.typed, code, |text, c| text.len() + c.len_utf8() <= 63);
             Vec::new()
         }
         KeyCode::Char('y' | 'Y') => send(model),
@@ -175,9 +170,7 @@ fn send(model: &mut Model) -> Vec<Effect> {
         let why = match (&preview.check, &preview.type_name) {
             _ if preview.sent.is_some() => "it is under way",
             (check, _) if check.ticket().is_some() => "wait for the check",
-            (check, _) if check.refuses() => {
-                "the server would refuse it: mend what the check has found, or esc and change the form"
-            }
+            (check, _) if check.refuses() => "the server would refuse it: esc, and change the form",
             (_, Some(_)) => "type the name of the node first",
             _ => "not now",
         };

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
+use super::typing::edit;
 use super::{refuse, run, show};
+use crate::args::names;
 use crate::tui::call::{Call, Gives, Value};
 use crate::tui::message::Effect;
 use crate::tui::model::dialog::{Check, Dialog, Field, Form, Input, Preview, Purpose};
+use crate::tui::model::line::Line;
 use crate::tui::model::node::{Node, Standing};
 use crate::tui::model::page::{compared_shown, Asked, Comparison, TableDiff, View};
 use crate::tui::model::{Gravity, Model};
@@ -131,7 +134,7 @@ pub(super) fn open_diff(model: &mut Model, comparison: &Comparison) -> Vec<Effec
     let Asked::Here(rows) = &comparison.rows else { return Vec::new() };
     let page = model.page();
     let shown = compared_shown(rows, &page.filter);
-    let Some(row) = shown.get(page.cursor.min(shown.len().saturating_sub(1))) else { return Vec::new() };
+    let Some(row) = shown.get(page.row(shown.len())) else { return Vec::new() };
     let (asks, a, b, table) = (comparison.asks, comparison.a.clone(), comparison.b.clone(), row.name.clone());
     let (ticket, effect) = run(model, asks, Call::diff(&a, &b, &table));
     let mut effects = show(model, View::Diff(TableDiff { asks, a, b, table, rows: Asked::Waiting(ticket) }));
@@ -183,14 +186,11 @@ fn fill_in(input: &mut Input, code: KeyCode) {
             let order = (1..=options.len()).map(|step| (*chosen + step) % options.len());
             *chosen = order.into_iter().find(begins).unwrap_or(*chosen);
         }
-        (Input::Text { value, .. }, KeyCode::Backspace) => {
-            value.pop();
+        (Input::Text { line, digits: true, .. }, code) => {
+            edit(line, code, |text, c| text.len() < 3 && c.is_ascii_digit());
         }
-        (Input::Text { value, digits: true, .. }, KeyCode::Char(c)) if value.len() < 3 && c.is_ascii_digit() => {
-            value.push(c)
-        }
-        (Input::Text { value, digits: false, .. }, KeyCode::Char(c)) if value.len() < LONGEST && !c.is_control() => {
-            value.push(c)
+        (Input::Text { line, digits: false, .. }, code) => {
+            edit(line, code, |text, _| text.len() < LONGEST);
         }
         _ => {}
     }
@@ -202,25 +202,28 @@ fn submit(model: &mut Model) -> Vec<Effect> {
         Purpose::Init => preview_init(model, form),
         Purpose::Refresh => preview_refresh(model, form),
         Purpose::Compare if form.value("node_a") == form.value("node_b") => {
-            model.dialog = Some(Dialog::Form(Form { wrong: Some("choose two different nodes".to_owned()), ..form }));
-            Vec::new()
+            refill(model, form, "choose two different nodes")
         }
         Purpose::Compare => compare(model, form.node, form.value("node_a"), form.value("node_b")),
     }
 }
 
+/// Back to the form, with what is wrong.
+fn refill(model: &mut Model, form: Form, wrong: &str) -> Vec<Effect> {
+    model.dialog = Some(Dialog::Form(Form { wrong: Some(wrong.to_owned()), ..form }));
+    Vec::new()
+}
+
 /// Arguments that are not as the function has them anyway.
-fn named(form: &Form, names: &[&'static str]) -> Vec<(&'static str, Value)> {
-    let given = names.iter().filter_map(|name| form.field(name)).filter(|field| !field.is_default());
+fn named(form: &Form, arguments: &[&'static str]) -> Vec<(&'static str, Value)> {
+    let given = arguments.iter().filter_map(|name| form.field(name)).filter(|field| !field.is_default());
     given
         .map(|field| {
             let value = field.value();
             let value = match field.name {
                 "force" => Value::Truth(value == "true"),
                 "parallel_workers" => Value::Number(value.parse().unwrap_or(0)),
-                "tables" => Value::Names(
-                    value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
-                ),
+                "tables" => Value::Names(names(value).unwrap_or_default()),
                 _ => Value::Text(value.to_owned()),
             };
             (field.name, value)
@@ -231,17 +234,14 @@ fn named(form: &Form, names: &[&'static str]) -> Vec<(&'static str, Value)> {
 fn preview_init(model: &mut Model, form: Form) -> Vec<Effect> {
     let workers = form.field("parallel_workers").filter(|field| !field.is_default());
     if workers.is_some_and(|field| !field.value().parse().is_ok_and(|n: u32| (1..=64).contains(&n))) {
-        model.dialog =
-            Some(Dialog::Form(Form { wrong: Some("parallel_workers must be between 1 and 64".to_owned()), ..form }));
-        return Vec::new();
+        return refill(model, form, "parallel_workers must be between 1 and 64");
     }
     let source = form.value("source").to_owned();
     let plain = vec![Value::Text(form.name.clone()), Value::Text(source.clone())];
     let arguments = ["method", "schema_sync", "parallel_workers", "no_identity", "publication", "force"];
-    let call =
-        Call { function: "init_node", plain: plain.clone(), named: named(&form, &arguments), gives: Gives::Value };
+    let call = Call { named: named(&form, &arguments), ..Call::new("init_node", plain.clone(), Gives::Value) };
     let beforehand = ["method", "schema_sync", "no_identity", "publication", "force"];
-    let preflight = Call { function: "preflight", plain, named: named(&form, &beforehand), gives: Gives::Findings };
+    let preflight = Call { named: named(&form, &beforehand), ..Call::new("preflight", plain, Gives::Findings) };
     let force = form.value("force") == "true";
     let mut says =
         vec![format!("Copies all tables of {source} into {} and then replicates what changes there.", form.name)];
@@ -264,6 +264,10 @@ fn preview_init(model: &mut Model, form: Form) -> Vec<Effect> {
 }
 
 fn preview_refresh(model: &mut Model, form: Form) -> Vec<Effect> {
+    let tables = form.field("tables").filter(|field| !field.is_default());
+    if let Some(Err(why)) = tables.map(|field| names(field.value())) {
+        return refill(model, form, &format!("tables: {why}"));
+    }
     let call = Call {
         named: named(&form, &["tables", "no_identity", "force"]),
         ..Call::on_node("refresh_tables", &form.name)
@@ -301,7 +305,7 @@ fn show_before(model: &mut Model, form: Form, title: String, says: Vec<String>, 
         call,
         check,
         type_name: (form.value("force") == "true").then(|| form.name.clone()),
-        typed: String::new(),
+        typed: Line::default(),
         scroll: 0,
         form: Some(form),
         sent: None,

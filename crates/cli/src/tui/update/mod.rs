@@ -7,13 +7,16 @@ mod dialogs;
 mod forms;
 mod moves;
 mod seen;
+mod typing;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::call::Call;
 use super::keys::{self, Action};
 use super::message::{Effect, Message, Ticket};
-use super::model::page::{Asked, Page, View};
+use super::model::dialog::Dialog;
+use super::model::line::Line;
+use super::model::page::{about, Asked, Page, View};
 use super::model::{Gravity, Model, Prompt, Underway};
 use super::snapshot::{NodeId, Statement};
 
@@ -30,13 +33,17 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
         Message::Terminate => vec![Effect::Quit],
         Message::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
         Message::Key(key) => pressed(model, key),
+        Message::Paste(text) => pasted(model, &text),
     }
 }
 
 fn tick(model: &mut Model, now: jiff::Timestamp) -> Vec<Effect> {
     /// Time after which a connection is given up that neither answers nor fails.
     const GIVEN_UP_AFTER: i64 = 30;
-    model.now = model.now.max(now);
+    if now < model.now {
+        model.clock_was_set_back(now);
+    }
+    model.now = now;
     model.forget_notice();
     let mut effects = Vec::new();
     for node in &mut model.nodes {
@@ -71,6 +78,21 @@ fn pressed(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     act(model, action)
 }
 
+/// A text that is pasted goes into the line that is typed. Elsewhere its letters would be keys, and who knows what they do.
+fn pasted(model: &mut Model, text: &str) -> Vec<Effect> {
+    let takes_text = match (&model.prompt, &model.dialog) {
+        (Some(_), _) => true,
+        (None, Some(Dialog::Form(form))) => form.takes_text(),
+        (None, Some(Dialog::Preview(preview))) => preview.type_name.is_some(),
+        (None, None) => false,
+    };
+    if !takes_text {
+        return Vec::new();
+    }
+    let letters = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    letters.flat_map(|c| pressed(model, KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE))).collect()
+}
+
 /// Says that nothing can be changed.
 fn refuse(model: &mut Model) -> Vec<Effect> {
     model.say(Gravity::Warning, "started with --read-only: nothing can be changed");
@@ -84,6 +106,10 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
             Vec::new()
         }
         Action::Open => open(model),
+        Action::Details => match about(model) {
+            Some(about) => show(model, View::Details(Box::new(about))),
+            None => Vec::new(),
+        },
         Action::Back => back(model),
         Action::Quit => vec![Effect::Quit],
         Action::Repaint => vec![Effect::Repaint],
@@ -101,9 +127,9 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         }
         Action::Command | Action::Filter => {
             let is_filter = action == Action::Filter;
-            let filter = model.page().filter.clone();
-            let text = if is_filter { filter.clone() } else { String::new() };
-            model.prompt = Some(Prompt { is_filter, text, before: filter });
+            let before = (model.page().filter.clone(), model.page().cursor);
+            let line = if is_filter { Line::new(before.0.as_str()) } else { Line::default() };
+            model.prompt = Some(Prompt { is_filter, line, before });
             Vec::new()
         }
         Action::Initialize => forms::open_init(model),
@@ -117,6 +143,10 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
 fn show(model: &mut Model, view: View) -> Vec<Effect> {
     let same = |page: &Page| std::mem::discriminant(&page.view) == std::mem::discriminant(&view);
     let mut effects = Vec::new();
+    // Details belong to the page below them; one does not come back to them from another one.
+    if matches!(model.page().view, View::Details(_)) {
+        effects.extend(leave(model));
+    }
     if let Some(at) = model.pages.iter().position(same) {
         while model.pages.len() > at + 1 {
             effects.extend(leave(model));
@@ -155,11 +185,7 @@ fn waited_for<T>(asked: &Asked<T>) -> Option<Ticket> {
 
 /// The tables of the node that is looked at are read, and no others.
 fn focus(model: &Model) -> Effect {
-    let looked_at = model.pages.iter().rev().find_map(|page| match page.view {
-        View::Operation(id) => Some(id),
-        _ => None,
-    });
-    Effect::Focus(looked_at)
+    Effect::Focus(model.looked_at())
 }
 
 fn open(model: &mut Model) -> Vec<Effect> {

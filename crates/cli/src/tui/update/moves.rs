@@ -1,7 +1,8 @@
 //! The cursor.
 
+use crate::tui::draw::{furthest_of_text, operation_rows};
 use crate::tui::keys::Action;
-use crate::tui::model::page::{compared_shown, events_shown, Asked, View};
+use crate::tui::model::page::{compared_shown, differences_shown, events_shown, Asked, View};
 use crate::tui::model::Model;
 
 /// Rows of the page that is shown.
@@ -16,23 +17,23 @@ pub(super) fn rows(model: &Model) -> usize {
             _ => 0,
         },
         View::Diff(diff) => match &diff.rows {
-            Asked::Here(rows) => rows.len(),
+            Asked::Here(rows) => differences_shown(rows, &page.filter).len(),
             _ => 0,
         },
-        View::Operation(_) => crate::tui::draw::operation_rows(model),
-        // A page of text: its lines are counted where they are laid out.
-        View::Help => crate::tui::draw::help_lines(model),
-        View::Snapshots => 0,
+        View::Operation(_) => operation_rows(model),
+        // Pages of text: the cursor is how far they are scrolled.
+        View::Help | View::Snapshots | View::Details(_) => furthest_of_text(model) + 1,
     }
 }
 
 /// Moves the cursor.
 pub(super) fn go(model: &mut Model, action: Action) {
-    let last = rows(model).saturating_sub(1);
+    let rows = rows(model);
+    let last = rows.saturating_sub(1);
     let screenful = usize::from(model.size.1.saturating_sub(6)).max(1);
     let follows = matches!(model.page().view, View::Events | View::Statements);
     let page = model.page_mut();
-    let at = if page.follow { last } else { page.cursor.min(last) };
+    let at = page.row(rows);
     page.cursor = match action {
         Action::Up => at.saturating_sub(1),
         Action::Down => (at + 1).min(last),
@@ -48,7 +49,7 @@ pub(super) fn go(model: &mut Model, action: Action) {
 
 /// Puts the cursor where the page shows it, which is at the end while it follows.
 pub(super) fn settle(model: &mut Model) {
-    let last = rows(model).saturating_sub(1);
+    let rows = rows(model);
     let page = model.page_mut();
-    page.cursor = if page.follow { last } else { page.cursor.min(last) };
+    page.cursor = page.row(rows);
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::abandon;
 use crate::tui::message::Effect;
+use crate::tui::model::dialog::Dialog;
 use crate::tui::model::node::Node;
-use crate::tui::model::Model;
+use crate::tui::model::{Gravity, Model};
 use crate::tui::snapshot::{Contact, NodeId, NodeStatus, Snapshot, FIRST};
 
 /// Takes over a look at a node. The first connection also says which other nodes there are.
@@ -36,6 +38,7 @@ pub(super) fn seen(model: &mut Model, id: NodeId, snapshot: &Arc<Snapshot>) -> V
 /// Compares the nodes that are registered with those that are watched.
 fn registered(model: &mut Model, nodes: &[NodeStatus]) -> Vec<Effect> {
     let mut effects = Vec::new();
+    let mut no_longer_there = Vec::new();
     let own = nodes.iter().find(|status| status.is_local);
     let (place, now) = (model.place.clone(), model.now);
     if let Some(first) = model.nodes.iter_mut().find(|node| node.id == FIRST) {
@@ -45,6 +48,7 @@ fn registered(model: &mut Model, nodes: &[NodeStatus]) -> Vec<Effect> {
     model.nodes.retain(|node| {
         let stays = node.id == FIRST || others().any(|status| status.node == node.name);
         if !stays {
+            no_longer_there.push(node.id);
             effects.push(Effect::Unwatch(node.id));
         }
         stays
@@ -57,6 +61,7 @@ fn registered(model: &mut Model, nodes: &[NodeStatus]) -> Vec<Effect> {
             Some(node) if node.conninfo == conninfo => {}
             Some(node) => {
                 // It was registered anew, somewhere else.
+                no_longer_there.push(node.id);
                 *node = Node::new(node.id, &status.node, &conninfo, now);
                 effects.push(Effect::Watch(node.id, conninfo));
             }
@@ -68,5 +73,21 @@ fn registered(model: &mut Model, nodes: &[NodeStatus]) -> Vec<Effect> {
             }
         }
     }
+    effects.extend(withdraw(model, &no_longer_there));
     effects
+}
+
+/// What is to be confirmed was meant for the database that was shown; by now the name may stand for another one.
+fn withdraw(model: &mut Model, ids: &[NodeId]) -> Option<Effect> {
+    let (node, name, ticket) = match model.dialog.as_ref()? {
+        Dialog::Form(form) => (form.node, form.name.clone(), None),
+        Dialog::Preview(preview) if preview.sent.is_some() => return None,
+        Dialog::Preview(preview) => (preview.node, preview.title.clone(), preview.check.ticket()),
+    };
+    if !ids.contains(&node) {
+        return None;
+    }
+    model.dialog = None;
+    model.say(Gravity::Warning, format!("{name}: the node is no longer where it was; nothing was done"));
+    ticket.map(|ticket| abandon(model, ticket))
 }
