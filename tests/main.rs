@@ -38,6 +38,7 @@ mod left_overs;
 mod locks_here;
 mod meddling;
 mod midway;
+mod moved_source;
 mod outcome;
 mod preflight;
 mod readme;

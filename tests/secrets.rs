@@ -59,8 +59,12 @@ impl Watch {
                     }
                 }
                 seen += lines.iter().filter(|line| line.contains("steep_repl")).count();
-                // What the test itself says is no business of the extension's.
-                let is_own = |line: &str| line.contains("alter role copier password");
+                // What the test itself says is no business of the extension's, up to the moment at which that is asked.
+                let is_own = |line: &str| {
+                    ["alter role copier password", "steep_repl.register_node(", "steep_repl.alter_node("]
+                        .iter()
+                        .any(|words| line.contains(words))
+                };
                 told.extend(lines.into_iter().filter(|line| line.contains(SECRET) && !is_own(line)));
             }
             (told, seen)
@@ -117,6 +121,7 @@ fn conninfo(pair: &Pair, password: &str) -> String {
 /// Errors that come at once.
 fn refused(pair: &Pair) {
     let mut client = discreet(pair);
+    client.batch_execute("set application_name = 'the one who registers'").unwrap();
     let own = quote_literal(&format!("{} password={SECRET}", pair.target.conninfo()));
     let port = pair.source.cluster().port();
     for (sql, code) in [
@@ -143,6 +148,7 @@ fn refused(pair: &Pair) {
         (format!("select steep_repl.register_node('node_c', {own}, is_local => true)"), "42710"),
     ] {
         assert_eq!(answer(&mut client, &sql).unwrap_or_default(), code, "{}", sql.replace(SECRET, "***"));
+        expect_hidden(pair, &client);
     }
     for node in ["wrong", "nobody", "uri"] {
         for call in ["select steep_repl.init_node('node_b', {})", "select * from steep_repl.preflight('node_b', {})"] {
@@ -155,6 +161,23 @@ fn refused(pair: &Pair) {
     }
     let right = quote_literal(&conninfo(pair, SECRET));
     assert_eq!(answer(&mut client, &format!("select steep_repl.register_node('node_a', {right})")), None);
+    for (sql, code) in [
+        (format!("select steep_repl.alter_node('node_a', 'host=x nonsense=1 password={SECRET}')"), "42601"),
+        (format!("select steep_repl.alter_node(null, 'host=x password={SECRET}')"), "22004"),
+        (format!("select steep_repl.alter_node('stranger', 'host=x password={SECRET}')"), "42704"),
+        (format!("select steep_repl.alter_node('node_a', 'host=127.0.0.1 port=1 dbname=x password={SECRET}')"), ""),
+        (format!("select steep_repl.alter_node('node_a', {right})"), ""),
+    ] {
+        assert_eq!(answer(&mut client, &sql).unwrap_or_default(), code, "{}", sql.replace(SECRET, "***"));
+        expect_hidden(pair, &client);
+    }
+}
+
+/// What a session has said last stays in pg_stat_activity for as long as it is idle.
+fn expect_hidden(pair: &Pair, client: &Client) {
+    let said = "select query from pg_stat_activity where datname = current_database() and application_name = 'the one who registers'";
+    let said = pair.target.rows(said);
+    assert!(!client.is_closed() && said.len() == 1 && said[0].contains("hidden by steep_repl"), "{said:?}");
 }
 
 /// What goes wrong on the way, each followed by a look at what is told.

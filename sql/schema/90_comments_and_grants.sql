@@ -14,6 +14,8 @@ GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.
 
 COMMENT ON FUNCTION steep_repl.register_node(text, text, boolean) IS
     'Registers a node by name and libpq connection string; is_local says that it is this very database';
+COMMENT ON FUNCTION steep_repl.alter_node(text, text) IS
+    'Gives a node, and the subscriptions to it, another connection string: another address or password of the same server; returns the number of subscriptions';
 COMMENT ON FUNCTION steep_repl.unregister_node(text) IS
     'Forgets a node; refused while an operation uses it';
 COMMENT ON FUNCTION steep_repl.init_node(text, text, text, text, integer, boolean, text[], text[], text, text, text, text, boolean, interval) IS

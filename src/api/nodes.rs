@@ -1,10 +1,11 @@
 //! Registering nodes.
 
 use super::{given, SqlResult};
-use crate::catalog::nodes;
+use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
 use crate::error::{Error, Result};
-use crate::pg::role;
+use crate::pg::{role, subscription};
+use crate::schema::joining;
 use crate::source;
 use pgrx::prelude::*;
 
@@ -40,17 +41,52 @@ fn register(node: &str, conninfo: &str, is_local: bool) -> Result<()> {
     nodes::insert(node, &parsed.to_string(), me, is_local)
 }
 
+/// Returns how many subscriptions go by the new connection string from now on.
+#[pg_extern]
+fn alter_node(node: Option<&str>, conninfo: Option<&str>) -> SqlResult<i64> {
+    role::hide_statement();
+    Ok(alter(given("node", node)?, given("conninfo", conninfo)?)?)
+}
+
+fn alter(name: &str, conninfo: &str) -> Result<i64> {
+    let node = nodes::lock(name)?;
+    require_owner(&node)?;
+    let parsed = source::parse(name, conninfo)?;
+    if !node.is_local {
+        // A superuser gives nobody what he could not have given himself.
+        source::check_conninfo(name, &parsed, role::is_superuser(role::current()) && role::is_superuser(node.owner))?;
+    }
+    let conninfo = parsed.to_string();
+    nodes::set_conninfo(name, &conninfo)?;
+    let mut changed = 0;
+    for operation in operations::subscribed_to(name)?.iter().filter(|operation| operation.is_ours()) {
+        // One that somebody has dropped has no connection any more.
+        let found = match joining::subscription_of(operation) {
+            Err(Error::SubscriptionGone { .. }) => continue,
+            found => found?,
+        };
+        subscription::set_connection(&found.name, &conninfo)?;
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+/// 42501 when the current role may not act for the node's owner.
+fn require_owner(node: &Node) -> Result<()> {
+    let me = role::current();
+    if role::is_superuser(me) || role::has_rights_of(me, node.owner) {
+        return Ok(());
+    }
+    Err(Error::NodeNotYours { node: node.node.clone(), owner: role::name_of(node.owner) })
+}
+
 #[pg_extern]
 fn unregister_node(node: Option<&str>) -> SqlResult<()> {
     Ok(unregister(given("node", node)?)?)
 }
 
 fn unregister(name: &str) -> Result<()> {
-    let node = nodes::lock(name)?;
-    let me = role::current();
-    if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
-        return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
-    }
+    require_owner(&nodes::lock(name)?)?;
     // What a copy of the database has brought along is nobody's here.
     for operation in operations::unfinished()?.into_iter().filter(Operation::is_ours) {
         if operation.node == name || operation.source == name {

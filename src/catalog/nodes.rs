@@ -63,6 +63,14 @@ pub fn insert(name: &str, conninfo: &str, owner: u32, is_local: bool) -> Result<
     )
 }
 
+/// Gives a node another connection string.
+pub fn set_conninfo(name: &str, conninfo: &str) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.nodes SET conninfo = $2, updated_at = pg_catalog.clock_timestamp() WHERE node = $1",
+        &[Arg::Text(name), Arg::Text(conninfo)],
+    )
+}
+
 /// Forgets a node.
 pub fn delete(name: &str) -> Result<()> {
     execute("DELETE FROM steep_repl.nodes WHERE node = $1", &[Arg::Text(name)])

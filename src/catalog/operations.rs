@@ -344,6 +344,16 @@ pub fn origin_of(node: &str) -> Result<Option<Operation>> {
     )
 }
 
+/// The operations that have made subscriptions to a source, cancelled ones left out.
+pub fn subscribed_to(source: &str) -> Result<Vec<Operation>> {
+    rows(
+        select!(
+            "WHERE o.source = $1 AND o.kind = 'init' AND o.subscription_oid IS NOT NULL AND o.status <> 'cancelled' ORDER BY o.id"
+        ),
+        &[Arg::Text(source)],
+    )
+}
+
 /// OIDs on the source of all tables that came to a node through a subscription.
 pub fn source_relids_of(subscription: u32) -> Result<Vec<u32>> {
     rows(

@@ -44,6 +44,11 @@ extern "C-unwind" {
         stmt: *mut pg_sys::CreateSubscriptionStmt,
         is_top_level: bool,
     ) -> pg_sys::ObjectAddress;
+    pub(super) fn AlterSubscription(
+        pstate: *mut pg_sys::ParseState,
+        stmt: *mut pg_sys::AlterSubscriptionStmt,
+        is_top_level: bool,
+    ) -> pg_sys::ObjectAddress;
     pub(super) fn AddSubscriptionRelState(
         subid: pg_sys::Oid,
         relid: pg_sys::Oid,

@@ -253,8 +253,15 @@ pub(super) unsafe fn set_until(name: &CStr, value: &CStr, until: pg_sys::GucActi
     );
 }
 
-/// Keeps the server from logging the current statement with an error, until the transaction ends: it may hold a password.
+/// What is shown of a statement that is hidden.
+const HIDDEN: &CStr = c"<statement with a connection string, hidden by steep_repl>";
+
+/// Keeps the server from logging the current statement with an error, until the transaction ends, and pg_stat_activity from showing it: it
+/// may hold a password.
 pub fn hide_statement() {
-    // SAFETY: inside a transaction, whose end takes the setting back.
-    unsafe { set_until(c"log_min_error_statement", c"panic", pg_sys::GucAction::GUC_ACTION_LOCAL) };
+    // SAFETY: inside a transaction, whose end takes the setting back; the text is copied.
+    unsafe {
+        set_until(c"log_min_error_statement", c"panic", pg_sys::GucAction::GUC_ACTION_LOCAL);
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, HIDDEN.as_ptr());
+    }
 }

@@ -65,6 +65,26 @@ pub fn create(new: &NewSubscription) -> Result<u32> {
     }
 }
 
+/// Gives a subscription another connection string, without connecting; its apply worker begins anew with it. The current role must own it
+/// (42501).
+pub fn set_connection(name: &str, conninfo: &str) -> Result<()> {
+    let (name, conninfo) = (c_string(name)?, c_string(conninfo)?);
+    // SAFETY: the node is built in the current memory context from strings that are copied.
+    unsafe {
+        let stmt = pg_sys::palloc0(std::mem::size_of::<pg_sys::AlterSubscriptionStmt>())
+            .cast::<pg_sys::AlterSubscriptionStmt>();
+        (*stmt).type_ = pg_sys::NodeTag::T_AlterSubscriptionStmt;
+        (*stmt).kind = pg_sys::AlterSubscriptionType::ALTER_SUBSCRIPTION_CONNECTION;
+        (*stmt).subname = pg_sys::pstrdup(name.as_ptr());
+        (*stmt).conninfo = pg_sys::pstrdup(conninfo.as_ptr());
+        let pstate = pg_sys::make_parsestate(ptr::null_mut());
+        guarded(|| compat::AlterSubscription(pstate, stmt, true));
+        pg_sys::free_parsestate(pstate);
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
+}
+
 /// State of a table in a subscription, as `pg_subscription_rel.srsubstate` has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TableState {

@@ -352,6 +352,13 @@ pub enum Nodes {
         #[arg(long)]
         local: bool,
     },
+    /// Give a node another connection string: another address or password of the same server
+    Alter {
+        node: String,
+        /// Connection string by which the server reaches it. `-` reads it from stdin
+        #[arg(value_name = "CONNINFO")]
+        conninfo: String,
+    },
     /// Unregister a node; what replicates goes on
     Remove { node: String },
 }

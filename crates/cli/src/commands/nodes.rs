@@ -3,7 +3,7 @@
 use super::Context;
 use crate::args::Nodes;
 use crate::failure::{Exit, Failure};
-use crate::output::{message, word};
+use crate::output::{many, message, word};
 use crate::session::NO_NODE;
 
 pub fn run(context: &Context, command: Nodes) -> Result<(), Failure> {
@@ -32,8 +32,7 @@ pub fn run(context: &Context, command: Nodes) -> Result<(), Failure> {
             context.out.line(grid.text())
         }
         Nodes::Add { node, conninfo, local } => {
-            // On a command line everybody can read a password who may list processes.
-            let conninfo = if conninfo == "-" { from_stdin()? } else { conninfo };
+            let conninfo = secret(conninfo)?;
             session
                 .client()
                 .query("SELECT steep_repl.register_node($1, $2, is_local => $3)", &[&node, &conninfo, &local])?;
@@ -41,6 +40,19 @@ pub fn run(context: &Context, command: Nodes) -> Result<(), Failure> {
                 context.out.value(&session.node(&node)?)
             } else {
                 context.out.line(format!("Node {node} is registered."))
+            }
+        }
+        Nodes::Alter { node, conninfo } => {
+            session.require_function("alter_node")?;
+            session.node(&node)?;
+            let conninfo = secret(conninfo)?;
+            let changed: i64 =
+                session.client().query_one("SELECT steep_repl.alter_node($1, $2)", &[&node, &conninfo])?.try_get(0)?;
+            if context.out.json {
+                context.out.value(&session.node(&node)?)
+            } else {
+                let changed = many(usize::try_from(changed).unwrap_or_default(), "subscription");
+                context.out.line(format!("Node {node} is altered, and {changed} with it."))
             }
         }
         Nodes::Remove { node } => {
@@ -54,6 +66,15 @@ pub fn run(context: &Context, command: Nodes) -> Result<(), Failure> {
                 context.out.line(format!("Node {node} is unregistered."))
             }
         }
+    }
+}
+
+/// On a command line everybody can read a password who may list processes.
+fn secret(conninfo: String) -> Result<String, Failure> {
+    if conninfo == "-" {
+        from_stdin()
+    } else {
+        Ok(conninfo)
     }
 }
 

@@ -79,6 +79,14 @@ fn nodes_are_registered_listed_and_unregistered() {
         assert!(of_source.is_some_and(|line| line.contains('-') && !line.contains("UNINIT")), "{}", shown.stdout);
     }
     assert!(!listed.stdout.contains("sesame") && !steep(&pair, "nodes list --json").stdout.contains("sesame"));
+    let altered = |node: &str| {
+        let mut alter = at(&pair, &format!("nodes alter {node}"));
+        alter.arg(format!("{} connect_timeout=7", pair.source.conninfo()));
+        ran(alter)
+    };
+    altered("node_c").fails(2, &["node \"node_c\" is not registered"]);
+    assert!(altered("node_a").works().contains("0 subscriptions"));
+    assert!(steep(&pair, "nodes list").works().contains("connect_timeout='7'"));
     steep(&pair, "nodes remove node_a").fails(2, &["no terminal to ask", "--yes"]);
     steep(&pair, "nodes remove node_a --yes").works();
     assert_eq!(steep(&pair, "nodes list --json").json().as_array().unwrap().len(), 1);
