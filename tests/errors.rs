@@ -178,7 +178,7 @@ fn methods_and_words_that_do_not_exist() {
         let refusal = refused(&pair, &format!("method => '{method}'"));
         assert_eq!(refusal.code, "22023", "{refusal:?}");
     }
-    for args in ["method => 'snapshot'", "method => 'two_phase'", "method => 'parallel', bidirectional => true"] {
+    for args in ["method => 'two_phase'", "method => 'parallel', bidirectional => true"] {
         let Err(error) = pair.init(args) else {
             pair.expect_synchronized();
             break;

@@ -37,6 +37,7 @@ mod leaks;
 mod left_overs;
 mod locks_here;
 mod meddling;
+mod method_snapshot;
 mod midway;
 mod moved_source;
 mod outcome;

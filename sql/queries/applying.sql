@@ -1,5 +1,8 @@
+-- Asked for one subscription, the server shows the first of its workers alone.
 SELECT pg_catalog.jsonb_build_object(
-    'running', EXISTS (SELECT FROM pg_catalog.pg_stat_get_subscription(s.oid) w WHERE w.pid IS NOT NULL AND w.relid IS NULL),
+    'running', EXISTS (SELECT FROM pg_catalog.pg_stat_get_subscription(NULL) w WHERE w.subid = s.oid AND w.pid IS NOT NULL AND w.relid IS NULL),
+    'enabled', s.subenabled,
+    'sync_errors', (SELECT t.sync_error_count FROM pg_catalog.pg_stat_get_subscription_stats(s.oid) t),
     'errors', (SELECT t.apply_error_count FROM pg_catalog.pg_stat_get_subscription_stats(s.oid) t),
     -- PostgreSQL 17 counts no conflicts.
     'conflicts', ARRAY(SELECT pg_catalog.substr(v.key, 7) || ' ' || v.value

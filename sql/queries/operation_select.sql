@@ -1,6 +1,6 @@
 -- Operations as they are read; a condition and an order follow.
 SELECT pg_catalog.jsonb_build_object(
-    'id', o.id, 'kind', o.kind, 'node', o.node, 'source', o.source, 'status', o.status, 'phase', o.phase, 'options', o.options,
+    'id', o.id, 'kind', o.kind, 'method', o.method, 'node', o.node, 'source', o.source, 'status', o.status, 'phase', o.phase, 'options', o.options,
     'requested_by', o.requested_by::oid::bigint, 'system_identifier', o.system_identifier, 'database', o.database::bigint,
     'instance', o.instance, 'timeline', o.timeline, 'disowned', o.disowned,
     'token', o.token, 'slot_name', o.slot_name, 'publications', o.publications, 'own_publications', o.own_publications,

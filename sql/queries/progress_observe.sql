@@ -12,8 +12,8 @@ WITH counted AS (
            coalesce(c.tuples_processed, 0) AS rows, coalesce(c.bytes_processed, 0) AS bytes_arrived,
            coalesce(CASE WHEN i.tuples_total > 0 THEN 0.5 + 0.5 * i.tuples_done / i.tuples_total
                          WHEN i.blocks_total > 0 THEN 0.5 * i.blocks_done / i.blocks_total END, 0) AS built,
-           -- The names of our own wait while a stream is read, and of the waits for answers in the server's libpq.
-           coalesce(a.wait_event IN ('SteepReplReceive', 'LibpqwalreceiverReceive'), false) AS receiving
+           -- The names of our own wait while a stream is read, of the server's, and of the waits for answers in the server's libpq.
+           coalesce(a.wait_event IN ('SteepReplReceive', 'LogicalSyncData', 'LibpqwalreceiverReceive'), false) AS receiving
     FROM steep_repl.tasks t
     JOIN steep_repl.operation_tables o ON o.operation_id = t.operation_id AND o.relid = t.relid
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = t.worker_pid

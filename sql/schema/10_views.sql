@@ -42,7 +42,7 @@ COMMENT ON COLUMN steep_repl.init_progress.operation_id IS 'Number of the operat
 COMMENT ON COLUMN steep_repl.init_progress.node IS 'Node that is being worked on';
 COMMENT ON COLUMN steep_repl.init_progress.source IS 'Node the data comes from';
 COMMENT ON COLUMN steep_repl.init_progress.kind IS 'What is done: init, or refresh: new tables join the subscription';
-COMMENT ON COLUMN steep_repl.init_progress.method IS 'How it is done: parallel';
+COMMENT ON COLUMN steep_repl.init_progress.method IS 'How it is done: parallel, or snapshot: by the server''s own table synchronization';
 COMMENT ON COLUMN steep_repl.init_progress.state IS 'State of the node';
 COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: schema (unless schema_sync is strict), publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
 COMMENT ON COLUMN steep_repl.init_progress.overall_percent IS 'Share of all work done, 0 to 100; never falls, 100 only at the end';
@@ -54,8 +54,8 @@ COMMENT ON COLUMN steep_repl.init_progress.bytes_done IS 'Bytes copied, as a sha
 COMMENT ON COLUMN steep_repl.init_progress.bytes_total IS 'Size of the tables on the source when planned, in bytes, TOAST included, indexes not';
 COMMENT ON COLUMN steep_repl.init_progress.rows_per_second IS 'Rows copied per second over the last 10 seconds; null when nothing is copied';
 COMMENT ON COLUMN steep_repl.init_progress.bytes_per_second IS 'Bytes copied per second over the last 10 seconds; null when nothing is copied';
-COMMENT ON COLUMN steep_repl.init_progress.workers_active IS 'Copy workers running';
-COMMENT ON COLUMN steep_repl.init_progress.workers_planned IS 'Copy workers asked for';
+COMMENT ON COLUMN steep_repl.init_progress.workers_active IS 'Copy workers, or the server''s table synchronization workers, running';
+COMMENT ON COLUMN steep_repl.init_progress.workers_planned IS 'Copy workers asked for; of method snapshot max_sync_workers_per_subscription';
 COMMENT ON COLUMN steep_repl.init_progress.started_at IS 'When work began';
 COMMENT ON COLUMN steep_repl.init_progress.updated_at IS 'When the figures were taken';
 COMMENT ON COLUMN steep_repl.init_progress.eta IS 'Expected time of the end; null while unknown';
@@ -74,7 +74,9 @@ SELECT t.operation_id,
            WHEN t.status = 'indexing' THEN (1 + 0.3 * coalesce(l.index_share, 0)) / 1.4
            WHEN t.status = 'vacuuming' THEN 1.3 / 1.4
            WHEN t.bytes_total > 0
-               THEN least(t.bytes_done::double precision / t.bytes_total + coalesce(l.copied_share, 0), 0.99) / 1.4
+               THEN least(t.bytes_done::double precision / t.bytes_total + coalesce(l.copied_share, 0), 0.99)
+                    -- The server builds indexes along with the rows.
+                    / CASE WHEN o.method = 'snapshot' THEN 1 ELSE 1.4 END
            ELSE 0 END)::numeric, 1) AS percent,
        t.rows_done + coalesce(l.rows_arrived, 0) AS rows_done,
        t.bytes_done + (coalesce(l.copied_share, 0) * t.bytes_total)::bigint AS bytes_done,
@@ -86,6 +88,7 @@ SELECT t.operation_id,
        t.index_ms,
        CASE WHEN t.status <> 'done' THEN t.error ->> 'message' END AS error
 FROM steep_repl.operation_tables t
+JOIN steep_repl.operations o ON o.id = t.operation_id
 LEFT JOIN steep_repl.live_progress() l ON l.operation_id = t.operation_id AND l.relid = t.relid::bigint
 ORDER BY t.operation_id, t.ordinal;
 

@@ -3,10 +3,11 @@
 //! [`init_node`](super::init) raises the first thing that does not hold; [`preflight`](super::preflight) lists all of them. Which of
 //! the two is the judge's matter ([`Judge`]); the checks and their order are the same.
 
+use super::init::workers_planned;
 use super::surroundings;
 use crate::catalog::cleanup;
 use crate::catalog::nodes::{self, Node};
-use crate::catalog::operations::{self, Operation, Options};
+use crate::catalog::operations::{self, Method, Operation, Options};
 use crate::catalog::ownership;
 use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub(super) struct Wanted<'a> {
     pub node: &'a str,
     /// Where from.
     pub source: &'a str,
+    /// How.
+    pub method: Method,
     /// A publication of the user's.
     pub publication: Option<&'a str>,
     /// What to do with tables without replica identity.
@@ -100,7 +103,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     judge.judge("source", local.and_then(|()| preflight::check_version(wanted.source, &said)))?;
     judge.judge("source_wal", preflight::check_wal(wanted.source, &said))?;
     judge.judge("source_rights", preflight::check_rights(wanted.source, &said, makes_publication))?;
-    judge.judge("source_slots", preflight::check_room(wanted.source, &said))?;
+    judge.judge("source_slots", preflight::check_room(wanted.source, &said, wanted.method == Method::Snapshot))?;
     judge.judge("source_plugin", preflight::check_plugin(wanted.source, &said))?;
     let retention = preflight::limited_retention(&said).map(|message| {
         let hint = "A slot that falls behind more than that is lost, and the initialization with it. Raise it for the time of the copy."
@@ -126,9 +129,13 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     }
     surroundings::check_space(judge, &plan, &index_bytes)?;
     if wanted.joins.is_none() {
-        surroundings::check_room(judge, wanted.node)?;
+        surroundings::check_room(judge, wanted.node, wanted.method == Method::Snapshot)?;
     }
-    let (needed, free) = (i64::from(wanted.options.parallel_workers) + 2, user::free_worker_processes()?);
+    if wanted.method == Method::Snapshot {
+        surroundings::check_sync(judge, wanted, &said)?;
+    }
+    let (needed, free) =
+        (i64::from(workers_planned(wanted.method, wanted.options)?) + 2, user::free_worker_processes()?);
     let workers = (free < needed).then(|| {
         let message = format!("{free} of max_worker_processes are free, {needed} would be used");
         let hint = "It goes on with fewer workers, down to one. Raise max_worker_processes and restart the server to give it more.";

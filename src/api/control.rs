@@ -53,6 +53,10 @@ fn abandon(name: &str) -> Result<i64> {
         let Some(operation) = operations::get(operation)?.filter(Operation::is_ours) else { continue };
         let slot = operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name);
         let mut left = vec![format!("replication slot {slot}")];
+        if let Some(subscription) = operation.subscription_oid.filter(|_| operation.is_by_server()) {
+            let system = system::system_identifier();
+            left.push(format!("replication slots pg_{subscription}_sync_..._{system}, as far as there are any"));
+        }
         if operation.own_publications && operation.is_refresh() {
             let entries = operations::publication_plan(operation.id)?.entries;
             let tables: Vec<String> =

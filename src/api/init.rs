@@ -3,8 +3,8 @@
 
 use super::checks::{examine, Strict, Wanted};
 use super::{given, list, seconds, SqlResult};
-use crate::catalog::operations::{self, Kind, NewOperation, Options};
-use crate::catalog::{events, nodes};
+use crate::catalog::operations::{self, Kind, Method, NewOperation, Options};
+use crate::catalog::{events, nodes, sync};
 use crate::coordinator::decide::Phase;
 use crate::error::{Error, Result};
 use crate::pg::{raise, role, shmem};
@@ -38,13 +38,20 @@ fn init_node(
 ) -> SqlResult<i64> {
     let (node, source) = (given("node", node)?, given("source", source)?);
     let no_identity = given("no_identity", no_identity)?;
-    check_method(given("method", method)?)?;
+    let method = parse_method(given("method", method)?)?;
     let schema_sync = parse_schema_sync(schema_sync)?;
     if given("bidirectional", bidirectional)? {
         Err(Error::NotYet { what: "bidirectional => true".to_owned(), hint: "Leave it out.".to_owned() })?;
     }
     if large_table_threshold.is_some() || large_table_method.is_some() {
-        raise::notice("large_table_threshold and large_table_method are ignored by method parallel");
+        let method = if method == Method::Snapshot { "snapshot" } else { "parallel" };
+        raise::notice(&format!("large_table_threshold and large_table_method are ignored by method {method}"));
+    }
+    if parallel_workers.is_some() && method == Method::Snapshot {
+        raise::notice_with_hint(
+            "parallel_workers is ignored by method snapshot",
+            "max_sync_workers_per_subscription says how many tables the server copies at a time.",
+        );
     }
     let no_identity = parse_no_identity(no_identity)?;
     let workers = parallel_workers.unwrap_or_else(settings::parallel_workers);
@@ -65,7 +72,7 @@ fn init_node(
         tables: list("tables", tables)?,
         ..resolved()
     };
-    Ok(start(&Wanted { node, source, publication, no_identity, options: &options, joins: None, only: None })?)
+    Ok(start(&Wanted { node, source, method, publication, no_identity, options: &options, joins: None, only: None })?)
 }
 
 /// What the settings of this session say; arguments are put over it.
@@ -113,16 +120,17 @@ pub(super) fn schema_names(names: &[String]) -> Result<Vec<String>> {
         .collect()
 }
 
-pub(super) fn check_method(method: &str) -> Result<()> {
+pub(super) fn parse_method(method: &str) -> Result<Method> {
     match method {
-        "auto" | "parallel" => Ok(()),
-        "snapshot" | "two_phase" => {
+        "auto" | "parallel" => Ok(Method::Parallel),
+        "snapshot" => Ok(Method::Snapshot),
+        "two_phase" => {
             Err(Error::NotYet { what: format!("method => '{method}'"), hint: "Use method => 'parallel'.".to_owned() })
         }
         _ => Err(Error::Argument {
             argument: "method",
             value: method.to_owned(),
-            hint: "It can be auto or parallel.".to_owned(),
+            hint: "It can be auto, parallel or snapshot.".to_owned(),
         }),
     }
 }
@@ -148,7 +156,7 @@ fn start(wanted: &Wanted) -> Result<i64> {
 
 /// Writes the operation; it begins when the transaction commits.
 fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
-    let Wanted { node, source, publication, options, .. } = *wanted;
+    let Wanted { node, source, method, publication, options, .. } = *wanted;
     let options = &Options { tables: options.tables.as_ref().map(|_| plan.named.clone()), ..options.clone() };
     let publications = match publication {
         Some(name) => vec![name.to_owned()],
@@ -162,7 +170,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         node,
         source,
         kind: Kind::Init,
-        method: "parallel",
+        method,
         options,
         requested_by: role::current(),
         token: token.to_string(),
@@ -173,7 +181,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         subscription: names::subscription_name(token),
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
-        workers_planned: options.parallel_workers,
+        workers_planned: workers_planned(method, options)?,
         phase: first_phase(options.schema_sync, plan).as_str(),
     })?;
     operations::insert_tables(id, &plan.tables)?;
@@ -186,6 +194,14 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
     shmem::want_at_commit(id)?;
     super::wait::note_started(id);
     Ok(id)
+}
+
+/// How many tables or parts of them are copied at a time.
+pub(super) fn workers_planned(method: Method, options: &Options) -> Result<u32> {
+    Ok(match method {
+        Method::Parallel => options.parallel_workers,
+        Method::Snapshot => u32::try_from(sync::room()?.sync_workers).unwrap_or_default(),
+    })
 }
 
 /// What an operation begins with. Differences that nobody has to look at are none.

@@ -1,7 +1,7 @@
 //! Everything that stands against an initialization, listed at once.
 
 use super::checks::{examine, Judge, Remark, Wanted};
-use super::init::{check_method, parse_no_identity, parse_schema_sync, resolved, schema_names};
+use super::init::{parse_method, parse_no_identity, parse_schema_sync, resolved, schema_names};
 use super::{given, list};
 use crate::catalog::operations::Options;
 use crate::error::Result;
@@ -91,7 +91,7 @@ fn preflight(
     >,
     ErrorReport,
 > {
-    check_method(given("method", method)?)?;
+    let method = parse_method(given("method", method)?)?;
     let options = Options {
         schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
@@ -100,6 +100,7 @@ fn preflight(
         ..resolved()
     };
     let wanted = Wanted {
+        method,
         node: given("node", node)?,
         source: given("source", source)?,
         publication,

@@ -4,7 +4,7 @@ use super::checks::{examine, Strict, Wanted};
 use super::init::{parse_no_identity, resolved, say_remarks};
 use super::{given, list, SqlResult};
 use crate::catalog::nodes::{self, Node, Unsubscribed};
-use crate::catalog::operations::{self, Kind, NewOperation, Operation, Options};
+use crate::catalog::operations::{self, Kind, Method, NewOperation, Operation, Options};
 use crate::catalog::ownership;
 use crate::catalog::{events, user};
 use crate::coordinator::decide::Phase;
@@ -96,6 +96,7 @@ fn refresh(name: &str, only: Option<&[String]>, force: bool, no_identity: Option
     };
     let publication = base.publications.first().map(String::as_str).filter(|_| !base.own_publications);
     let wanted = Wanted {
+        method: Method::Parallel,
         node: name,
         source: &base.source,
         publication,
@@ -154,7 +155,7 @@ fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result
         node,
         source,
         kind: Kind::Refresh,
-        method: "parallel",
+        method: Method::Parallel,
         options,
         requested_by: role::current(),
         token: token.to_string(),

@@ -2,7 +2,7 @@
 //! is no room for a replication origin.
 
 use super::checks::{Judge, Remark, Wanted};
-use crate::catalog::user;
+use crate::catalog::{sync, user};
 use crate::error::{Error, Result};
 use crate::pg::instance;
 use crate::pg::remote::Connection;
@@ -57,10 +57,13 @@ pub(super) fn check_transactions(judge: &mut impl Judge, node: &str, connection:
 }
 
 /// What a subscription takes of this server.
-pub(super) fn check_room(judge: &mut impl Judge, node: &str) -> Result<()> {
+pub(super) fn check_room(judge: &mut impl Judge, node: &str, for_sync: bool) -> Result<()> {
     let room = user::room()?;
     let setting = if system::major() >= 18 { "max_active_replication_origins" } else { "max_replication_slots" };
-    let origin = if room.origins_used < room.origins {
+    let free = room.origins - room.origins_used;
+    let origin = if for_sync && free == 1 {
+        Err(Error::TooFew { node: node.to_owned(), what: "replication origin", free, needed: 2, setting })
+    } else if free > 0 {
         Ok(())
     } else {
         Err(Error::Exhausted { node: node.to_owned(), what: "replication origin", limit: room.origins, setting })
@@ -74,6 +77,53 @@ pub(super) fn check_room(judge: &mut impl Judge, node: &str) -> Result<()> {
         ..Remark::default()
     });
     judge.remark("apply_workers", remark);
+    Ok(())
+}
+
+/// What the server's own table synchronization needs: without a worker for it no table would ever be copied.
+pub(super) fn check_sync(judge: &mut impl Judge, wanted: &Wanted, source: &preflight::Source) -> Result<()> {
+    let (sync, room) = (sync::room()?, user::room()?);
+    let lacks = |setting, value: i64, hint: &str| {
+        Err(Error::SourceSetting {
+            node: wanted.node.to_owned(),
+            setting,
+            value: value.to_string(),
+            hint: hint.to_owned(),
+        })
+    };
+    let outcome = if sync.sync_workers < 1 {
+        let hint = "The server copies no table then: set it to at least 1 and reload, or use method => 'parallel'.";
+        lacks("max_sync_workers_per_subscription", sync.sync_workers, hint)
+    } else if sync.workers < 2 {
+        let hint =
+            "One is for the apply worker and another copies: set it to at least 2 and restart the server, or use \
+                    method => 'parallel'.";
+        lacks("max_logical_replication_workers", sync.workers, hint)
+    } else {
+        Ok(())
+    };
+    judge.judge("sync_workers", outcome)?;
+    let wanted_workers = 1 + sync.sync_workers;
+    let (slots, walsenders) = source.free();
+    let short: Vec<String> = [
+        ("max_logical_replication_workers here", room.apply_workers - room.apply_workers_used),
+        ("replication origins here", room.origins - room.origins_used),
+        ("max_replication_slots of the source", slots),
+        ("max_wal_senders of the source", walsenders),
+    ]
+    .into_iter()
+    .filter(|(_, free)| *free < wanted_workers)
+    .map(|(what, free)| format!("{free} of {what}"))
+    .collect();
+    let remark = (!short.is_empty()).then(|| Remark {
+        message: format!("free are {}, {wanted_workers} would be used", short.join(", ")),
+        hint: "Fewer tables are copied at a time, and attempts that find none are counted as failed. Raise them, or lower \
+               max_sync_workers_per_subscription."
+            .to_owned(),
+        is_warning: true,
+        ..Remark::default()
+    });
+    judge.remark("sync_room", remark);
     Ok(())
 }
 

@@ -61,6 +61,16 @@ pub enum Kind {
     Refresh,
 }
 
+/// How tables get here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// By copy workers of ours, under one snapshot.
+    Parallel,
+    /// By the server's own table synchronization workers, each under a snapshot of its own.
+    Snapshot,
+}
+
 /// An operation.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Operation {
@@ -68,6 +78,8 @@ pub struct Operation {
     pub id: i64,
     /// What is done.
     pub kind: Kind,
+    /// How.
+    pub method: Method,
     /// The node that is worked on.
     pub node: String,
     /// Where the data comes from.
@@ -150,6 +162,11 @@ impl Operation {
         self.kind == Kind::Refresh
     }
 
+    /// Whether the server itself copies the tables.
+    pub fn is_by_server(&self) -> bool {
+        self.method == Method::Snapshot
+    }
+
     /// Whether the tables of a refresh have joined the subscription.
     pub fn has_joined(&self) -> bool {
         self.replaced_slot.is_some()
@@ -195,7 +212,7 @@ pub struct NewOperation<'a> {
     /// What is done.
     pub kind: Kind,
     /// How.
-    pub method: &'a str,
+    pub method: Method,
     /// As resolved.
     pub options: &'a Options,
     /// OID of the role that asks.

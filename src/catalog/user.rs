@@ -281,6 +281,10 @@ pub fn drop_subscription(name: &str) -> Result<()> {
 pub struct Applying {
     /// Whether an apply worker runs.
     pub running: bool,
+    /// Whether one is to run.
+    pub enabled: bool,
+    /// Errors of table synchronization workers counted since the statistics were reset.
+    pub sync_errors: i64,
     /// Apply errors counted since the statistics were reset.
     pub errors: i64,
     /// Conflicts counted, by kind.
@@ -318,6 +322,8 @@ pub struct Subscription {
     pub skips: bool,
     /// Pid of its apply worker, if one runs.
     pub apply_pid: Option<i32>,
+    /// Pids of all its workers, those that synchronize tables among them.
+    pub worker_pids: Vec<i32>,
     /// Its tables.
     pub tables: Vec<SubscribedTable>,
 }

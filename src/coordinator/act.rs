@@ -52,7 +52,8 @@ impl Coordinator {
                 self.enter(phase.next())
             }
             Step::NextPhase => {
-                if phase == Phase::Copy {
+                // The server's workers read under snapshots of their own.
+                if phase == Phase::Copy || phase == Phase::Slot && self.operation.is_by_server() {
                     self.give_snapshot_up()?;
                 }
                 self.enter(phase.next())
@@ -66,6 +67,8 @@ impl Coordinator {
             }
             Step::HandleKeeperError => self.handle_keeper_error(),
             Step::StartWorkers(count) => self.start_workers(count),
+            Step::StartSync => self.start_sync(),
+            Step::WatchSync => self.watch_sync(),
             Step::WatchCatchup => self.watch_catchup(),
             Step::FailByTask => self.fail_by_task(),
             Step::FailByTimeout => {
@@ -252,8 +255,9 @@ impl Coordinator {
                 publications: &operation.publications,
                 slot: &operation.slot_name,
             })?;
+            let state = if operation.is_by_server() { TableState::Init } else { TableState::Ready };
             for table in operations::tables(operation.id)? {
-                subscription::add_table(created, table.relid, TableState::Ready, Lsn::INVALID);
+                subscription::add_table(created, table.relid, state, Lsn::INVALID);
             }
             origin::advance(&origin_name(created), start)?;
             operations::set_subscription(operation.id, created)?;
@@ -316,6 +320,10 @@ impl Coordinator {
         let Some(failed) = transaction::run(|| tasks::first_failed(id))? else {
             return Ok(());
         };
+        if self.operation.is_by_server() {
+            // Whether it was altered was looked at when it failed, and the error tells all.
+            return self.fail(&Error::Server(Box::new(failed.error)));
+        }
         if failed.kind == "copy" && self.follow_failed_copy(failed.relid, &failed.error)? {
             return Ok(());
         }
@@ -367,6 +375,9 @@ impl Coordinator {
         let (Some(subscription), Some(_)) = (self.operation.subscription_oid, self.operation.start_lsn) else {
             return Err(Error::internal("no subscription"));
         };
+        if self.operation.is_by_server() {
+            return self.end_sync();
+        }
         // The apply worker needs the origin; all who joined it are gone.
         self.end_workers();
         self.release_origin();
@@ -377,7 +388,8 @@ impl Coordinator {
         if !self.operation.is_refresh() && !self.has_apply_ended()? {
             return Ok(());
         }
-        if self.follow_before_enabling()? {
+        let planned = transaction::run(|| operations::tables(self.operation.id))?;
+        if self.follow_before_enabling(&planned, true)? {
             return Ok(());
         }
         let connection = self.source()?;

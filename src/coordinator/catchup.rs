@@ -128,7 +128,7 @@ impl Coordinator {
         }
     }
 
-    fn say_apply_errors(&mut self, errors: i64, conflicts: &[String]) -> Result<()> {
+    pub(super) fn say_apply_errors(&mut self, errors: i64, conflicts: &[String]) -> Result<()> {
         if errors <= 0 {
             return Ok(());
         }

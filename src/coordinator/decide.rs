@@ -16,7 +16,8 @@ pub enum Phase {
     Subscription,
     /// Target tables are emptied, indexes suspended, tasks planned.
     Tables,
-    /// Rows are copied; indexes of finished tables are built when workers are free.
+    /// Rows are copied; indexes of finished tables are built when workers are free. By method snapshot the subscription is enabled
+    /// and the server copies.
     Copy,
     /// All rows are here and the snapshot is given up; indexes are built and tables vacuumed.
     Indexes,
@@ -84,6 +85,10 @@ pub enum Keeper {
 pub struct Seen {
     /// The step it is in.
     pub phase: Phase,
+    /// Whether the server itself copies the tables.
+    pub by_server: bool,
+    /// Whether this process has seen to it that it does.
+    pub sync_started: bool,
     /// Whether somebody has to look at the differences of the schemas first.
     pub awaits_confirmation: bool,
     /// Whether its slot exists: its start is known.
@@ -108,7 +113,7 @@ pub struct Seen {
     pub copies_running: i64,
     /// Copies that are done.
     pub copies_done: i64,
-    /// Tables not wholly copied, those that were put aside among them.
+    /// Tables not wholly copied, those that were put aside among them; those that the server has not handed over, when it copies.
     pub tables_unfinished: i64,
     /// Index builds and vacuums not done, waiting ones among them.
     pub builds_left: i64,
@@ -143,6 +148,10 @@ pub enum Step {
     AwaitSnapshot,
     /// Start that many workers.
     StartWorkers(u32),
+    /// Let the server copy the tables.
+    StartSync,
+    /// Look how far the server is with them.
+    WatchSync,
     /// Look how far replication is.
     WatchCatchup,
     /// Wait for workers.
@@ -172,6 +181,7 @@ pub fn decide(seen: &Seen) -> Step {
     match seen.phase {
         Phase::Slot if seen.has_slot => Step::NextPhase,
         Phase::Slot => snapshot_needed(seen),
+        Phase::Copy if seen.by_server => sync(seen),
         Phase::Copy => copy(seen),
         Phase::Indexes => {
             if seen.task_failed {
@@ -213,6 +223,19 @@ fn copy(seen: &Seen) -> Step {
     workers_for(seen, seen.copies_open + seen.builds_open)
 }
 
+/// Whether the server copies is looked at anew by each process: it may have been stopped by a failure, or by somebody.
+fn sync(seen: &Seen) -> Step {
+    if seen.task_failed {
+        Step::FailByTask
+    } else if !seen.sync_started {
+        Step::StartSync
+    } else if seen.tables_unfinished == 0 {
+        Step::NextPhase
+    } else {
+        Step::WatchSync
+    }
+}
+
 fn snapshot_needed(seen: &Seen) -> Step {
     match seen.keeper {
         Keeper::Running => Step::AwaitSnapshot,
@@ -238,6 +261,8 @@ mod tests {
     fn copying() -> Seen {
         Seen {
             phase: Phase::Copy,
+            by_server: false,
+            sync_started: false,
             awaits_confirmation: false,
             has_slot: true,
             has_snapshot: true,
@@ -322,6 +347,26 @@ mod tests {
         assert_eq!(decide(&Seen { copies_begun: 0, ..expired }), Step::RenewSnapshot);
         // The end of the copy needs no other snapshot.
         assert_eq!(decide(&Seen { copies_begun: 0, tables_unfinished: 0, ..expired }), Step::NextPhase);
+    }
+
+    #[test]
+    fn the_server_copies_by_itself_once_it_is_told_to() {
+        let server = Seen { by_server: true, has_snapshot: false, keeper: Keeper::None, ..copying() };
+        assert_eq!(decide(&server), Step::StartSync);
+        // No worker, keeper or snapshot of ours is wanted for it.
+        let started = Seen { sync_started: true, ..server };
+        assert_eq!(decide(&started), Step::WatchSync);
+        assert_eq!(decide(&Seen { copies_open: 0, ..started }), Step::WatchSync);
+        assert_eq!(decide(&Seen { tables_unfinished: 0, ..started }), Step::NextPhase);
+        assert_eq!(decide(&Seen { task_failed: true, ..started }), Step::FailByTask);
+        assert_eq!(decide(&Seen { timed_out: true, ..started }), Step::FailByTimeout);
+        // A process that finds all tables copied has still to see that nobody has stopped replication.
+        assert_eq!(decide(&Seen { tables_unfinished: 0, ..server }), Step::StartSync);
+        // Everything else goes as it does for workers of ours.
+        let before = Seen { phase: Phase::Slot, has_slot: false, ..server };
+        assert_eq!(decide(&before), Step::StartKeeper);
+        assert_eq!(decide(&Seen { phase: Phase::Indexes, builds_left: 0, ..started }), Step::NextPhase);
+        assert_eq!(decide(&Seen { phase: Phase::Enable, ..started }), Step::DoPhase);
     }
 
     #[test]

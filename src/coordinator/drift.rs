@@ -55,16 +55,14 @@ impl Coordinator {
     }
 
     /// Before the subscription is enabled. True when there was something to follow, and it has to be looked at once more.
-    pub(super) fn follow_before_enabling(&mut self) -> Result<bool> {
-        let id = self.operation.id;
-        let planned = transaction::run(|| operations::tables(id))?;
-        let found = self.look_at_source(&planned, true)?;
-        let replaced_here = transaction::run(|| schema::replaced_here(&planned))?;
+    pub(super) fn follow_before_enabling(&mut self, planned: &[PlannedTable], rows_stay: bool) -> Result<bool> {
+        let found = self.look_at_source(planned, rows_stay)?;
+        let replaced_here = transaction::run(|| schema::replaced_here(planned))?;
         unless_any(found.gone.iter().chain(&found.differences).cloned().chain(replaced_here).collect())?;
         self.check_publications()?;
         self.check_subscription()?;
         let connection = self.source_patiently()?;
-        let now = transaction::run(|| schema::oids_now(connection, &planned))?;
+        let now = transaction::run(|| schema::oids_now(connection, planned))?;
         // What replaced a table is in no publication and its rows are not here.
         let replaced = planned.iter().zip(now).filter(|(table, oid)| table.source_relid != *oid).map(|(table, _)| {
             let name = qualified_display(&table.table_schema, &table.table_name);
@@ -72,11 +70,15 @@ impl Coordinator {
         });
         let mut aside: Vec<(u32, String)> = found.stale.clone();
         aside.extend(replaced.filter(|(relid, _)| !found.stale.iter().any(|(other, _)| other == relid)));
+        if self.operation.is_by_server() {
+            // The server copies a table once.
+            unless_any(aside.iter().map(|(_, why)| why.clone()).collect())?;
+        }
         if !aside.is_empty() {
             self.put_aside(&aside)?;
             return Ok(true);
         }
-        self.alter(found, &planned)
+        self.alter(found, planned)
     }
 
     /// After the copy of a table has failed. False when that has nothing to do with its definition on the source.
@@ -109,8 +111,8 @@ impl Coordinator {
         let planned = transaction::run(|| operations::tables(id))?;
         let found = self.look_at_source(&planned, true)?;
         let mut differences = found.differences.clone();
-        if self.operation.is_refresh() {
-            // They have joined a subscription that replicates others, which are not to wait for a copy.
+        if self.operation.is_refresh() || self.operation.is_by_server() {
+            // They have joined a subscription that replicates others, which are not to wait for a copy; and the server copies a table once.
             differences.extend(found.stale.iter().map(|(_, why)| why.clone()));
         }
         unless_any(differences)?;

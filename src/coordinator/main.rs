@@ -49,6 +49,7 @@ pub struct Coordinator {
     pub(super) leaving: Vec<(Handle, f64)>,
     pub(super) samples: Samples,
     pub(super) silence: Silence,
+    pub(super) sync: super::sync::Watch,
     pub(super) shown_at: f64,
     /// Whether this process holds the origin that the workers join.
     pub(super) holds_origin: bool,
@@ -140,9 +141,9 @@ pub fn run(assignment: Assignment) -> Result<()> {
             break;
         }
         coordinator.notify();
-        if !matches!(step, Step::DoPhase | Step::NextPhase) {
+        if !matches!(step, Step::DoPhase | Step::NextPhase | Step::StartSync) {
             // Nothing tells of the source's progress; a short catch-up should not last a whole tick.
-            looks = if step == Step::WatchCatchup { looks + 1 } else { 0 };
+            looks = if matches!(step, Step::WatchCatchup | Step::WatchSync) { looks + 1 } else { 0 };
             system::wait_latch(match looks {
                 0 if coordinator.operation.awaits_confirmation => CONFIRMATION_TICK_MS,
                 0 => TICK_MS,
@@ -267,6 +268,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         leaving: Vec::new(),
         samples: Samples::new(),
         silence: Silence::default(),
+        sync: super::sync::Watch::default(),
         shown_at: 0.0,
         holds_origin: false,
         try_source_at: 0.0,
@@ -455,6 +457,7 @@ impl Coordinator {
         let operation = self.operation.clone();
         let id = operation.id;
         let stopped = self.restart_apply();
+        self.halt_sync()?;
         let problem = with_way_out(error.problem());
         let mut event = self.event(event::INIT_FAILED).sqlstate(&problem.sqlstate).message(problem.message.clone());
         event.severity = Severity::Error;

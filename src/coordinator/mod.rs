@@ -23,6 +23,7 @@ pub mod node;
 mod observe;
 mod schema;
 mod silence;
+mod sync;
 mod tables;
 mod undo;
 

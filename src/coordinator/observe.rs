@@ -3,7 +3,7 @@
 use super::decide::{Keeper, Phase, Seen};
 use super::main::Coordinator;
 use crate::catalog::progress::{self, Observed, Running, Shown};
-use crate::catalog::tasks;
+use crate::catalog::{sync, tasks};
 use crate::error::{Error, Result};
 use crate::pg::worker::Status;
 use crate::pg::{system, transaction};
@@ -94,7 +94,7 @@ impl Coordinator {
             // It hangs on a dead link.
             keeper.terminate();
         }
-        let id = self.operation.id;
+        let (id, by_server) = (self.operation.id, self.operation.is_by_server());
         let phase: Phase = self
             .operation
             .phase
@@ -102,13 +102,19 @@ impl Coordinator {
             .map_err(|()| Error::internal(format!("unknown phase {}", self.operation.phase)))?;
         let (observed, unfinished) = transaction::run(|| {
             let observed = progress::observe(id)?;
-            let unfinished = if phase == Phase::Copy { tasks::unfinished_count(id)? } else { 0 };
+            let unfinished = match phase {
+                Phase::Copy if by_server => sync::left(id)?,
+                Phase::Copy => tasks::unfinished_count(id)?,
+                _ => 0,
+            };
             Ok((observed, unfinished))
         })?;
         let running_copies = observed.running.iter().filter(|running| running.kind == "copy").count() as i64;
         let (limit, oldest) = (self.operation.options.init_timeout, self.operation.options.max_snapshot_age);
         let seen = Seen {
             phase,
+            by_server,
+            sync_started: self.sync.is_started,
             awaits_confirmation: self.operation.awaits_confirmation,
             has_slot: self.operation.start_lsn.is_some(),
             has_snapshot: self.operation.snapshot.is_some(),
@@ -138,7 +144,8 @@ impl Coordinator {
         self.silence.note(now, if patience > 0.0 { patience } else { f64::MAX }, &observed.running);
         if phase >= Phase::Copy && phase <= Phase::Indexes {
             // The last look is always shown, or the figures would stop short of the whole.
-            self.show(&observed, seen.builds_left == 0)?;
+            let is_last = seen.builds_left == 0 && (!by_server || seen.tables_unfinished == 0);
+            self.show(&observed, is_last)?;
         }
         Ok(seen)
     }
@@ -168,7 +175,7 @@ impl Coordinator {
             overall_percent: percent,
             eta_seconds: self.samples.eta.eta_secs(),
             lag_bytes: None,
-            workers_active: self.workers.len() as i64,
+            workers_active: self.workers.len() as i64 + self.sync.workers,
         };
         let id = self.operation.id;
         transaction::run(|| progress::show(id, &shown))

@@ -8,6 +8,7 @@
 
 use super::main::Coordinator;
 use crate::catalog::progress::Running;
+use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::worker::Status;
 use crate::pg::{system, transaction};
@@ -62,6 +63,11 @@ impl Silence {
         }
         self.silent.sort_unstable();
     }
+
+    /// Whether the source is to be asked about a worker.
+    pub fn is_silent(&self, pid: i32) -> bool {
+        self.silent.contains(&pid)
+    }
 }
 
 /// What to do about a worker that gets nothing.
@@ -93,6 +99,9 @@ impl Coordinator {
         if self.silence.heard {
             self.source_is_back()?;
         }
+        if self.operation.is_by_server() {
+            return self.watch_sync_silence();
+        }
         let silent: Vec<u32> = self
             .workers
             .iter()
@@ -117,10 +126,30 @@ impl Coordinator {
                     self.give_worker_up(number)?;
                     given_up = true;
                 }
-                Judgement::Blocked => self.say_blocked(number, backend)?,
+                Judgement::Blocked => self.say_blocked(&format!("copy worker {number}"), backend)?,
                 Judgement::Leave => {}
             }
         }
+        self.count_given_up(given_up)
+    }
+
+    /// What becomes of a worker of the server's that gets nothing. True when it was given up.
+    pub(super) fn judge_silent(&mut self, pid: i32, table: &str, backend: Option<&Backend>) -> Result<bool> {
+        match judge(backend) {
+            Judgement::GiveUp => {
+                self.say_given_up(&format!("table synchronization worker {pid} of table {table}"))?;
+                // The server starts it again.
+                transaction::run(|| user::terminate(pid))?;
+                return Ok(true);
+            }
+            Judgement::Blocked => self.say_blocked(&format!("the copy of table {table}"), backend)?,
+            Judgement::Leave => {}
+        }
+        Ok(false)
+    }
+
+    /// Counts rounds in which workers were given up.
+    pub(super) fn count_given_up(&mut self, given_up: bool) -> Result<()> {
         if given_up {
             // Links that carry nothing again and again lead nowhere, whatever arrives between.
             self.given_up += 1;
@@ -142,24 +171,28 @@ impl Coordinator {
 
     /// Ends a worker whose connection is dead; its task is free again when it is gone.
     fn give_worker_up(&mut self, number: u32) -> Result<()> {
-        let problem = self.silent_source().problem();
-        let mut event = self
-            .event("init.connection_given_up")
-            .sqlstate(&problem.sqlstate)
-            .message(format!("copy worker {number}: {}; its task is done again", problem.message));
-        event.severity = Severity::Warning;
-        transaction::run(|| crate::catalog::events::write(&[event]))?;
+        self.say_given_up(&format!("copy worker {number}"))?;
         if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
             worker.handle.terminate();
         }
         Ok(())
     }
 
-    fn say_blocked(&mut self, number: u32, backend: Option<&Backend>) -> Result<()> {
+    fn say_given_up(&self, who: &str) -> Result<()> {
+        let problem = self.silent_source().problem();
+        let mut event = self
+            .event("init.connection_given_up")
+            .sqlstate(&problem.sqlstate)
+            .message(format!("{who}: {}; its task is done again", problem.message));
+        event.severity = Severity::Warning;
+        transaction::run(|| crate::catalog::events::write(&[event]))
+    }
+
+    fn say_blocked(&mut self, who: &str, backend: Option<&Backend>) -> Result<()> {
         let blockers = backend.map(|backend| backend.blockers.join(", ")).unwrap_or_default();
         let mut event = self
             .event("init.source_locked")
-            .message(format!("copy worker {number} waits on the source for a lock that is held by {blockers}"))
+            .message(format!("{who} waits on the source for a lock that is held by {blockers}"))
             .hint("The operation goes on when the lock is released.");
         event.severity = Severity::Warning;
         self.say_once(&format!("locked by {blockers}"), event)

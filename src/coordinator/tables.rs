@@ -49,14 +49,18 @@ impl Coordinator {
             self.prepare_batch(batch)?;
         }
         failpoint!(TablesPrepared)?;
-        let tasks = plan_tasks(&planned, &self.operation.options);
+        let tasks = if self.operation.is_by_server() {
+            plan_mirrored(&planned)
+        } else {
+            plan_tasks(&planned, &self.operation.options)
+        };
         let operation = self.operation.clone();
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
         transaction::run(|| {
             tasks::insert(id, &tasks)?;
             // After the tasks: a table's count of builds is added to its row.
             let large: Vec<u32> =
-                planned.iter().filter(|table| !table.keeps_indexes).map(|table| table.relid).collect();
+                planned.iter().filter(|table| self.suspends(table)).map(|table| table.relid).collect();
             tasks::insert_index_tasks(id, &large)?;
             operations::set_phase(id, Phase::Copy.as_str())?;
             node::enter(&operation, NodeState::Copying)?;
@@ -100,9 +104,15 @@ impl Coordinator {
                     _ => user::drop_constraint(constraint.relid, &constraint.constraint_name)?,
                 }
             }
-            suspend_indexes(id, batch.iter().copied().filter(|table| !table.keeps_indexes))?;
+            suspend_indexes(id, batch.iter().copied().filter(|table| self.suspends(table)))?;
             failpoint!(BatchPrepared)
         })
+    }
+
+    /// Whether indexes of a table are switched off for the load. The server's own workers build them along, and the apply worker needs
+    /// them as soon as a table is handed over.
+    fn suspends(&self, table: &PlannedTable) -> bool {
+        !table.keeps_indexes && !self.operation.is_by_server()
     }
 
     /// Puts constraints back that were set aside for the load.
@@ -312,6 +322,23 @@ fn one_owner(relids: &[u32]) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// The tasks of a plan that the server carries out: a copy for each table, in which is shown how far it is.
+fn plan_mirrored(planned: &[PlannedTable]) -> Vec<NewTask> {
+    planned
+        .iter()
+        .map(|table| NewTask {
+            relid: table.relid,
+            kind: "copy",
+            position: table.ordinal,
+            from_block: None,
+            to_block: None,
+            bytes: table.bytes_total,
+            small: false,
+            status: "pending",
+        })
+        .collect()
 }
 
 /// The tasks of a plan: copies first, then a vacuum for each table; index builds are added by what was suspended.

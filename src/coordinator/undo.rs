@@ -9,10 +9,10 @@ use super::node;
 use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::{cleanup, events, indexes, user};
 use crate::error::{Error, Result};
-use crate::pg::{index, subscription, system, transaction};
+use crate::pg::{index, origin, subscription, system, transaction};
 use crate::source::{publication, state};
 use steep_repl_core::event;
-use steep_repl_core::names::{slot_name, tablesync_slot_name};
+use steep_repl_core::names::{slot_name, tablesync_origin_name, tablesync_slot_name};
 use steep_repl_core::node_state::NodeState;
 
 /// The kinds of work, in their order: the apply worker must be gone before tables are emptied, and tables must be empty before
@@ -129,13 +129,23 @@ impl Coordinator {
 
     /// Drops the subscription without a word to the source, whose slot is taken away by our own connection.
     fn undo_subscription(&mut self) -> Result<()> {
-        let name = self.operation.subscription.clone();
+        let (id, name) = (self.operation.id, self.operation.subscription.clone());
+        let by_server = self.operation.is_by_server();
+        if by_server {
+            self.stop_sync()?;
+        }
         transaction::run(|| {
             user::set_lock_timeout(LOCK_LIMIT_MS)?;
             match user::subscription_oid(&name)? {
                 Some(oid) => {
                     // With tables that are not ready, DROP would connect to the source to look for their slots.
                     subscription::remove_tables(oid);
+                    // And without them it leaves the origins of their workers.
+                    if by_server {
+                        for table in operations::tables(id)? {
+                            origin::drop(&tablesync_origin_name(oid, table.relid));
+                        }
+                    }
                     user::drop_subscription(&name)?;
                     failpoint!(SubscriptionDropped)
                 }
@@ -193,7 +203,7 @@ impl Coordinator {
         let plan = transaction::run(|| operations::publication_plan(operation.id))?;
         let planned = transaction::run(|| operations::tables(operation.id))?;
         let tablesync_slots: Vec<String> = match operation.subscription_oid {
-            Some(oid) if operation.is_refresh() => {
+            Some(oid) if operation.is_refresh() || operation.is_by_server() => {
                 planned.iter().map(|table| tablesync_slot_name(oid, table.relid, system::system_identifier())).collect()
             }
             _ => Vec::new(),
@@ -203,14 +213,14 @@ impl Coordinator {
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
             state::end_sessions(connection, &format!("{}_", slot_name(token)))?;
+            // A worker of the server's that was ended may have sent the command to make its slot.
+            state::end_sessions_named(connection, &tablesync_slots)?;
             // Once its tables have joined, the subscription goes on with the operation's slot.
             state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
             failpoint!(SlotDropped)?;
-            if operation.is_refresh() {
-                // What the server itself may have made for tables that somebody else has put into the subscription.
-                for slot in &state::existing_slots(connection, &tablesync_slots)? {
-                    state::drop_slot(connection, slot)?;
-                }
+            // What the server itself has made: by method snapshot, or for tables that somebody else has put into the subscription.
+            for slot in &state::existing_slots(connection, &tablesync_slots)? {
+                state::drop_slot(connection, slot)?;
             }
             if operation.own_publications && operation.is_refresh() {
                 // A table that was replaced on the source was published anew, under another OID.

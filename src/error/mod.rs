@@ -578,6 +578,42 @@ pub enum Error {
         /// The origin that its lines in the log name.
         origin: String,
     },
+    /// The server's own workers cannot copy a table.
+    #[error("the initial synchronization of table {table} fails")]
+    SyncFails {
+        /// The table.
+        table: String,
+        /// Its name in the server's log.
+        log_name: String,
+        /// Its subscription.
+        subscription: String,
+        /// How often it has failed.
+        failures: u32,
+        /// When it last did.
+        at: String,
+    },
+    /// Somebody has taken tables out of the subscription that are being copied.
+    #[error("subscription \"{subscription}\" does not have {} any more", tables.join(", "))]
+    NotSubscribed {
+        /// Its name.
+        subscription: String,
+        /// The tables.
+        tables: Vec<String>,
+    },
+    /// A node has too little of something that table synchronization takes.
+    #[error("node \"{node}\" has {free} free {what}s, and initial synchronization needs {needed}")]
+    TooFew {
+        /// Name of the node.
+        node: String,
+        /// Replication slot, WAL sender, replication origin.
+        what: &'static str,
+        /// How many are free.
+        free: i64,
+        /// How many it takes at least.
+        needed: i64,
+        /// The setting to raise.
+        setting: &'static str,
+    },
     /// An operation took longer than it may.
     #[error("operation {operation} took longer than {limit}")]
     InitTimeout {

@@ -222,7 +222,7 @@ impl Error {
             ),
             SubscriptionDisabled { .. } => (
                 "55000",
-                Some("Tables join a subscription while it is applied.".to_owned()),
+                Some("Tables are copied by a subscription, or join it, while it is applied.".to_owned()),
                 Some("Enable it: ALTER SUBSCRIPTION ... ENABLE;".to_owned()),
             ),
             AlreadySubscribed { .. } => (
@@ -344,12 +344,32 @@ impl Error {
             ApplyFails { errors, conflicts, origin, .. } => (
                 "55000",
                 Some(match conflicts.as_slice() {
-                    [] => format!("{errors} apply errors since the catch-up began."),
-                    some => format!("{errors} apply errors since the catch-up began; conflicts: {}.", some.join(", ")),
+                    [] => format!("{errors} apply errors were seen."),
+                    some => format!("{errors} apply errors were seen; conflicts: {}.", some.join(", ")),
                 }),
                 Some(format!(
                     "The cause is in the log of this server, in lines of the logical replication apply worker, before \
                      \"processing remote data for replication origin \"{origin}\"\"."
+                )),
+            ),
+            SyncFails { log_name, subscription, failures, at, .. } => (
+                "55000",
+                Some(format!("Failed attempts of the server so far: {failures}; the last one at {at}.")),
+                Some(format!(
+                    "The cause is in the log of this server: the ERROR after the line \"logical replication table synchronization worker \
+                     for subscription \"{subscription}\", table \"{log_name}\" has started\", of the same process."
+                )),
+            ),
+            NotSubscribed { .. } => (
+                "55000",
+                Some("Somebody has taken them out meanwhile, with ALTER SUBSCRIPTION ... REFRESH PUBLICATION for one.".to_owned()),
+                Some("Use steep_repl.cancel_init(node) and initialize the node again.".to_owned()),
+            ),
+            TooFew { node, setting, .. } => (
+                "53400",
+                Some("The subscription takes one, and each table that is being copied takes another.".to_owned()),
+                Some(format!(
+                    "Raise {setting} on node \"{node}\" and restart it, drop what is not needed any more, or use method => 'parallel'."
                 )),
             ),
             InitTimeout { .. } => (

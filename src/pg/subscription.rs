@@ -88,6 +88,8 @@ pub fn set_connection(name: &str, conninfo: &str) -> Result<()> {
 /// State of a table in a subscription, as `pg_subscription_rel.srsubstate` has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TableState {
+    /// To be copied by a worker of the server's own.
+    Init,
     /// Copied; the apply worker applies all its changes.
     Ready,
     /// Copied at an LSN of its own; the apply worker skips changes before it.
@@ -97,6 +99,7 @@ pub enum TableState {
 impl TableState {
     fn code(self) -> c_char {
         match self {
+            TableState::Init => b'i' as c_char,
             TableState::Ready => b'r' as c_char,
             TableState::SyncDone => b's' as c_char,
         }

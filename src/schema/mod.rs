@@ -12,6 +12,7 @@ pub mod sync;
 pub use plan::{choose, Chosen, Joins, Plan, Request, Sides, LEFT_OUT};
 
 use crate::catalog::operations::PlannedTable;
+use crate::catalog::sync::AsIs;
 use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
@@ -73,6 +74,18 @@ pub fn oids_now(connection: &Connection, planned: &[PlannedTable]) -> Result<Vec
                 .ok_or_else(|| Error::internal(format!("table {} is gone", table.table_name)))
         })
         .collect()
+}
+
+/// What the planned tables are on the source now; those that it does not have are left out.
+pub fn as_is(connection: &Connection, planned: &[PlannedTable]) -> Result<Vec<AsIs>> {
+    let source = index(source_inventory(connection, false)?);
+    Ok(planned
+        .iter()
+        .filter_map(|table| {
+            let there = source.get(&(table.table_schema.clone(), table.table_name.clone()))?;
+            Some(AsIs { relid: table.relid, filenode: there.filenode, natts: there.natts })
+        })
+        .collect())
 }
 
 /// Planned tables that are not the ones here any more that rows were copied into, in words.

@@ -136,8 +136,15 @@ pub fn check_plugin(node: &str, source: &Source) -> Result<()> {
     })
 }
 
-/// Refuses a source without a free slot or WAL sender.
-pub fn check_room(node: &str, source: &Source) -> Result<()> {
+impl Source {
+    /// Slots and WAL senders that are free.
+    pub fn free(&self) -> (i64, i64) {
+        (self.slots - self.slots_used, self.walsenders - self.walsenders_used)
+    }
+}
+
+/// Refuses a source without a free slot or WAL sender; `for_sync`: the server copies, and a table takes one besides the subscription.
+pub fn check_room(node: &str, source: &Source, for_sync: bool) -> Result<()> {
     let exhausted = |what, setting, limit| Error::Exhausted { node: node.to_owned(), what, limit, setting };
     if source.slots_used >= source.slots {
         return Err(exhausted("replication slot", "max_replication_slots", source.slots));
@@ -145,7 +152,12 @@ pub fn check_room(node: &str, source: &Source) -> Result<()> {
     if source.walsenders_used >= source.walsenders {
         return Err(exhausted("WAL sender", "max_wal_senders", source.walsenders));
     }
-    Ok(())
+    let too_few = |what, free, setting| Error::TooFew { node: node.to_owned(), what, free, needed: 2, setting };
+    match source.free() {
+        (free @ ..2, _) if for_sync => Err(too_few("replication slot", free, "max_replication_slots")),
+        (_, free @ ..2) if for_sync => Err(too_few("WAL sender", free, "max_wal_senders")),
+        _ => Ok(()),
+    }
 }
 
 /// Says when the source does not keep WAL for as long as it is needed.

@@ -90,6 +90,20 @@ pub fn end_sessions(connection: &Connection, prefix: &str) -> Result<()> {
     connection.rows(&query, 1, "could not end sessions of ended workers").map(drop)
 }
 
+/// Ends the WAL senders of the given names: those of table synchronization workers, which go by their slots.
+pub fn end_sessions_named(connection: &Connection, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
+    let query = format!(
+        "WITH held AS MATERIALIZED (SELECT pid FROM pg_catalog.pg_stat_activity \
+         WHERE backend_type = 'walsender' AND usename = CURRENT_USER AND application_name IN ({list})) \
+         SELECT pg_catalog.pg_terminate_backend(pid, 5000)::text FROM held"
+    );
+    connection.rows(&query, 1, "could not end sessions of table synchronization workers").map(drop)
+}
+
 /// Those of the given slots that are there.
 pub fn existing_slots(connection: &Connection, names: &[String]) -> Result<Vec<String>> {
     if names.is_empty() {
