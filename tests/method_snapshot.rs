@@ -394,6 +394,11 @@ fn force_empties_what_is_there() {
     pair.target.exec("insert into large values (1, 1, 'old'); insert into small values (200, 1, 'old')");
     refused(&pair, ARGS).names(&["large", "small", "force"]);
     pair.synchronize(&format!("{ARGS}, force => true"));
+    // Of what was there before nothing is counted.
+    let rows = pair.target.rows(
+        "select table_name, rows_done from steep_repl.table_progress where table_name in ('large', 'small') order by 1",
+    );
+    assert_eq!(rows, ["large | 15000", "small | 100"]);
     pair.source.exec("update large set v = -1 where id < 9");
     expect_equal(&pair);
 }

@@ -245,7 +245,9 @@ impl Coordinator {
             }
             tasks::restart_tables(id, &lost)?;
             events::write(&said)
-        })
+        })?;
+        system::report_statistics();
+        Ok(())
     }
 
     /// All tables are handed over: what was altered meanwhile is looked at, and the catch-up begins.

@@ -8,7 +8,7 @@ use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::tasks::{self, NewTask};
 use crate::catalog::{events, indexes, user};
 use crate::error::{Error, Result};
-use crate::pg::{index, role, storage, transaction};
+use crate::pg::{index, role, storage, system, transaction};
 use crate::schema;
 use crate::schema::drift::Drift;
 use crate::source::publication;
@@ -48,6 +48,8 @@ impl Coordinator {
         for batch in all.chunks(BATCH) {
             self.prepare_batch(batch)?;
         }
+        // Told at the end, that the tables were emptied would undo what is told of their rows meanwhile.
+        system::report_statistics();
         failpoint!(TablesPrepared)?;
         let tasks = if self.operation.is_by_server() {
             plan_mirrored(&planned)
@@ -199,6 +201,7 @@ impl Coordinator {
             operations::await_snapshot(id)
         });
         outcome.map_err(|error| doing.named(error))?;
+        system::report_statistics();
         failpoint!(SnapshotAwaited)?;
         let why = if self.operation.snapshot_expired { ": max_snapshot_age is over" } else { "" };
         let mut event = self

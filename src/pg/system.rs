@@ -62,6 +62,12 @@ pub fn now_secs() -> f64 {
     now_micros() as f64 / 1e6
 }
 
+/// Tells the server's statistics what this process has done; a worker would tell it when it ends. Outside of a transaction.
+pub fn report_statistics() {
+    // SAFETY: a worker between two transactions.
+    unsafe { pg_sys::pgstat_report_stat(true) };
+}
+
 /// Schema-qualified name of a relation, for messages; its number when it is gone.
 pub fn relation_name(relid: u32) -> String {
     let oid = pg_sys::Oid::from(relid);
