@@ -51,6 +51,26 @@ fn every_value_arrives() {
     }
 }
 
+/// Autovacuum goes by them.
+#[test]
+fn statistics_count_every_row_once() {
+    let pair = Pair::new("direct_counted");
+    pair.source.exec(
+        "create table large (id int primary key, note text); insert into large select i, repeat('x', 200) from generate_series(1, 15000) i;
+         create table small (id int primary key); insert into small select generate_series(1, 100)",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.prepare();
+    pair.target.exec("insert into large select i, 'old' from generate_series(1, 500) i");
+    pair.synchronize_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 1, force => true");
+    let processes = "select count(*) from pg_stat_activity where backend_type like 'steep_repl co%' and datname = current_database()";
+    wait_until("its processes are gone", Duration::from_secs(30), || {
+        (pair.target.scalar::<i64>(processes) == 0).then_some(())
+    });
+    let counted = "select relname, n_live_tup from pg_stat_user_tables where schemaname = 'public' order by 1";
+    assert_eq!(pair.target.rows(counted), ["large | 15000", "small | 100"]);
+}
+
 #[test]
 fn every_kind_of_table_arrives_and_is_frozen_where_it_can_be() {
     let pair = Pair::new("direct_tables");

@@ -44,7 +44,11 @@ pub fn run(assignment: Assignment) -> Result<()> {
     loop {
         system::reload_configuration_if_asked();
         match worker.claim()? {
-            Claimed::Tasks(kind, taken) => worker.work(kind, &taken)?,
+            Claimed::Tasks(kind, taken) => {
+                worker.work(kind, &taken)?;
+                // A vacuum says how many rows there are; what is told of them afterwards would count them twice.
+                system::report_statistics();
+            }
             Claimed::Wait => {
                 report_activity(None);
                 system::wait_latch(IDLE_MS);
