@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steep_repl_testkit::{check, shared, wait_until, ClusterOptions, Pair, Role};
+use steep_repl_testkit::{check, quote_literal, shared, wait_until, ClusterOptions, Pair, Role};
 
 use crate::refusal::contents;
 
@@ -145,6 +145,12 @@ fn transactions_that_hold_the_slot_up() {
     assert!(!row(&pair, "source_transactions", "").contains(&format!("pid {pid} (")));
 }
 
+/// From now on the source is asked as this role.
+fn connect_as(pair: &Pair, role: &Role) {
+    let conninfo = quote_literal(&pair.source.conninfo().replace("user=postgres", &format!("user={role}")));
+    pair.target.exec(&format!("select steep_repl.alter_node('node_a', {conninfo})"));
+}
+
 /// A server may trust no plugin of ours.
 #[test]
 fn a_source_that_does_not_trust_the_plugin() {
@@ -163,10 +169,7 @@ fn a_source_that_does_not_trust_the_plugin() {
     pair.source.exec(&format!(
         "create publication p for table t; alter role {role} set output_plugin_libraries = test_decoding, \"pgoutput, pgoutput\""
     ));
-    let conninfo = pair.source.conninfo().replace("user=postgres", &format!("user={role}"));
-    pair.target.exec("select steep_repl.unregister_node('node_a')");
-    pair.target
-        .exec(&format!("select steep_repl.register_node('node_a', {})", steep_repl_testkit::quote_literal(&conninfo)));
+    connect_as(&pair, &role);
     let publication = ", publication => 'p'";
     let found = row(&pair, "source_plugin", publication);
     assert!(
@@ -188,10 +191,7 @@ fn rows_that_policies_hide() {
     pair.prepare();
     let role = Role::create(&shared::source(), "blinkered", "login replication in role pg_read_all_data");
     pair.source.exec("create publication p for table t; alter table t enable row level security");
-    let conninfo = pair.source.conninfo().replace("user=postgres", &format!("user={role}"));
-    pair.target.exec("select steep_repl.unregister_node('node_a')");
-    pair.target
-        .exec(&format!("select steep_repl.register_node('node_a', {})", steep_repl_testkit::quote_literal(&conninfo)));
+    connect_as(&pair, &role);
     let publication = ", publication => 'p'";
     let found = row(&pair, "source_tables", publication);
     assert!(

@@ -4,7 +4,7 @@
 use super::checks::{examine, Strict, Wanted};
 use super::{given, list, seconds, SqlResult};
 use crate::catalog::operations::{self, Kind, Method, NewOperation, Options};
-use crate::catalog::{events, nodes, sync};
+use crate::catalog::{events, nodes, user};
 use crate::coordinator::decide::Phase;
 use crate::error::{Error, Result};
 use crate::pg::{raise, role, shmem};
@@ -200,7 +200,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
 pub(super) fn workers_planned(method: Method, options: &Options) -> Result<u32> {
     Ok(match method {
         Method::Parallel => options.parallel_workers,
-        Method::Snapshot => u32::try_from(sync::room()?.sync_workers).unwrap_or_default(),
+        Method::Snapshot => u32::try_from(user::room()?.sync_workers).unwrap_or_default(),
     })
 }
 

@@ -2,7 +2,7 @@
 //! is no room for a replication origin.
 
 use super::checks::{Judge, Remark, Wanted};
-use crate::catalog::{sync, user};
+use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::instance;
 use crate::pg::remote::Connection;
@@ -82,7 +82,7 @@ pub(super) fn check_room(judge: &mut impl Judge, node: &str, for_sync: bool) -> 
 
 /// What the server's own table synchronization needs: without a worker for it no table would ever be copied.
 pub(super) fn check_sync(judge: &mut impl Judge, wanted: &Wanted, source: &preflight::Source) -> Result<()> {
-    let (sync, room) = (sync::room()?, user::room()?);
+    let room = user::room()?;
     let lacks = |setting, value: i64, hint: &str| {
         Err(Error::SourceSetting {
             node: wanted.node.to_owned(),
@@ -91,19 +91,19 @@ pub(super) fn check_sync(judge: &mut impl Judge, wanted: &Wanted, source: &prefl
             hint: hint.to_owned(),
         })
     };
-    let outcome = if sync.sync_workers < 1 {
+    let outcome = if room.sync_workers < 1 {
         let hint = "The server copies no table then: set it to at least 1 and reload, or use method => 'parallel'.";
-        lacks("max_sync_workers_per_subscription", sync.sync_workers, hint)
-    } else if sync.workers < 2 {
+        lacks("max_sync_workers_per_subscription", room.sync_workers, hint)
+    } else if room.apply_workers < 2 {
         let hint =
             "One is for the apply worker and another copies: set it to at least 2 and restart the server, or use \
                     method => 'parallel'.";
-        lacks("max_logical_replication_workers", sync.workers, hint)
+        lacks("max_logical_replication_workers", room.apply_workers, hint)
     } else {
         Ok(())
     };
     judge.judge("sync_workers", outcome)?;
-    let wanted_workers = 1 + sync.sync_workers;
+    let wanted_workers = 1 + room.sync_workers;
     let (slots, walsenders) = source.free();
     let short: Vec<String> = [
         ("max_logical_replication_workers here", room.apply_workers - room.apply_workers_used),

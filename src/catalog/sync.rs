@@ -87,28 +87,6 @@ pub fn set_seen(operation: i64, tables: &[AsIs]) -> Result<()> {
     execute(include_str!("../../sql/queries/sync_seen.sql"), &[Arg::Int(operation), Arg::Text(&json(&tables)?)])
 }
 
-/// What this server gives its table synchronization.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Room {
-    /// max_sync_workers_per_subscription.
-    pub sync_workers: i64,
-    /// max_logical_replication_workers.
-    pub workers: i64,
-}
-
-/// The settings that table synchronization goes by.
-pub fn room() -> Result<Room> {
-    rows(
-        "SELECT pg_catalog.jsonb_build_object(\
-             'sync_workers', pg_catalog.current_setting('max_sync_workers_per_subscription')::bigint, \
-             'workers', pg_catalog.current_setting('max_logical_replication_workers')::bigint)::text",
-        &[],
-    )?
-    .into_iter()
-    .next()
-    .ok_or_else(|| Error::internal("no answer about table synchronization"))
-}
-
 /// The time, for a message.
 pub fn now() -> Result<String> {
     let now: Vec<String> = rows(include_str!("../../sql/queries/now_utc.sql"), &[])?;

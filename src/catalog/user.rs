@@ -542,6 +542,8 @@ pub struct Room {
     pub origins: i64,
     /// Of them in use.
     pub origins_used: i64,
+    /// max_sync_workers_per_subscription.
+    pub sync_workers: i64,
     /// max_logical_replication_workers.
     pub apply_workers: i64,
     /// Of them in use.
