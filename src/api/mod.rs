@@ -6,6 +6,7 @@
 mod checks;
 mod control;
 mod init;
+mod large_tables;
 mod nodes;
 mod preflight;
 mod refresh;

@@ -3,7 +3,7 @@
 use super::decide::{Phase, Step};
 use super::main::{Coordinator, Worker};
 use super::node;
-use crate::catalog::operations::{self, Published};
+use crate::catalog::operations::{self, Published, Transport};
 use crate::catalog::{events, tasks, user};
 use crate::error::{Error, Result};
 use crate::pg::subscription::{self, NewSubscription, TableState};
@@ -52,8 +52,8 @@ impl Coordinator {
                 self.enter(phase.next())
             }
             Step::NextPhase => {
-                // The server's workers read under snapshots of their own.
-                if phase == Phase::Copy || phase == Phase::Slot && self.operation.is_by_server() {
+                // The server's workers read under snapshots of their own, and so does who reads from a base backup.
+                if phase == Phase::Copy || phase == Phase::Slot && !self.operation.uses_slot_snapshot() {
                     self.give_snapshot_up()?;
                 }
                 self.enter(phase.next())
@@ -67,6 +67,7 @@ impl Coordinator {
             }
             Step::HandleKeeperError => self.handle_keeper_error(),
             Step::StartWorkers(count) => self.start_workers(count),
+            Step::GiveSnapshotUp => self.give_snapshot_up(),
             Step::StartSync => self.start_sync(),
             Step::WatchSync => self.watch_sync(),
             Step::WatchCatchup => self.watch_catchup(),
@@ -255,8 +256,8 @@ impl Coordinator {
                 publications: &operation.publications,
                 slot: &operation.slot_name,
             })?;
-            let state = if operation.is_by_server() { TableState::Init } else { TableState::Ready };
             for table in operations::tables(operation.id)? {
+                let state = if table.transport == Transport::Server { TableState::Init } else { TableState::Ready };
                 subscription::add_table(created, table.relid, state, Lsn::INVALID);
             }
             origin::advance(&origin_name(created), start)?;
@@ -320,7 +321,7 @@ impl Coordinator {
         let Some(failed) = transaction::run(|| tasks::first_failed(id))? else {
             return Ok(());
         };
-        if self.operation.is_by_server() {
+        if failed.transport == Transport::Server {
             // Whether it was altered was looked at when it failed, and the error tells all.
             return self.fail(&Error::Server(Box::new(failed.error)));
         }

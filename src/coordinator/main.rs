@@ -141,7 +141,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
             break;
         }
         coordinator.notify();
-        if !matches!(step, Step::DoPhase | Step::NextPhase | Step::StartSync) {
+        if !matches!(step, Step::DoPhase | Step::NextPhase | Step::GiveSnapshotUp | Step::StartSync) {
             // Nothing tells of the source's progress; a short catch-up should not last a whole tick.
             looks = if matches!(step, Step::WatchCatchup | Step::WatchSync) { looks + 1 } else { 0 };
             system::wait_latch(match looks {

@@ -86,7 +86,7 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
     origin::tag_session(&origin_name(subscription), Some(holder))?;
     let small = progress::small_tasks(operation.id)?;
     // Batches small enough that every worker gets several.
-    let batch = (small / (4 * i64::from(operation.workers_planned.max(1)))).clamp(1, BATCH);
+    let batch = (small / (4 * i64::from(operation.options.parallel_workers.max(1)))).clamp(1, BATCH);
     // Index builds read soon what was just written. More than fits would only drive out what others need.
     let cached = operation.bytes_total <= system::shared_buffers_bytes() / 4 * 3;
     let part = Part::Worker(assignment.number);

@@ -22,6 +22,7 @@
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
 //! | [`progress`] | percent, rate and time of arrival |
 //! | [`retry`] | what to do after an error, by SQLSTATE |
+//! | [`size`] | sizes as people write them |
 //! | [`event`] | the JSON of an event |
 //! | [`errors`] | a server error that travels between processes |
 
@@ -50,3 +51,4 @@ pub mod schema_diff;
 pub mod schema_match;
 pub mod schema_sync;
 pub mod selection;
+pub mod size;
