@@ -10,16 +10,16 @@ use crate::refusal::refused;
 use crate::shop;
 
 /// Of the tables of `midway` one is large.
-const ARGS: &str = "method => 'snapshot', no_identity => 'full', parallel_workers => 2, large_table_threshold => '1MB'";
+pub const ARGS: &str = "method => 'snapshot', no_identity => 'full', parallel_workers => 2, large_table_threshold => '1MB'";
 const CANCEL: &str = "select steep_repl.cancel_init('node_b')";
 
 /// How the rows of each table got here.
-fn transports(pair: &Pair) -> Vec<String> {
+pub fn transports(pair: &Pair) -> Vec<String> {
     pair.target.rows("select transport, count(*) from steep_repl.operation_tables group by 1 order by 1")
 }
 
 /// Nothing is counted but what a change of a row counts that the server's own workers have copied.
-fn expect_equal(pair: &Pair) {
+pub fn expect_equal(pair: &Pair) {
     check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(180));
     compare(&pair.source, &pair.target, &Tables::All).unwrap_or_else(|difference| panic!("{difference}"));
     let counts: Vec<String> = check::conflict_counts(&pair.target)
@@ -29,7 +29,7 @@ fn expect_equal(pair: &Pair) {
     assert!(counts.is_empty(), "errors or conflicts: {counts:?}");
 }
 
-fn expect_end(pair: &Pair) {
+pub fn expect_end(pair: &Pair) {
     pair.proxy().throttle(0);
     pair.expect_synchronized();
     pair.source
@@ -39,7 +39,7 @@ fn expect_end(pair: &Pair) {
 }
 
 /// Starts it and waits until rows of the large table are here, and none of the others.
-fn start(pair: &Pair, method: &str) {
+pub fn start(pair: &Pair, method: &str) {
     pair.proxy().throttle(midway::SLOW);
     pair.init_with(&[("chunk_size", "1MB")], &format!("{ARGS}, large_table_method => '{method}'")).unwrap();
     midway::until_rows(pair);
@@ -48,7 +48,7 @@ fn start(pair: &Pair, method: &str) {
     assert_eq!(others, ["waiting", "waiting"]);
 }
 
-fn under_load(label: &str, method: &str) {
+pub fn under_load(label: &str, method: &str) {
     let pair = Pair::new(label);
     shop::fill(&pair.source, 0.5);
     pair.prepare();
@@ -99,26 +99,33 @@ fn changes_of_large_tables_are_no_conflicts() {
     pair.expect_equal();
 }
 
-#[test]
-fn cancelled_while_a_large_table_is_copied() {
-    let pair = midway::prepared(Pair::options("large_cancel"));
+pub fn cancelled(label: &str, method: &str) {
+    let pair = midway::prepared(Pair::options(label));
     let (source, target) = (SchemaState::of(&pair.source), SchemaState::of(&pair.target));
-    start(&pair, "copy");
+    start(&pair, method);
     pair.target.exec(CANCEL);
     pair.proxy().throttle(0);
     midway::until_undone(&pair);
     midway::expect_emptied(&pair, &["large", "log", "small"]);
     target.assert_same(&pair.target);
     source.assert_same(&pair.source);
-    pair.synchronize(ARGS);
+    expect_no_program(&pair);
+    pair.synchronize(&format!("{ARGS}, large_table_method => '{method}'"));
     expect_end(&pair);
 }
 
-#[test]
-fn a_restart_of_the_source() {
-    let source = ClusterOptions::new("large_src").start();
-    let pair = midway::prepared(Pair::options("large_source").source(source));
-    start(&pair, "copy");
+/// No program of this pair's operations is at work on the source.
+pub fn expect_no_program(pair: &Pair) {
+    let tokens = pair.target.rows("select token from steep_repl.operations");
+    let sessions = pair.source.rows("select application_name from pg_stat_activity where application_name ~ '^steep_repl_.*_(dump[0-9]+|backup)$'");
+    let left: Vec<&String> = sessions.iter().filter(|name| tokens.iter().any(|token| name.contains(token))).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+pub fn source_restarts(label: &str, method: &str) {
+    let source = ClusterOptions::new(&format!("{label}_s")).start();
+    let pair = midway::prepared(Pair::options(label).source(source));
+    start(&pair, method);
     let load = LoadOptions::default().keyed("large").rate(20).tolerant().start(&pair.source);
     wait_until("something is written", Duration::from_secs(30), || {
         (pair.source.scalar::<i64>("select count(*) from large where id >= 1000000000") > 0).then_some(())
@@ -131,18 +138,33 @@ fn a_restart_of_the_source() {
     assert!(!events(&pair, "init.snapshot_renewed").is_empty(), "the snapshot was not lost");
 }
 
-#[test]
-fn a_restart_of_the_target() {
-    let target = ClusterOptions::new("large_tgt").preload().start();
-    let pair = midway::prepared(Pair::options("large_target").target(target));
-    start(&pair, "copy");
+pub fn target_restarts(label: &str, method: &str) {
+    let target = ClusterOptions::new(&format!("{label}_t")).preload().start();
+    let pair = midway::prepared(Pair::options(label).target(target));
+    start(&pair, method);
     let load = LoadOptions::default().keyed("large").rate(20).start(&pair.source);
     pair.target.cluster().restart();
     pair.proxy().throttle(0);
     pair.expect_synchronized();
     load.stop();
     expect_end(&pair);
+    expect_no_program(&pair);
     assert_eq!(events(&pair, "init.taken_up").len(), 1);
+}
+
+#[test]
+fn cancelled_in_the_middle() {
+    cancelled("large_cancel", "copy");
+}
+
+#[test]
+fn a_restart_of_the_source() {
+    source_restarts("large_source", "copy");
+}
+
+#[test]
+fn a_restart_of_the_target() {
+    target_restarts("large_target", "copy");
 }
 
 /// A large table that is altered while the server copies the others is copied again; nothing of what was applied to it meanwhile is doubled.

@@ -1,10 +1,11 @@
 //! What decides about the way of large tables, and about that of all when method auto was asked for; and what each way needs.
 
-use super::checks::{Judge, Wanted};
+use super::checks::{check_dump, Judge, Wanted};
 use crate::catalog::operations::{Method, Transport};
 use crate::catalog::user;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
+use crate::pg::{role, system};
 use crate::schema::Plan;
 use crate::settings;
 use crate::source::preflight::Source;
@@ -35,7 +36,7 @@ pub(super) fn check(
     judge: &mut impl Judge,
     wanted: &Wanted,
     _connection: &Connection,
-    _source: &Source,
+    source: &Source,
     plan: &Plan,
 ) -> Result<()> {
     if wanted.method != Method::Snapshot || !plan.has_larger_than(wanted.options.large_table_threshold) {
@@ -43,11 +44,27 @@ pub(super) fn check(
     }
     let outcome = match wanted.options.large_table_method {
         Transport::Copy | Transport::Server => Ok(()),
-        Transport::PgDump | Transport::BaseBackup => Err(crate::error::Error::NotYet {
+        Transport::PgDump => check_dumping(wanted, source),
+        Transport::BaseBackup => Err(Error::NotYet {
             what: "this large_table_method".to_owned(),
             hint: "Use large_table_method => 'copy'.".to_owned(),
         }),
     };
     judge.judge("large_tables", outcome)?;
+    Ok(())
+}
+
+fn refused(method: &'static str, reason: String, hint: &str) -> Result<()> {
+    Err(Error::LargeTables { method, reason, hint: hint.to_owned() })
+}
+
+/// A pg_dump of this server's, the right to have it run, and a source that it can read.
+fn check_dumping(wanted: &Wanted, source: &Source) -> Result<()> {
+    check_dump(wanted.node, wanted.source, role::current())?;
+    let major = system::major();
+    if source.version_num / 10_000 > i64::from(major) {
+        let reason = format!("The pg_dump of PostgreSQL {major} reads no later version, and the source is {}.", source.version);
+        return refused("pg_dump", reason, "Use large_table_method => 'copy'.");
+    }
     Ok(())
 }

@@ -352,7 +352,11 @@ fn plan_mirrored(planned: &[PlannedTable]) -> Vec<NewTask> {
 fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
     let sizes: Vec<TableSize> = planned
         .iter()
-        .map(|table| TableSize { bytes: table.bytes_total, pages: table.pages, heap: table.heap })
+        .map(|table| {
+            // A program writes a table whole.
+            let heap = table.heap && table.transport != Transport::PgDump;
+            TableSize { bytes: table.bytes_total, pages: table.pages, heap }
+        })
         .collect();
     let copies = plan_copies(&sizes, options.chunk_size, SMALL_BELOW, options.parallel_workers);
     let mut tasks = Vec::with_capacity(copies.len() + planned.len());

@@ -5,6 +5,7 @@
 //! waits for its latch; when nothing is left, it ends. An error of a task is noted with the task, and decides by its kind
 //! whether the task is tried again; the worker itself goes on unless its connection is gone.
 
+use super::dump::Dumping;
 use super::load;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::tasks::{self, Task};
@@ -26,7 +27,7 @@ const IDLE_MS: i64 = 250;
 struct Worker {
     operation: Operation,
     target: Target,
-    part: Part,
+    number: u32,
     coordinator: i32,
     batch: i64,
     cached: bool,
@@ -89,8 +90,8 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
     let batch = (small / (4 * i64::from(operation.options.parallel_workers.max(1)))).clamp(1, BATCH);
     // Index builds read soon what was just written. More than fits would only drive out what others need.
     let cached = operation.bytes_total <= system::shared_buffers_bytes() / 4 * 3;
-    let part = Part::Worker(assignment.number);
-    Ok(Some(Worker { part, operation, target, coordinator, batch, cached, connection: None }))
+    let number = assignment.number;
+    Ok(Some(Worker { number, operation, target, coordinator, batch, cached, connection: None }))
 }
 
 enum Kind {
@@ -170,9 +171,10 @@ impl Worker {
     fn copy(&mut self, taken: &[Task]) -> Result<usize> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
+            None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, Part::Worker(self.number)))?,
         };
-        let loaded = load::load(&connection, taken, self.cached)?;
+        let dumping = Dumping { target: &self.target, token: self.operation.token()?, number: self.number };
+        let loaded = load::load(&connection, taken, self.cached, &dumping)?;
         failpoint!(RowsCommitted)?;
         // Kept only after success: an error may have left it in any state.
         self.connection = Some(connection);

@@ -8,6 +8,7 @@ pub mod catalog_tuple;
 pub mod compat;
 pub mod copy_in;
 pub mod deadline;
+pub mod dumped;
 #[cfg(feature = "failpoints")]
 pub mod death;
 mod heap_load;

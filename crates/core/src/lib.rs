@@ -18,6 +18,7 @@
 //! | [`database`] | what two databases are beside their tables |
 //! | [`schema_match`] | whether rows of a source table fit into the target's |
 //! | [`copy_binary`] | a long answer as the source streams it |
+//! | [`dump_script`] | the rows in a script of pg_dump |
 //! | [`formats`] | which types may travel as binary |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
 //! | [`progress`] | percent, rate and time of arrival |
@@ -35,6 +36,7 @@ pub mod copy_binary;
 pub mod database;
 pub mod definition;
 pub mod drift;
+pub mod dump_script;
 pub mod errors;
 pub mod event;
 pub mod formats;
