@@ -103,8 +103,16 @@ fn a_program_that_fails() {
     fs::rename(&program, &aside).unwrap();
     // It breaks off after some rows, and says that it has succeeded.
     for (script, words) in [
-        (format!("#!/bin/sh\n[ \"$1\" = --version ] && exec {real} --version\necho out of ideas >&2\nexit 1\n"), "out of ideas"),
-        (format!("#!/bin/sh\n[ \"$1\" = --version ] && exec {real} --version\n{real} \"$@\" | head -n 9000\nexit 0\n"), "dump table"),
+        (
+            format!("#!/bin/sh\n[ \"$1\" = --version ] && exec {real} --version\necho out of ideas >&2\nexit 1\n"),
+            "out of ideas",
+        ),
+        (
+            format!(
+                "#!/bin/sh\n[ \"$1\" = --version ] && exec {real} --version\n{real} \"$@\" | head -n 9000\nexit 0\n"
+            ),
+            "dump table",
+        ),
     ] {
         fs::write(&program, script).unwrap();
         std::os::unix::fs::chown(&program, None, None).unwrap();
@@ -116,7 +124,8 @@ fn a_program_that_fails() {
         } else {
             pair.init_with(&[("max_retries", "1")], &format!("{ARGS}, large_table_method => 'pg_dump'")).unwrap();
         }
-        let refusal = Refusal::of(&midway::until_failed(&pair)).names(&["public.large", "pg_dump could not dump", words]);
+        let refusal =
+            Refusal::of(&midway::until_failed(&pair)).names(&["public.large", "pg_dump could not dump", words]);
         assert_eq!(refusal.code, "58000", "{refusal:?}");
     }
     fs::rename(&aside, &program).unwrap();
@@ -133,7 +142,8 @@ fn a_table_that_is_rewritten_meanwhile() {
     pair.target.exec("create table other (id int primary key, note text)");
     pair.register();
     pair.proxy().throttle(midway::SLOW);
-    let args = format!("{ARGS}, large_table_method => 'pg_dump'").replace("parallel_workers => 2", "parallel_workers => 1");
+    let args =
+        format!("{ARGS}, large_table_method => 'pg_dump'").replace("parallel_workers => 2", "parallel_workers => 1");
     pair.init(&args).unwrap();
     midway::until_rows(&pair);
     // One worker has the larger of the two.

@@ -10,7 +10,8 @@ use crate::refusal::refused;
 use crate::shop;
 
 /// Of the tables of `midway` one is large.
-pub const ARGS: &str = "method => 'snapshot', no_identity => 'full', parallel_workers => 2, large_table_threshold => '1MB'";
+pub const ARGS: &str =
+    "method => 'snapshot', no_identity => 'full', parallel_workers => 2, large_table_threshold => '1MB'";
 const CANCEL: &str = "select steep_repl.cancel_init('node_b')";
 
 /// How the rows of each table got here.
@@ -117,7 +118,9 @@ pub fn cancelled(label: &str, method: &str) {
 /// No program of this pair's operations is at work on the source.
 pub fn expect_no_program(pair: &Pair) {
     let tokens = pair.target.rows("select token from steep_repl.operations");
-    let sessions = pair.source.rows("select application_name from pg_stat_activity where application_name ~ '^steep_repl_.*_(dump[0-9]+|backup)$'");
+    let sessions = pair.source.rows(
+        "select application_name from pg_stat_activity where application_name ~ '^steep_repl_.*_(dump[0-9]+|backup)$'",
+    );
     let left: Vec<&String> = sessions.iter().filter(|name| tokens.iter().any(|token| name.contains(token))).collect();
     assert!(left.is_empty(), "{left:?}");
 }

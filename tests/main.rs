@@ -32,6 +32,7 @@ mod hostile;
 mod identity;
 mod idle;
 mod invalid_keys;
+mod large_by_base_backup;
 mod large_by_dump;
 mod large_tables;
 mod launcher;

@@ -31,6 +31,7 @@ SELECT pg_catalog.jsonb_build_object(
     'own_copies_open', (SELECT count(*) FROM steep_repl.tasks t
                         JOIN steep_repl.operation_tables o ON o.operation_id = t.operation_id AND o.relid = t.relid
                         WHERE t.operation_id = $1 AND t.kind = 'copy' AND t.status IN ('pending', 'running') AND o.transport <> 'server'),
+    'backup', coalesce((SELECT pg_catalog.jsonb_build_array(b.bytes_done, b.bytes_total) FROM steep_repl.base_backups b WHERE b.operation_id = $1), '[0, 0]'::jsonb),
     'rows_done', coalesce((SELECT sum(o.rows_done) FROM steep_repl.operation_tables o WHERE o.operation_id = $1), 0),
     'running', coalesce((SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)) FROM running r), '[]'::jsonb))::text
 FROM (SELECT '{"tasks": 0, "bytes": 0, "tasks_done": 0, "bytes_done": 0, "open": 0, "failed": 0}'::jsonb AS counted) AS zero

@@ -58,6 +58,8 @@ pub struct Observed {
     pub own_copies_open: i64,
     /// Copies that can be taken of tables that are begun.
     pub copies_begun: i64,
+    /// Bytes of a base backup that are here, and in all.
+    pub backup: (i64, i64),
     /// Rows of copies that are done.
     pub rows_done: i64,
     /// What runs.

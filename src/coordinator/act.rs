@@ -4,7 +4,7 @@ use super::decide::{Phase, Step};
 use super::main::{Coordinator, Worker};
 use super::node;
 use crate::catalog::operations::{self, Published, Transport};
-use crate::catalog::{events, tasks, user};
+use crate::catalog::{base_backups, events, tasks, user};
 use crate::error::{Error, Result};
 use crate::pg::subscription::{self, NewSubscription, TableState};
 use crate::pg::worker::{self, Assignment, Kind};
@@ -22,6 +22,9 @@ const BLOCKER_LOOK: f64 = 3.0;
 
 /// How long a keeper that is not needed any more may take to end by itself, in seconds.
 const KEEPER_LEAVES_WITHIN: f64 = 10.0;
+
+/// The same of one that has a base backup to remove, in seconds.
+const BACKUP_GOES_WITHIN: f64 = 600.0;
 
 /// How often to look for an apply worker that does not run, in seconds.
 const APPLY_LOOK: f64 = 1.0;
@@ -194,6 +197,13 @@ impl Coordinator {
             return Ok(());
         }
         self.shown_at = now;
+        let id = self.operation.id;
+        if self.operation.uses_base_backup()
+            && self.operation.start_lsn.is_some()
+            && !transaction::run(|| base_backups::waits_for_slot(id))?
+        {
+            return Ok(());
+        }
         let connection = self.source()?;
         let blockers = transaction::run_without_snapshot(|| state::blockers(connection))?;
         // What our role may not see the age of has run for as long as we have waited for it.
@@ -221,6 +231,10 @@ impl Coordinator {
         };
         let id = self.operation.id;
         transaction::run(|| operations::clear_error(id))?;
+        if problem.sqlstate == Error::PRIVATE_SERVER {
+            // Another backup would end like this one.
+            return self.fail(&Error::Server(Box::new(problem)));
+        }
         // What stops a keeper is the source, whichever side noticed.
         Err(Error::Source { context: "could not take a snapshot".to_owned(), problem: Box::new(problem) })
     }
@@ -234,7 +248,8 @@ impl Coordinator {
             if let worker::Status::Running(pid) = keeper.status() {
                 system::wake(pid);
             }
-            self.leaving.push((keeper, system::now_secs() + KEEPER_LEAVES_WITHIN));
+            let within = if self.operation.uses_base_backup() { BACKUP_GOES_WITHIN } else { KEEPER_LEAVES_WITHIN };
+            self.leaving.push((keeper, system::now_secs() + within));
         }
         Ok(())
     }

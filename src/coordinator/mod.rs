@@ -13,6 +13,7 @@
 //! an ALTER TABLE has written into all of them: from `enable` they go back to `copy`, and from `catchup` over `enable`.
 
 mod act;
+pub mod backup;
 mod catchup;
 pub mod decide;
 mod drift;

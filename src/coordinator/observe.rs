@@ -56,9 +56,15 @@ fn work(observed: &Observed) -> Work {
             total(kind, counted.tasks, counted.bytes)
         }
     };
+    // A base backup is a copy before the copies.
+    let (backup_done, backup_total) = match observed.backup {
+        (bytes, total) if total > 0 => (weight(TaskKind::Copy, bytes.min(total)), weight(TaskKind::Copy, total)),
+        _ => (0.0, 0.0),
+    };
+    let copied = if observed.copy.tasks == 0 { 0.0 } else { done(TaskKind::Copy, &observed.copy) };
     Work {
-        copy_total: all(TaskKind::Copy, &observed.copy).max(TASK_BASE_WEIGHT),
-        copy_done: if observed.copy.tasks == 0 { 0.0 } else { done(TaskKind::Copy, &observed.copy) },
+        copy_total: all(TaskKind::Copy, &observed.copy).max(TASK_BASE_WEIGHT) + backup_total,
+        copy_done: copied + backup_done,
         index_total: all(TaskKind::Index, &observed.index),
         index_done: done(TaskKind::Index, &observed.index),
         vacuum_total: all(TaskKind::Vacuum, &observed.vacuum),
@@ -120,6 +126,8 @@ impl Coordinator {
             awaits_snapshot: self.operation.awaits_snapshot,
             // One that was never used would be renewed again and again.
             snapshot_too_old: oldest > 0.0
+                // A base backup holds nothing back on the source.
+                && !self.operation.uses_base_backup()
                 && self.operation.snapshot_age_seconds.is_some_and(|age| age > oldest)
                 && (running_copies > 0 || observed.copy.tasks_done > self.copies_at_renewal),
             snapshot_expired: self.operation.snapshot_expired,

@@ -102,6 +102,10 @@ impl Coordinator {
         if self.sync.is_started {
             return self.watch_sync_silence();
         }
+        if self.operation.uses_base_backup() {
+            // They read from a server of ours.
+            return Ok(());
+        }
         let silent: Vec<u32> = self
             .workers
             .iter()

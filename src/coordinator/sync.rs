@@ -135,7 +135,6 @@ impl Coordinator {
             return Ok(());
         }
         // The apply worker needs the origin that copy workers of large tables have joined.
-        self.end_workers();
         self.release_origin();
         self.stop_sync()?;
         self.copy_lost_again()?;

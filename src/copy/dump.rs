@@ -9,7 +9,7 @@ use crate::pg::remote::{Connection, Target};
 use crate::pg::{role, system};
 use crate::source::dump::{self, Reach};
 use std::collections::BTreeSet;
-use steep_repl_core::ident::{quote_ident, qualified};
+use steep_repl_core::ident::{qualified, quote_ident};
 use steep_repl_core::names::{application_name, Part, Token};
 
 /// How pg_dump reaches the source, for a copy worker.
@@ -51,13 +51,17 @@ impl Dumping<'_> {
         let what = format!("dump table {}", qualified(&task.table_schema, &task.table_name));
         let mut rows = Dumped::new(running, what, self.target.node.clone());
         let columns = rows.columns()?;
-        let (dumped, wanted): (BTreeSet<&String>, BTreeSet<&String>) = (columns.iter().collect(), task.columns.iter().collect());
+        let (dumped, wanted): (BTreeSet<&String>, BTreeSet<&String>) =
+            (columns.iter().collect(), task.columns.iter().collect());
         if dumped != wanted {
             let lacking = wanted.symmetric_difference(&dumped).map(|name| quote_ident(name)).collect::<Vec<_>>();
             let table = qualified(&task.table_schema, &task.table_name);
             return Err(Error::LargeTables {
                 method: "pg_dump",
-                reason: format!("What pg_dump writes of table {table} and what is copied of it differ in columns {}.", lacking.join(", ")),
+                reason: format!(
+                    "What pg_dump writes of table {table} and what is copied of it differ in columns {}.",
+                    lacking.join(", ")
+                ),
                 hint: "Use large_table_method => 'copy'.".to_owned(),
             });
         }

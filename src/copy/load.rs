@@ -2,10 +2,10 @@
 
 use super::dump::{Dump, Dumping};
 use super::statement::{self, Seen};
+use crate::catalog::operations::Transport;
 use crate::catalog::tasks::{self, Copied, Task};
 use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
-use crate::catalog::operations::Transport;
 use crate::pg::copy_in::{copy_in, CopiedIn, CopyIn, From, Frozen};
 use crate::pg::remote::Connection;
 use crate::pg::{storage, system, transaction};
@@ -30,9 +30,14 @@ pub fn load(connection: &Connection, taken: &[Task], cached: bool, dumping: &Dum
         return Err(Error::internal("a copy without a snapshot"));
     };
     transaction::run(|| {
-        connection
-            .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
-            .map_err(|error| error.of_snapshot_import(connection.node()))?;
+        if taken.iter().any(|task| task.transport == Transport::BaseBackup) {
+            // A private server stands still: each of its snapshots is the same.
+            connection.execute(state::BEGIN, "could not begin to read")?;
+        } else {
+            connection
+                .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
+                .map_err(|error| error.of_snapshot_import(connection.node()))?;
+        }
         let contents =
             connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
         if contents != taken.first().and_then(|task| task.snapshot_contents.clone()) {

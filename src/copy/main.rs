@@ -7,14 +7,14 @@
 
 use super::dump::Dumping;
 use super::load;
-use crate::catalog::operations::{self, Operation};
+use crate::catalog::operations::{self, Operation, Transport};
 use crate::catalog::tasks::{self, Task};
 use crate::catalog::{events, progress, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::worker::{report_activity, report_name, Assignment};
 use crate::pg::{index, origin, shmem, system, transaction, vacuum};
-use crate::source;
+use crate::source::{self, backup};
 use steep_repl_core::event::{self, Event};
 use steep_repl_core::names::{application_name, origin_name, Part};
 use steep_repl_core::retry::{self, Verdict};
@@ -171,7 +171,10 @@ impl Worker {
     fn copy(&mut self, taken: &[Task]) -> Result<usize> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, Part::Worker(self.number)))?,
+            None => {
+                let from = self.from(taken)?;
+                transaction::run_without_snapshot(|| source::open(&self.operation, &from, Part::Worker(self.number)))?
+            }
         };
         let dumping = Dumping { target: &self.target, token: self.operation.token()?, number: self.number };
         let loaded = load::load(&connection, taken, self.cached, &dumping)?;
@@ -181,6 +184,15 @@ impl Worker {
         self.defer(taken, &loaded.rewritten, |table| Error::Rewritten { table })?;
         self.defer(taken, &loaded.unclear, |table| Error::LeftOvers { table })?;
         Ok(loaded.freed)
+    }
+
+    /// Where rows are read: the source, or the private server over a backup of it.
+    fn from(&self, taken: &[Task]) -> Result<Target> {
+        let from_backup = taken.first().filter(|task| task.transport == Transport::BaseBackup);
+        let Some(conninfo) = from_backup.and_then(|task| task.snapshot.as_deref()) else {
+            return Ok(self.target.clone());
+        };
+        Ok(backup::private_target(&self.target.node, source::parse(&self.target.node, conninfo)?))
     }
 
     /// Puts tables aside that cannot be read under this snapshot any more.

@@ -659,6 +659,9 @@ impl Error {
     /// The line that loads the extension at server start.
     pub const PRELOAD_LINE: &'static str = "shared_preload_libraries = 'steep_repl'";
 
+    /// SQLSTATE of a private server that does not come up: config_file_error.
+    pub const PRIVATE_SERVER: &'static str = "F0000";
+
     /// A bug of ours, said in words.
     pub fn internal(what: impl Into<String>) -> Self {
         Error::Internal(what.into())
@@ -727,7 +730,7 @@ impl Error {
                 retry::verdict(retry::Origin::Target, &problem.sqlstate)
             }
             // It does not say why; whether the source is away is asked over our own connection before it is run again.
-            Error::ProgramFailed { .. } | Error::PrivateServer { .. } => Verdict::RetryTask,
+            Error::ProgramFailed { .. } => Verdict::RetryTask,
             _ => Verdict::Fail,
         }
     }

@@ -289,7 +289,7 @@ impl Error {
             ),
             LargeTables { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
             PrivateServer { log, .. } => (
-                "58000",
+                Error::PRIVATE_SERVER,
                 Some(log.clone()),
                 Some("Mend what its log says, or use large_table_method => 'copy'.".to_owned()),
             ),

@@ -187,7 +187,9 @@ pub fn copy_in(from: From, what: &CopyIn) -> Result<CopiedIn> {
             (Some(plain), source) => taken_apart(rel, pstate, &names, source, what.binary, false, |state| {
                 heap_load::load(rel, pstate, &plain, Rows::Server(state), manner)
             })?,
-            (None, source) => taken_apart(rel, pstate, &names, source, what.binary, frozen, |state| pg_sys::CopyFrom(state))?,
+            (None, source) => {
+                taken_apart(rel, pstate, &names, source, what.binary, frozen, |state| pg_sys::CopyFrom(state))?
+            }
         };
         owner.leave();
         pg_sys::free_parsestate(pstate);

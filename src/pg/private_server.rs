@@ -82,7 +82,8 @@ impl PrivateServer {
     }
 
     fn log(&self) -> String {
-        let text = fs::read(self.place.log()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let text =
+            fs::read(self.place.log()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default().join("\n")
     }

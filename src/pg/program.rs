@@ -124,7 +124,12 @@ pub(super) fn end_group(child: &Child, signal: Signal) {
 }
 
 /// Prepares a program: a group of its own, nothing of the server's environment; ended by `at_death` when this process is gone.
-pub(super) fn command(program: &Path, arguments: &[String], environment: &[(&str, String)], at_death: Signal) -> Command {
+pub(super) fn command(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(&str, String)],
+    at_death: Signal,
+) -> Command {
     let mut command = Command::new(program);
     command
         .args(arguments)

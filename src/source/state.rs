@@ -142,6 +142,9 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
         .map(drop)
 }
 
+/// Statement that begins a transaction that reads.
+pub const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// Statement that begins a transaction under an exported snapshot. 22023 when the snapshot is gone.
 pub fn begin_under(snapshot: &str) -> String {
     format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot))

@@ -126,12 +126,14 @@ fn line_end(bytes: &[u8]) -> Option<usize> {
 
 /// Length and columns of the statement that `text` begins with; none when it is not all here.
 fn header(text: &[u8]) -> Result<Option<(usize, Vec<String>)>, Unexpected> {
-    let shown = || Unexpected(String::from_utf8_lossy(text.get(..text.len().min(SHOWN)).unwrap_or_default()).into_owned());
+    let shown =
+        || Unexpected(String::from_utf8_lossy(text.get(..text.len().min(SHOWN)).unwrap_or_default()).into_owned());
     let (mut quoted, mut columns, mut name, mut inside): (bool, Vec<String>, Option<Vec<u8>>, bool) =
         (false, Vec::new(), None, false);
     let mut place = COPY.len();
     while let Some(byte) = text.get(place).copied() {
-        if !quoted && !inside && text.get(place..).is_some_and(|rest| FROM.starts_with(rest) || rest.starts_with(FROM)) {
+        if !quoted && !inside && text.get(place..).is_some_and(|rest| FROM.starts_with(rest) || rest.starts_with(FROM))
+        {
             let whole = place + FROM.len();
             return Ok((text.len() >= whole).then_some((whole, columns)));
         }
@@ -212,10 +214,14 @@ mod tests {
 
     #[test]
     fn names_with_everything_in_them() {
-        let whole = script("COPY \"a\n(b\"\"; FROM stdin;\n\".\"t)\" (\"x\ny\", \" FROM stdin;\") FROM stdin;", "1\t2\n");
+        let whole =
+            script("COPY \"a\n(b\"\"; FROM stdin;\n\".\"t)\" (\"x\ny\", \" FROM stdin;\") FROM stdin;", "1\t2\n");
         for piece in [1, 2, 5, 1000] {
             let (columns, rows, ended) = read(&whole, piece, 10).unwrap();
-            assert_eq!((columns, rows.as_slice(), ended), (vec!["x\ny".into(), " FROM stdin;".into()], &b"1\t2\n"[..], true));
+            assert_eq!(
+                (columns, rows.as_slice(), ended),
+                (vec!["x\ny".into(), " FROM stdin;".into()], &b"1\t2\n"[..], true)
+            );
         }
     }
 

@@ -21,6 +21,7 @@
 //! | [`dump_script`] | the rows in a script of pg_dump |
 //! | [`formats`] | which types may travel as binary |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
+//! | [`private_server`] | how a server over a base backup is configured |
 //! | [`progress`] | percent, rate and time of arrival |
 //! | [`retry`] | what to do after an error, by SQLSTATE |
 //! | [`size`] | sizes as people write them |
@@ -47,6 +48,7 @@ pub mod lsn;
 pub mod names;
 pub mod node_state;
 pub mod plan;
+pub mod private_server;
 pub mod progress;
 pub mod retry;
 pub mod schema_diff;
