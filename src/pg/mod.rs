@@ -10,10 +10,12 @@ pub mod copy_in;
 pub mod deadline;
 #[cfg(feature = "failpoints")]
 pub mod death;
+pub mod errand;
 mod heap_load;
 pub mod hooks;
 pub mod index;
 pub mod instance;
+pub mod lsn;
 pub mod origin;
 pub mod parse;
 pub mod program;
