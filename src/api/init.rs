@@ -54,16 +54,9 @@ fn init_node(
         );
     }
     let no_identity = parse_no_identity(no_identity)?;
-    let workers = parallel_workers.unwrap_or_else(settings::parallel_workers);
-    if !(1..=settings::MOST_WORKERS).contains(&workers) {
-        Err(Error::Argument {
-            argument: "parallel_workers",
-            value: workers.to_string(),
-            hint: format!("It must be between 1 and {}.", settings::MOST_WORKERS),
-        })?;
-    }
+    let parallel_workers = workers(parallel_workers)?;
     let options = Options {
-        parallel_workers: workers.unsigned_abs(),
+        parallel_workers,
         init_timeout: seconds("timeout", timeout)?.unwrap_or_else(settings::init_timeout),
         no_identity: no_identity.as_str().to_owned(),
         schema_sync,
@@ -73,6 +66,19 @@ fn init_node(
         ..resolved()
     };
     Ok(start(&Wanted { node, source, method, publication, no_identity, options: &options, joins: None, only: None })?)
+}
+
+/// How many copy workers are asked for: as the argument says, or the setting.
+pub(super) fn workers(argument: Option<i32>) -> Result<u32> {
+    let workers = argument.unwrap_or_else(settings::parallel_workers);
+    if (1..=settings::MOST_WORKERS).contains(&workers) {
+        return Ok(workers.unsigned_abs());
+    }
+    Err(Error::Argument {
+        argument: "parallel_workers",
+        value: workers.to_string(),
+        hint: format!("It must be between 1 and {}.", settings::MOST_WORKERS),
+    })
 }
 
 /// What the settings of this session say; arguments are put over it.
@@ -92,6 +98,8 @@ pub(super) fn resolved() -> Options {
         force: false,
         schemas: None,
         tables: None,
+        verify: None,
+        physical: false,
     }
 }
 
@@ -200,8 +208,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
 /// How many tables or parts of them are copied at a time.
 pub(super) fn workers_planned(method: Method, options: &Options) -> Result<u32> {
     Ok(match method {
-        Method::Parallel | Method::TwoPhase => options.parallel_workers,
-        Method::Manual => 0,
+        Method::Parallel | Method::TwoPhase | Method::Manual => options.parallel_workers,
         Method::Snapshot => u32::try_from(user::room()?.sync_workers).unwrap_or_default(),
     })
 }
@@ -216,7 +223,7 @@ pub(super) fn first_phase(way: Way, mode: Mode, plan: &Plan) -> Phase {
 }
 
 /// The event about differences that somebody has to confirm.
-fn mismatch(id: i64, wanted: &Wanted, plan: &Plan) -> Option<Event> {
+pub(super) fn mismatch(id: i64, wanted: &Wanted, plan: &Plan) -> Option<Event> {
     if plan.differences.is_empty() {
         return None;
     }

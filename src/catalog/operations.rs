@@ -42,6 +42,12 @@ pub struct Options {
     pub schemas: Option<Vec<String>>,
     /// Tables asked for, as given.
     pub tables: Option<Vec<String>>,
+    /// Snapshot of the source under which the rows that are here are compared with the source's; none does not compare.
+    #[serde(default)]
+    pub verify: Option<String>,
+    /// This database is a physical copy of the source's.
+    #[serde(default)]
+    pub physical: bool,
 }
 
 /// The query that reads operations, with a condition and an order.
