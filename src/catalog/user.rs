@@ -367,6 +367,12 @@ pub fn written_to(relids: &[u32]) -> Result<Vec<String>> {
     read(include_str!("../../sql/queries/tables_written_to.sql"), &[Arg::Text(&json(&relids)?)])
 }
 
+/// What a query counts, under settings of its own.
+pub fn counted<T: serde::de::DeserializeOwned>(settings: &str, query: &str) -> Result<T> {
+    run(settings)?;
+    read(query, &[])?.into_iter().next().ok_or_else(|| Error::internal("nothing was counted"))
+}
+
 /// Whether a process of that pid is a session or worker of this cluster.
 pub fn process_exists(pid: i32) -> Result<bool> {
     Ok(read::<bool>(

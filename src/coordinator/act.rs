@@ -42,13 +42,20 @@ impl Coordinator {
                     }
                     Phase::Subscription => self.make_subscription()?,
                     Phase::Tables => return self.prepare_tables(),
+                    Phase::Sequences if self.operation.is_manual() => self.set_sequences_of_backup()?,
                     Phase::Sequences => {
                         self.restore_constraints()?;
                         self.set_sequences()?;
                         failpoint!(SequencesSet)?;
                     }
                     Phase::Enable => return self.enable(),
-                    Phase::Slot | Phase::Held | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
+                    Phase::Slot
+                    | Phase::Held
+                    | Phase::Verify
+                    | Phase::Copy
+                    | Phase::Indexes
+                    | Phase::Catchup
+                    | Phase::Done => {}
                 }
                 self.enter_next(phase)
             }
@@ -73,6 +80,7 @@ impl Coordinator {
             Step::StartWorkers(count) => self.start_workers(count),
             Step::StartSync => self.start_sync(),
             Step::WatchSync => self.watch_sync(),
+            Step::PlanVerify => self.plan_verify(),
             Step::WatchCatchup => self.watch_catchup(),
             Step::WatchHeld => self.watch_held(),
             Step::FailByTask => self.fail_by_task(),
@@ -329,6 +337,9 @@ impl Coordinator {
         let Some(failed) = transaction::run(|| tasks::first_failed(id))? else {
             return Ok(());
         };
+        if self.operation.is_manual() {
+            return self.fail_by_rows();
+        }
         if self.operation.is_by_server() {
             // Whether it was altered was looked at when it failed, and the error tells all.
             return self.fail(&Error::Server(Box::new(failed.error)));

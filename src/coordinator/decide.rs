@@ -18,6 +18,8 @@ pub enum Phase {
     Held,
     /// The subscription is made here, disabled.
     Subscription,
+    /// Rows that came by a backup are compared with the source's.
+    Verify,
     /// Target tables are emptied, indexes suspended, tasks planned.
     Tables,
     /// Rows are copied; indexes of finished tables are built when workers are free. By method snapshot the subscription is enabled
@@ -36,13 +38,14 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [(Phase, &'static str); 13] = [
+    const ALL: [(Phase, &'static str); 14] = [
         (Phase::Schema, "schema"),
         (Phase::Adopt, "adopt"),
         (Phase::Publication, "publication"),
         (Phase::Slot, "slot"),
         (Phase::Held, "held"),
         (Phase::Subscription, "subscription"),
+        (Phase::Verify, "verify"),
         (Phase::Tables, "tables"),
         (Phase::Copy, "copy"),
         (Phase::Indexes, "indexes"),
@@ -76,14 +79,14 @@ impl Way {
     pub fn phases(self) -> &'static [Phase] {
         use Phase::{
             Adopt, Catchup, Copy, Done, Enable, Held, Indexes, Publication, Schema, Sequences, Slot, Subscription,
-            Tables,
+            Tables, Verify,
         };
         match self {
             Way::Whole => {
                 &[Schema, Publication, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done]
             }
             Way::FromSlot => &[Schema, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
-            Way::Attach => &[Schema, Adopt, Subscription, Sequences, Enable, Catchup, Done],
+            Way::Attach => &[Schema, Adopt, Subscription, Verify, Sequences, Enable, Catchup, Done],
             Way::Hold => &[Publication, Slot, Held, Done],
         }
     }
@@ -160,6 +163,12 @@ pub struct Seen {
     pub copies_done: i64,
     /// Tables not wholly copied, those that were put aside among them; those that the server has not handed over, when it copies.
     pub tables_unfinished: i64,
+    /// Whether rows that came by a backup can be compared with the source's.
+    pub may_verify: bool,
+    /// Comparisons of tables that are planned.
+    pub verifies: i64,
+    /// Those of them that are pending or running.
+    pub verifies_open: i64,
     /// Index builds and vacuums not done, waiting ones among them.
     pub builds_left: i64,
     /// Those of them that can be done now.
@@ -197,6 +206,8 @@ pub enum Step {
     StartSync,
     /// Look how far the server is with them.
     WatchSync,
+    /// Plan a comparison for each table.
+    PlanVerify,
     /// Look how far replication is.
     WatchCatchup,
     /// Look whether the slot is still wanted.
@@ -230,6 +241,7 @@ pub fn decide(seen: &Seen) -> Step {
         Phase::Slot => snapshot_needed(seen),
         Phase::Copy if seen.by_server => sync(seen),
         Phase::Copy => copy(seen),
+        Phase::Verify => verify(seen),
         Phase::Indexes => {
             if seen.task_failed {
                 Step::FailByTask
@@ -246,6 +258,21 @@ pub fn decide(seen: &Seen) -> Step {
         Phase::Catchup => Step::WatchCatchup,
         Phase::Held => Step::WatchHeld,
         _ => Step::DoPhase,
+    }
+}
+
+/// All tables are compared before one that differs stops the operation: whoever has to make another backup wants to know them all.
+fn verify(seen: &Seen) -> Step {
+    if seen.verifies == 0 {
+        return if seen.may_verify { Step::PlanVerify } else { Step::NextPhase };
+    }
+    if seen.verifies_open > 0 {
+        return workers_for(seen, seen.verifies_open);
+    }
+    match (seen.workers, seen.task_failed) {
+        (1.., _) => Step::Wait,
+        (0, true) => Step::FailByTask,
+        (0, false) => Step::NextPhase,
     }
 }
 
@@ -324,6 +351,9 @@ mod tests {
             copies_running: 0,
             copies_done: 0,
             tables_unfinished: 5,
+            may_verify: false,
+            verifies: 0,
+            verifies_open: 0,
             builds_left: 20,
             builds_open: 0,
             task_failed: false,
@@ -351,7 +381,7 @@ mod tests {
             "publication slot subscription tables copy indexes sequences enable catchup done"
         );
         assert_eq!(words(Way::FromSlot), "subscription tables copy indexes sequences enable catchup done");
-        assert_eq!(words(Way::Attach), "adopt subscription sequences enable catchup done");
+        assert_eq!(words(Way::Attach), "adopt subscription verify sequences enable catchup done");
         assert_eq!(words(Way::Hold), "publication slot held done");
         for (phase, word) in Phase::ALL {
             assert_eq!(word.parse(), Ok(phase));
@@ -453,6 +483,19 @@ mod tests {
         let built = Seen { builds_left: 0, builds_open: 0, workers: 1, ..building };
         assert_eq!(decide(&built), Step::Wait);
         assert_eq!(decide(&Seen { workers: 0, ..built }), Step::NextPhase);
+    }
+
+    #[test]
+    fn every_table_is_compared_before_one_of_them_stops_it() {
+        let planned = Seen { phase: Phase::Verify, may_verify: true, ..copying() };
+        assert_eq!(decide(&planned), Step::PlanVerify);
+        assert_eq!(decide(&Seen { may_verify: false, ..planned }), Step::NextPhase);
+        let comparing = Seen { verifies: 10, verifies_open: 3, task_failed: true, ..planned };
+        assert_eq!(decide(&comparing), Step::StartWorkers(3));
+        let over = Seen { verifies_open: 0, workers: 1, ..comparing };
+        assert_eq!(decide(&over), Step::Wait);
+        assert_eq!(decide(&Seen { workers: 0, ..over }), Step::FailByTask);
+        assert_eq!(decide(&Seen { workers: 0, task_failed: false, ..over }), Step::NextPhase);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod silence;
 mod sync;
 mod tables;
 mod undo;
+mod verify;
 
 pub use tables::SMALL_BELOW;
 

@@ -7,3 +7,4 @@
 mod load;
 pub mod main;
 mod statement;
+mod verify;
