@@ -7,7 +7,7 @@ use crate::error::{Error, Result, SlotError};
 use crate::pg::remote::Connection;
 use crate::pg::{system, transaction};
 use crate::source::state;
-use steep_repl_core::ident::{qualified, quote_ident};
+use steep_repl_core::ident::{qualified, qualified_display, quote_ident};
 use steep_repl_core::lsn::Lsn;
 
 /// What values look like must not depend on how a role or a database is configured.
@@ -27,7 +27,7 @@ fn query(task: &Task, contents: bool) -> String {
 /// Compares a table; returns how many rows it has. [`SlotError::OtherRows`] when they are not the source's, [`Error::SnapshotLost`]
 /// when the snapshot is not kept any more.
 pub fn compare(connection: &Connection, task: &Task, snapshot: &str, at: Lsn) -> Result<i64> {
-    let (name, context) = (qualified(&task.table_schema, &task.table_name), "could not compare a table");
+    let (name, context) = (qualified_display(&task.table_schema, &task.table_name), "could not compare a table");
     let there: (i64, String) = transaction::run_without_snapshot(|| {
         connection
             .execute(&state::begin_under(snapshot), "could not use the exported snapshot")
