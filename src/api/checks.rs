@@ -158,7 +158,7 @@ fn connect(from: &Node, token: Token, options: &Options) -> Result<Connection> {
 }
 
 /// Makes the plan, and says everything that stands against it.
-fn check_tables(
+pub(super) fn check_tables(
     judge: &mut impl Judge,
     wanted: &Wanted,
     connection: &Connection,
@@ -268,7 +268,7 @@ fn say_differences(judge: &mut impl Judge, wanted: &Wanted, differences: &[Strin
 }
 
 /// The source node, when an operation may be started from it.
-fn check_nodes(wanted: &Wanted) -> Result<Node> {
+pub(super) fn check_nodes(wanted: &Wanted) -> Result<Node> {
     let Wanted { node, source, .. } = *wanted;
     let local = nodes::get(node)?;
     let me = role::current();
@@ -324,7 +324,7 @@ fn check_nodes(wanted: &Wanted) -> Result<Node> {
 }
 
 /// What the role must have here before it may have anything done.
-fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
+pub(super) fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
     let node = wanted.node;
     let me = role::current();
     let name = role::name_of(me);
@@ -381,7 +381,7 @@ fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
 
 /// A key that is not valid stays so, and is neither enforced nor found by whoever applies changes. One that no constraint stands on
 /// may be left over from a CREATE INDEX CONCURRENTLY that failed.
-fn check_indexes(judge: &mut impl Judge, node: &str, plan: &Plan) -> Result<()> {
+pub(super) fn check_indexes(judge: &mut impl Judge, node: &str, plan: &Plan) -> Result<()> {
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let (keys, others): (Vec<_>, Vec<_>) = indexes::invalid(&relids)?.into_iter().partition(|index| index.is_key);
     let names = |indexes: Vec<indexes::Invalid>| indexes.into_iter().map(|index| index.name).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use super::checks::{examine, Strict, Wanted};
 use super::{given, list, seconds, SqlResult};
 use crate::catalog::operations::{self, Kind, Method, NewOperation, Options, Transport};
 use crate::catalog::{events, nodes, user};
-use crate::coordinator::decide::Phase;
+use crate::coordinator::decide::{Phase, Way};
 use crate::error::{Error, Result};
 use crate::pg::{raise, role, shmem};
 use crate::schema::{Plan, LEFT_OUT};
@@ -49,16 +49,9 @@ fn init_node(
         large_tables: large_table_threshold.is_some() || large_table_method.is_some(),
     };
     let no_identity = parse_no_identity(no_identity)?;
-    let workers = parallel_workers.unwrap_or_else(settings::parallel_workers);
-    if !(1..=settings::MOST_WORKERS).contains(&workers) {
-        Err(Error::Argument {
-            argument: "parallel_workers",
-            value: workers.to_string(),
-            hint: format!("It must be between 1 and {}.", settings::MOST_WORKERS),
-        })?;
-    }
+    let parallel_workers = workers(parallel_workers)?;
     let options = Options {
-        parallel_workers: workers.unsigned_abs(),
+        parallel_workers,
         init_timeout: seconds("timeout", timeout)?.unwrap_or_else(settings::init_timeout),
         no_identity: no_identity.as_str().to_owned(),
         schema_sync,
@@ -98,6 +91,19 @@ impl Said {
     }
 }
 
+/// How many copy workers are asked for: as the argument says, or the setting.
+pub(super) fn workers(argument: Option<i32>) -> Result<u32> {
+    let workers = argument.unwrap_or_else(settings::parallel_workers);
+    if (1..=settings::MOST_WORKERS).contains(&workers) {
+        return Ok(workers.unsigned_abs());
+    }
+    Err(Error::Argument {
+        argument: "parallel_workers",
+        value: workers.to_string(),
+        hint: format!("It must be between 1 and {}.", settings::MOST_WORKERS),
+    })
+}
+
 /// What the settings of this session say; arguments are put over it.
 pub(super) fn resolved() -> Options {
     Options {
@@ -118,6 +124,8 @@ pub(super) fn resolved() -> Options {
         force: false,
         schemas: None,
         tables: None,
+        verify: None,
+        physical: false,
     }
 }
 
@@ -236,7 +244,8 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
         workers_planned: workers_planned(method, options, plan)?,
-        phase: first_phase(options.schema_sync, plan).as_str(),
+        phase: first_phase(Way::Whole, options.schema_sync, plan).as_str(),
+        beforehand: None,
     })?;
     operations::insert_tables(id, &plan.tables)?;
     nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
@@ -282,16 +291,16 @@ fn method_chosen(id: i64, chosen: &Wanted, plan: &Plan) -> Event {
 }
 
 /// What an operation begins with. Differences that nobody has to look at are none.
-fn first_phase(mode: Mode, plan: &Plan) -> Phase {
+pub(super) fn first_phase(way: Way, mode: Mode, plan: &Plan) -> Phase {
     match mode {
         Mode::Auto => Phase::Schema,
         Mode::Manual if !plan.differences.is_empty() => Phase::Schema,
-        Mode::Manual | Mode::Strict => Phase::Publication,
+        Mode::Manual | Mode::Strict => way.first(),
     }
 }
 
 /// The event about differences that somebody has to confirm.
-fn mismatch(id: i64, wanted: &Wanted, plan: &Plan) -> Option<Event> {
+pub(super) fn mismatch(id: i64, wanted: &Wanted, plan: &Plan) -> Option<Event> {
     if plan.differences.is_empty() {
         return None;
     }

@@ -4,11 +4,13 @@
 #![allow(clippy::result_large_err)]
 
 mod checks;
+mod complete;
 mod control;
 mod init;
 mod large_tables;
 mod nodes;
 mod preflight;
+mod prepare;
 mod refresh;
 pub mod schemas;
 mod sequences;
@@ -18,6 +20,7 @@ mod wait;
 
 use crate::error::{Error, Result};
 use crate::pg::raise::ErrorReport;
+use crate::pg::worker::Assignment;
 
 /// What a SQL function returns: an error becomes a PostgreSQL error with SQLSTATE, detail and hint.
 type SqlResult<T> = std::result::Result<T, ErrorReport>;
@@ -53,4 +56,9 @@ fn seconds(argument: &'static str, interval: Option<pgrx::datum::Interval>) -> R
         });
     }
     Ok(Some(seconds))
+}
+
+/// Body of the worker that commits something on behalf of a session.
+pub fn errand(assignment: Assignment) -> Result<()> {
+    crate::pg::errand::run(assignment, prepare::store)
 }

@@ -6,6 +6,7 @@
 
 pub mod base_backups;
 pub mod cleanup;
+pub mod copied;
 pub mod events;
 pub mod fingerprints;
 pub mod indexes;
@@ -14,6 +15,7 @@ pub mod operations;
 pub mod ownership;
 pub mod progress;
 pub mod schema_changes;
+pub mod slots;
 pub mod sync;
 pub mod tasks;
 pub mod user;

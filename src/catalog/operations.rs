@@ -51,6 +51,12 @@ pub struct Options {
     pub schemas: Option<Vec<String>>,
     /// Tables asked for, as given.
     pub tables: Option<Vec<String>>,
+    /// Snapshot of the source under which the rows that are here are compared with the source's; none does not compare.
+    #[serde(default)]
+    pub verify: Option<String>,
+    /// This database is a physical copy of the source's.
+    #[serde(default)]
+    pub physical: bool,
 }
 
 /// The query that reads operations, with a condition and an order.
@@ -68,11 +74,15 @@ pub enum Kind {
     Init,
     /// Tables that are new on the source join the subscription of a node that is initialized.
     Refresh,
+    /// A slot is made and kept, with its snapshot, for somebody's own backup.
+    Prepare,
+    /// A portable snapshot is written.
+    Generate,
 }
 
 /// How tables get here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Whichever of the next two suits the size of the tables. It is decided before anything is stored.
     Auto,
@@ -80,6 +90,10 @@ pub enum Method {
     Parallel,
     /// By the server's own table synchronization workers, each under a snapshot of its own.
     Snapshot,
+    /// They are here already, by somebody's own backup.
+    Manual,
+    /// By a portable snapshot.
+    TwoPhase,
 }
 
 /// How the rows of a table get here.
@@ -136,6 +150,8 @@ pub struct Operation {
     pub publications: Vec<String>,
     /// Whether it makes them itself.
     pub own_publications: bool,
+    /// Whether slot and publications were made beforehand.
+    pub prepared: bool,
     /// Whether somebody has to look at the differences of the schemas first.
     pub awaits_confirmation: bool,
     /// Subscription here.
@@ -193,6 +209,26 @@ impl Operation {
     /// Whether its tables join a subscription that replicates others already.
     pub fn is_refresh(&self) -> bool {
         self.kind == Kind::Refresh
+    }
+
+    /// Whether it changes the node that it is about; the others only read from it.
+    pub fn works_on_node(&self) -> bool {
+        matches!(self.kind, Kind::Init | Kind::Refresh)
+    }
+
+    /// Whether it is about a slot alone.
+    pub fn is_preparation(&self) -> bool {
+        self.kind == Kind::Prepare
+    }
+
+    /// Whether the rows came by somebody's own backup.
+    pub fn is_manual(&self) -> bool {
+        self.method == Method::Manual
+    }
+
+    /// Whether the slot that was made for it beforehand is still as it was: nothing was replicated by it.
+    pub fn leaves_slot_unused(&self) -> bool {
+        self.prepared && self.enable_lsn.is_none()
     }
 
     /// Whether the server itself copies the tables, all that are not large.
@@ -280,6 +316,20 @@ pub struct NewOperation<'a> {
     pub workers_planned: u32,
     /// The step it begins with.
     pub phase: &'a str,
+    /// Slot and publications that were made beforehand; none when it makes them.
+    #[serde(flatten)]
+    pub beforehand: Option<Beforehand<'a>>,
+}
+
+/// A slot that was made beforehand.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Beforehand<'a> {
+    /// Always true.
+    pub prepared: bool,
+    /// Where replication is to start.
+    pub start_lsn: Lsn,
+    /// What the publications were then.
+    pub publication_mark: &'a Mark,
 }
 
 /// A table of the plan, as it is stored.
@@ -330,13 +380,13 @@ pub struct PlannedTable {
     pub rows_estimated: f64,
 }
 
-/// Stores a new operation as this instance's; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check
+/// Stores a new operation, a [`NewOperation`] or the JSON of one, as this instance's; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check
 /// first.
-pub fn insert(new: &NewOperation) -> Result<i64> {
+pub fn insert(new: &impl Serialize) -> Result<i64> {
     #[derive(Serialize)]
-    struct Row<'a> {
+    struct Row<'a, T: Serialize> {
         #[serde(flatten)]
-        new: &'a NewOperation<'a>,
+        new: &'a T,
         #[serde(flatten)]
         maker: Maker,
     }
@@ -394,9 +444,9 @@ pub fn get(operation: i64) -> Result<Option<Operation>> {
     maybe(select!("WHERE o.id = $1"), &[Arg::Int(operation)])
 }
 
-/// The newest operation of a node.
+/// The newest operation that works on a node.
 pub fn newest_of(node: &str) -> Result<Option<Operation>> {
-    maybe(select!("WHERE o.node = $1 ORDER BY o.id DESC LIMIT 1"), &[Arg::Text(node)])
+    maybe(select!("WHERE o.node = $1 AND o.kind IN ('init', 'refresh') ORDER BY o.id DESC LIMIT 1"), &[Arg::Text(node)])
 }
 
 /// The operation that made a node what it is: its newest initialization that is complete.

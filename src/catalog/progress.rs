@@ -56,6 +56,8 @@ pub struct Observed {
     pub vacuum: Counted,
     /// Copies that are pending or running, those of the server left out.
     pub own_copies_open: i64,
+    /// Comparisons.
+    pub verify: Counted,
     /// Copies that can be taken of tables that are begun.
     pub copies_begun: i64,
     /// Bytes of a base backup that are here, and in all.

@@ -13,7 +13,7 @@ use steep_repl_core::lsn::Lsn;
 pub struct NewTask {
     /// The table here.
     pub relid: u32,
-    /// copy, index or vacuum.
+    /// copy, index, vacuum or verify.
     pub kind: &'static str,
     /// Order among its kind.
     pub position: i32,
@@ -163,6 +163,32 @@ pub fn finish_index(task: i64, ms: f64) -> Result<usize> {
 /// Marks tables done after their vacuum; returns what they took.
 pub fn finish_vacuums(tasks: &[i64]) -> Result<Vec<Finished>> {
     write(include_str!("../../sql/queries/tasks_finish_vacuums.sql"), &[Arg::Text(&json(&tasks)?)])
+}
+
+/// Marks a table compared: it holds so many rows, those of the source. None: it could not be compared.
+pub fn finish_verify(task: i64, rows: Option<i64>, ms: f64) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/tasks_finish_verify.sql"),
+        &[Arg::Int(task), Arg::MaybeInt(rows), Arg::Float(ms)],
+    )
+}
+
+/// What was found of the tables that do not hold the source's rows, in words.
+pub fn differing(operation: i64) -> Result<Vec<String>> {
+    rows(
+        "SELECT pg_catalog.to_jsonb(coalesce(t.error ->> 'detail', t.error ->> 'message'))::text FROM steep_repl.tasks t \
+         WHERE t.operation_id = $1 AND t.kind = 'verify' AND t.status = 'failed' ORDER BY t.position",
+        &[Arg::Int(operation)],
+    )
+}
+
+/// Marks all tables done: they were here before.
+pub fn finish_tables(operation: i64) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operation_tables SET status = 'done', finished_at = pg_catalog.clock_timestamp() \
+         WHERE operation_id = $1 AND status <> 'done'",
+        &[Arg::Int(operation)],
+    )
 }
 
 /// Gives tasks back after an error: to be tried again after `pause_ms`, or failed for good.

@@ -36,6 +36,7 @@ impl Coordinator {
             Step::DoPhase => {
                 match phase {
                     Phase::Schema => return self.match_schemas(),
+                    Phase::Adopt => self.adopt_copy()?,
                     Phase::Publication => {
                         self.make_publications()?;
                         failpoint!(PublicationsMade)?;
@@ -44,22 +45,32 @@ impl Coordinator {
                     }
                     Phase::Subscription => self.make_subscription()?,
                     Phase::Tables => return self.prepare_tables(),
+                    Phase::Sequences if self.operation.is_manual() => self.set_sequences_of_backup()?,
                     Phase::Sequences => {
                         self.restore_constraints()?;
                         self.set_sequences()?;
                         failpoint!(SequencesSet)?;
                     }
                     Phase::Enable => return self.enable(),
-                    Phase::Slot | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
+                    Phase::Slot
+                    | Phase::Held
+                    | Phase::Verify
+                    | Phase::Copy
+                    | Phase::Indexes
+                    | Phase::Catchup
+                    | Phase::Done => {}
                 }
-                self.enter(phase.next())
+                self.enter_next(phase)
             }
             Step::NextPhase => {
                 // The server's workers read under snapshots of their own, and so does who reads from a base backup.
                 if phase == Phase::Copy || phase == Phase::Slot && !self.operation.uses_slot_snapshot() {
                     self.give_snapshot_up()?;
                 }
-                self.enter(phase.next())
+                if phase == Phase::Slot && self.operation.is_preparation() {
+                    self.describe_slot()?;
+                }
+                self.enter_next(phase)
             }
             Step::StartKeeper => self.start_keeper(),
             Step::AwaitSnapshot => self.look_for_blockers(),
@@ -73,7 +84,9 @@ impl Coordinator {
             Step::GiveSnapshotUp => self.give_snapshot_up(),
             Step::StartSync => self.start_sync(),
             Step::WatchSync => self.watch_sync(),
+            Step::PlanVerify => self.plan_verify(),
             Step::WatchCatchup => self.watch_catchup(),
+            Step::WatchHeld => self.watch_held(),
             Step::FailByTask => self.fail_by_task(),
             Step::FailByTimeout => {
                 let limit = format!("{} s", self.operation.options.init_timeout);
@@ -81,6 +94,10 @@ impl Coordinator {
             }
             Step::Wait | Step::Finished => Ok(()),
         }
+    }
+
+    fn enter_next(&mut self, phase: Phase) -> Result<()> {
+        self.enter(super::way_of(&self.operation).after(phase))
     }
 
     fn make_publications(&mut self) -> Result<()> {
@@ -336,6 +353,9 @@ impl Coordinator {
         let Some(failed) = transaction::run(|| tasks::first_failed(id))? else {
             return Ok(());
         };
+        if self.operation.is_manual() {
+            return self.fail_by_rows();
+        }
         if failed.transport == Transport::Server {
             // Whether it was altered was looked at when it failed, and the error tells all.
             return self.fail(&Error::Server(Box::new(failed.error)));

@@ -8,12 +8,18 @@ use std::str::FromStr;
 pub enum Phase {
     /// The target's tables are made to match, or somebody looks at the differences.
     Schema,
+    /// What a physical copy of the source has brought along, and is not the node's, is taken away.
+    Adopt,
     /// Publications are made on the source and committed.
     Publication,
     /// The slot is made, with its snapshot.
     Slot,
+    /// Slot and snapshot are kept until somebody has made use of them.
+    Held,
     /// The subscription is made here, disabled.
     Subscription,
+    /// Rows that came by a backup are compared with the source's.
+    Verify,
     /// Target tables are emptied, indexes suspended, tasks planned.
     Tables,
     /// Rows are copied; indexes of finished tables are built when workers are free. By method snapshot the subscription is enabled
@@ -32,11 +38,14 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [(Phase, &'static str); 11] = [
+    const ALL: [(Phase, &'static str); 14] = [
         (Phase::Schema, "schema"),
+        (Phase::Adopt, "adopt"),
         (Phase::Publication, "publication"),
         (Phase::Slot, "slot"),
+        (Phase::Held, "held"),
         (Phase::Subscription, "subscription"),
+        (Phase::Verify, "verify"),
         (Phase::Tables, "tables"),
         (Phase::Copy, "copy"),
         (Phase::Indexes, "indexes"),
@@ -50,10 +59,49 @@ impl Phase {
     pub fn as_str(self) -> &'static str {
         Phase::ALL.iter().find(|(phase, _)| *phase == self).map_or("", |(_, word)| word)
     }
+}
 
-    /// The phase after this one.
-    pub fn next(self) -> Phase {
-        Phase::ALL.iter().map(|(phase, _)| *phase).find(|phase| *phase > self).unwrap_or(Phase::Done)
+/// Which of the phases an operation goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Everything is made and copied.
+    Whole,
+    /// Slot and publications were made beforehand.
+    FromSlot,
+    /// So were they, and the rows came by somebody's own backup.
+    Attach,
+    /// A slot is made and kept.
+    Hold,
+}
+
+impl Way {
+    /// Its phases, in their order.
+    pub fn phases(self) -> &'static [Phase] {
+        use Phase::{
+            Adopt, Catchup, Copy, Done, Enable, Held, Indexes, Publication, Schema, Sequences, Slot, Subscription,
+            Tables, Verify,
+        };
+        match self {
+            Way::Whole => {
+                &[Schema, Publication, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done]
+            }
+            Way::FromSlot => &[Schema, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
+            Way::Attach => &[Schema, Adopt, Subscription, Verify, Sequences, Enable, Catchup, Done],
+            Way::Hold => &[Publication, Slot, Held, Done],
+        }
+    }
+
+    /// The phase after one of them.
+    pub fn after(self, phase: Phase) -> Phase {
+        self.phases().iter().copied().find(|next| *next > phase).unwrap_or(Phase::Done)
+    }
+
+    /// The first one, when nobody has to look at schemas.
+    pub fn first(self) -> Phase {
+        match self {
+            Way::Hold => Phase::Publication,
+            _ => self.after(Phase::Schema),
+        }
     }
 }
 
@@ -117,6 +165,12 @@ pub struct Seen {
     pub copies_done: i64,
     /// Tables not wholly copied, those that were put aside among them; those that the server has not handed over, when it copies.
     pub tables_unfinished: i64,
+    /// Whether rows that came by a backup can be compared with the source's.
+    pub may_verify: bool,
+    /// Comparisons of tables that are planned.
+    pub verifies: i64,
+    /// Those of them that are pending or running.
+    pub verifies_open: i64,
     /// Index builds and vacuums not done, waiting ones among them.
     pub builds_left: i64,
     /// Those of them that can be done now.
@@ -156,8 +210,12 @@ pub enum Step {
     StartSync,
     /// Look how far the server is with them.
     WatchSync,
+    /// Plan a comparison for each table.
+    PlanVerify,
     /// Look how far replication is.
     WatchCatchup,
+    /// Look whether the slot is still wanted.
+    WatchHeld,
     /// Wait for workers.
     Wait,
     /// A task failed: stop with its error.
@@ -187,6 +245,7 @@ pub fn decide(seen: &Seen) -> Step {
         Phase::Slot => snapshot_needed(seen),
         Phase::Copy if seen.by_server => large_ones_first(seen),
         Phase::Copy => copy(seen),
+        Phase::Verify => verify(seen),
         Phase::Indexes => {
             if seen.task_failed {
                 Step::FailByTask
@@ -201,7 +260,23 @@ pub fn decide(seen: &Seen) -> Step {
             }
         }
         Phase::Catchup => Step::WatchCatchup,
+        Phase::Held => Step::WatchHeld,
         _ => Step::DoPhase,
+    }
+}
+
+/// All tables are compared before one that differs stops the operation: whoever has to make another backup wants to know them all.
+fn verify(seen: &Seen) -> Step {
+    if seen.verifies == 0 {
+        return if seen.may_verify { Step::PlanVerify } else { Step::NextPhase };
+    }
+    if seen.verifies_open > 0 {
+        return workers_for(seen, seen.verifies_open);
+    }
+    match (seen.workers, seen.task_failed) {
+        (1.., _) => Step::Wait,
+        (0, true) => Step::FailByTask,
+        (0, false) => Step::NextPhase,
     }
 }
 
@@ -299,6 +374,9 @@ mod tests {
             copies_running: 0,
             copies_done: 0,
             tables_unfinished: 5,
+            may_verify: false,
+            verifies: 0,
+            verifies_open: 0,
             builds_left: 20,
             builds_open: 0,
             task_failed: false,
@@ -309,20 +387,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn phases_are_words_in_order() {
-        let mut phase = Phase::Schema;
+    fn words(way: Way) -> String {
+        let mut phase = way.first();
         let mut words = vec![phase.as_str()];
         while phase != Phase::Done {
-            phase = phase.next();
+            phase = way.after(phase);
             words.push(phase.as_str());
         }
+        words.join(" ")
+    }
+
+    #[test]
+    fn phases_are_words_in_order() {
         assert_eq!(
-            words.join(" "),
-            "schema publication slot subscription tables copy indexes sequences enable catchup done"
+            words(Way::Whole),
+            "publication slot subscription tables copy indexes sequences enable catchup done"
         );
-        assert!(words.iter().all(|word| word.parse::<Phase>().map(Phase::as_str) == Ok(*word)));
-        assert_eq!(Phase::Done.next(), Phase::Done);
+        assert_eq!(words(Way::FromSlot), "subscription tables copy indexes sequences enable catchup done");
+        assert_eq!(words(Way::Attach), "adopt subscription verify sequences enable catchup done");
+        assert_eq!(words(Way::Hold), "publication slot held done");
+        for (phase, word) in Phase::ALL {
+            assert_eq!(word.parse(), Ok(phase));
+        }
+        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold] {
+            assert!(way.phases().is_sorted(), "{way:?}");
+            assert_eq!(way.after(Phase::Done), Phase::Done);
+        }
+        assert_eq!(Way::Whole.after(Phase::Schema), Phase::Publication);
     }
 
     #[test]
@@ -442,6 +533,19 @@ mod tests {
         let built = Seen { builds_left: 0, builds_open: 0, workers: 1, ..building };
         assert_eq!(decide(&built), Step::Wait);
         assert_eq!(decide(&Seen { workers: 0, ..built }), Step::NextPhase);
+    }
+
+    #[test]
+    fn every_table_is_compared_before_one_of_them_stops_it() {
+        let planned = Seen { phase: Phase::Verify, may_verify: true, ..copying() };
+        assert_eq!(decide(&planned), Step::PlanVerify);
+        assert_eq!(decide(&Seen { may_verify: false, ..planned }), Step::NextPhase);
+        let comparing = Seen { verifies: 10, verifies_open: 3, task_failed: true, ..planned };
+        assert_eq!(decide(&comparing), Step::StartWorkers(3));
+        let over = Seen { verifies_open: 0, workers: 1, ..comparing };
+        assert_eq!(decide(&over), Step::Wait);
+        assert_eq!(decide(&Seen { workers: 0, ..over }), Step::FailByTask);
+        assert_eq!(decide(&Seen { workers: 0, task_failed: false, ..over }), Step::NextPhase);
     }
 
     #[test]

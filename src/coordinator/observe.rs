@@ -138,10 +138,14 @@ impl Coordinator {
             copies_running: running_copies,
             copies_done: observed.copy.tasks_done,
             tables_unfinished: unfinished,
+            may_verify: self.operation.options.verify.is_some(),
+            verifies: observed.verify.tasks,
+            verifies_open: observed.verify.open,
             builds_left: observed.index.tasks - observed.index.tasks_done + observed.vacuum.tasks
                 - observed.vacuum.tasks_done,
             builds_open: observed.index.open + observed.vacuum.open,
-            task_failed: observed.copy.failed + observed.index.failed + observed.vacuum.failed > 0,
+            task_failed: observed.copy.failed + observed.index.failed + observed.vacuum.failed + observed.verify.failed
+                > 0,
             workers: self.workers.len() as u32,
             // By method snapshot the column counts the server's workers while these are at work.
             workers_planned: self.operation.options.parallel_workers,
@@ -150,6 +154,9 @@ impl Coordinator {
         };
         let patience = self.operation.options.receive_timeout;
         self.silence.note(now, if patience > 0.0 { patience } else { f64::MAX }, &observed.running);
+        if phase == Phase::Verify {
+            self.show_verify(&observed)?;
+        }
         if phase >= Phase::Copy && phase <= Phase::Indexes {
             // The last look is always shown, or the figures would stop short of the whole.
             let is_last = seen.builds_left == 0 && (!by_server || seen.own_unfinished + seen.tables_unfinished == 0);

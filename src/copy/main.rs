@@ -6,7 +6,7 @@
 //! whether the task is tried again; the worker itself goes on unless its connection is gone.
 
 use super::dump::Dumping;
-use super::load;
+use super::{load, verify};
 use crate::catalog::operations::{self, Operation, Transport};
 use crate::catalog::tasks::{self, Task};
 use crate::catalog::{events, progress, user};
@@ -95,6 +95,7 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
 }
 
 enum Kind {
+    Verify,
     Copy,
     Index,
     Vacuum,
@@ -110,7 +111,9 @@ impl Worker {
     fn claim(&self) -> Result<Claimed> {
         let (operation, me) = (self.operation.id, system::my_pid());
         transaction::run(|| {
-            for (kind, name) in [(Kind::Copy, "copy"), (Kind::Index, "index"), (Kind::Vacuum, "vacuum")] {
+            for (kind, name) in
+                [(Kind::Verify, "verify"), (Kind::Copy, "copy"), (Kind::Index, "index"), (Kind::Vacuum, "vacuum")]
+            {
                 let taken = tasks::claim(operation, name, me, self.batch)?;
                 if !taken.is_empty() {
                     if matches!(kind, Kind::Copy) {
@@ -146,6 +149,10 @@ impl Worker {
             Kind::Copy => {
                 report_activity(Some(&format!("copying {name}{more}")));
                 ("copy", self.copy(taken))
+            }
+            Kind::Verify => {
+                report_activity(Some(&format!("comparing {name}")));
+                ("verify", self.verify(first))
             }
             Kind::Index => {
                 report_activity(Some(&format!("building index {} of {name}", first.index_oid.unwrap_or(0))));
@@ -193,6 +200,41 @@ impl Worker {
             return Ok(self.target.clone());
         };
         Ok(backup::private_target(&self.target.node, source::parse(&self.target.node, conninfo)?))
+    }
+
+    /// Compares a table with the source's. One that cannot be compared any more is said, and passed over.
+    fn verify(&mut self, task: &Task) -> Result<usize> {
+        let (Some(snapshot), Some(at)) = (self.operation.options.verify.clone(), self.operation.start_lsn) else {
+            return Err(Error::internal("a comparison without a snapshot"));
+        };
+        let started = system::now_micros();
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => transaction::run_without_snapshot(|| {
+                source::open(&self.operation, &self.target, Part::Worker(self.number))
+            })?,
+        };
+        let (rows, said) = match verify::compare(&connection, task, &snapshot, at) {
+            Ok(rows) => {
+                self.connection = Some(connection);
+                (Some(rows), Vec::new())
+            }
+            Err(Error::SnapshotLost { .. }) => {
+                let mut event = self.event("init.table_not_compared", task).message(
+                    "its rows are taken as they are: the snapshot that they could be compared under is not kept any more",
+                );
+                event.severity = event::Severity::Warning;
+                (None, vec![event])
+            }
+            Err(error) => return Err(error),
+        };
+        failpoint!(TableCompared)?;
+        let ms = (system::now_micros() - started) as f64 / 1000.0;
+        transaction::run(|| {
+            tasks::finish_verify(task.id, rows, ms)?;
+            events::write(&said)
+        })?;
+        Ok(0)
     }
 
     /// Puts tables aside that cannot be read under this snapshot any more.

@@ -8,3 +8,4 @@ mod dump;
 mod load;
 pub mod main;
 mod statement;
+mod verify;

@@ -5,8 +5,10 @@
 //! by the text of a message.
 
 mod problem;
+mod slots;
 
 pub use problem::listed;
+pub use slots::SlotError;
 
 use steep_repl_core::errors::Problem;
 use steep_repl_core::retry::{self, Verdict};
@@ -20,6 +22,9 @@ pub enum Error {
     /// An error that the local server raised.
     #[error("{0}")]
     Server(Box<Problem>),
+    /// About a slot that was made beforehand.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
     /// An error that the source raised in answer to a statement.
     #[error("{context}: {}", problem.message)]
     Source {

@@ -9,6 +9,7 @@ pub mod dump;
 pub mod preflight;
 pub mod publication;
 pub mod sequences;
+pub mod slots;
 pub mod state;
 
 use crate::catalog::nodes::Node;

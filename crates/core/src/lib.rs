@@ -19,6 +19,7 @@
 //! | [`schema_match`] | whether rows of a source table fit into the target's |
 //! | [`copy_binary`] | a long answer as the source streams it |
 //! | [`dump_script`] | the rows in a script of pg_dump |
+//! | [`init_slot`] | a slot for somebody's own backup, and where a physical copy stands |
 //! | [`formats`] | which types may travel as binary |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
 //! | [`private_server`] | how a server over a base backup is configured |
@@ -42,6 +43,7 @@ pub mod errors;
 pub mod event;
 pub mod formats;
 pub mod ident;
+pub mod init_slot;
 pub mod instance;
 pub mod inventory;
 pub mod lsn;
