@@ -213,9 +213,10 @@ fn cancelled_while_the_position_is_waited_for_and_begun_anew() {
 }
 
 /// WAL that takes some time to come, since the backup.
-fn recovering(label: &str) -> Backed {
+fn recovering(label: &str) -> (Backed, SchemaState, SchemaState) {
     let backed = Backed::new(label);
     let pair = &backed.pair;
+    let (source, target) = (SchemaState::of(&pair.source), SchemaState::of(&pair.target));
     backed.start();
     backed.until("backup");
     let mut open = pair.source.connect();
@@ -227,13 +228,12 @@ fn recovering(label: &str) -> Backed {
     pair.proxy().throttle(2_000_000);
     open.batch_execute("commit").unwrap();
     backed.until("recovery");
-    backed
+    (backed, source, target)
 }
 
 #[test]
 fn cancelled_while_the_private_server_recovers() {
-    let backed = recovering("bb_cancel3");
-    let (source, target) = (SchemaState::of(&backed.pair.source), SchemaState::of(&backed.pair.target));
+    let (backed, source, target) = recovering("bb_cancel3");
     wait_until("a server runs", Duration::from_secs(30), || (!processes_in(&backed.scratch).is_empty()).then_some(()));
     let port = fs::read_to_string(entries(&backed.scratch)[0].join("data/postgresql.conf")).unwrap();
     assert!(port.contains("listen_addresses = ''"), "{port}");
@@ -267,7 +267,7 @@ fn a_restart_of_the_source_during_the_backup_and_during_recovery() {
     expect_end(&backed.pair);
     backed.expect_gone();
 
-    let backed = recovering("bb_source2");
+    let (backed, ..) = recovering("bb_source2");
     backed.pair.source.cluster().crash();
     backed.pair.proxy().throttle(0);
     expect_end(&backed.pair);

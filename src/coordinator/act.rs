@@ -176,6 +176,10 @@ impl Coordinator {
     }
 
     fn start_keeper(&mut self) -> Result<()> {
+        if self.operation.uses_base_backup() && !self.leaving.is_empty() {
+            // It removes the very directory that the next one makes.
+            return Ok(());
+        }
         let id = self.operation.id;
         let number = transaction::run(|| operations::next_keeper(id))?;
         failpoint!(KeeperNumbered)?;

@@ -1,7 +1,7 @@
 //! Tables that the server itself copies (method `snapshot`): PostgreSQL's own initial synchronization, started, watched and judged.
 //!
 //! Publication, slot and subscription are made as always, and the tables stand in `pg_subscription_rel` as to be copied (`'i'`); large ones
-//! as ready, since workers of ours copy them first (docs/decisions/0010). Phase `copy` begins with them; then what was altered meanwhile is looked at;
+//! as ready, since workers of ours copy them first (docs/decisions/0011). Phase `copy` begins with them; then what was altered meanwhile is looked at;
 //! then the subscription is enabled, and its apply worker starts a table
 //! synchronization worker for each table, as many at a time as max_sync_workers_per_subscription says. Each makes a slot of its own on the
 //! source, copies under that slot's snapshot, catches up and hands over. `pg_subscription_rel` says how far each is; it is written

@@ -156,3 +156,31 @@ pub fn make(
 fn escaped(path: &str) -> String {
     path.replace('=', "\\=")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_compared_with_what_the_source_takes() {
+        let about = About {
+            role: "r".to_owned(),
+            database: "d".to_owned(),
+            major: 18,
+            bytes: 1 << 30,
+            at_least: Vec::new(),
+            tablespaces: Vec::new(),
+        };
+        assert!(check_space(&about, "/srv", None).is_ok());
+        assert!(check_space(&about, "/srv", Some(2 << 30)).is_ok());
+        let refused = check_space(&about, "/srv", Some(1 << 30));
+        let problem = refused.map_err(|error| error.problem()).err();
+        assert!(problem.is_some_and(|problem| problem.sqlstate == "55000"
+            && problem.detail.is_some_and(|words| words.contains("1024 MB are free") && words.contains("1088 MB"))));
+    }
+
+    #[test]
+    fn an_equals_sign_in_a_path_is_escaped() {
+        assert_eq!(escaped("/srv/a=b"), "/srv/a\\=b");
+    }
+}
