@@ -12,7 +12,7 @@ use crate::schema::Plan;
 use crate::source::{preflight, state};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use steep_repl_core::database::{lacking_extensions, notes, Site};
+use steep_repl_core::database::{lacking_extensions, notes, Known, Site};
 use steep_repl_core::schema_sync::Mode;
 
 /// Seconds that a transaction of the source may be old before it is worth a word.
@@ -27,12 +27,16 @@ pub(super) fn check_databases(judge: &mut impl Judge, wanted: &Wanted, connectio
     // The source looked at its clock at some moment in between.
     here.clock = source.clock.clamp(before, after.max(before));
     let mode = wanted.options.schema_sync;
-    let available = match mode {
-        Mode::Auto => user::available_extensions(&lacking_extensions(&source, &here))?,
-        Mode::Strict | Mode::Manual => Vec::new(),
+    let (available, roles) = match mode {
+        Mode::Auto => (
+            user::available_extensions(&lacking_extensions(&source, &here))?,
+            user::roles()?.into_iter().map(|(name, _)| name).collect(),
+        ),
+        Mode::Strict | Mode::Manual => (Vec::new(), Vec::new()),
     };
+    let known = Known { available: &available, roles: &roles };
     let (source, here) = (Site { node: wanted.source, database: &source }, Site { node: wanted.node, database: &here });
-    for (check, note) in notes(source, here, mode, &available) {
+    for (check, note) in notes(source, here, mode, known) {
         let remark = note.map(|note| Remark { message: note.message, hint: note.hint.to_owned(), ..Remark::default() });
         judge.remark(check, remark);
     }

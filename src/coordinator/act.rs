@@ -68,7 +68,9 @@ impl Coordinator {
                     self.give_snapshot_up()?;
                 }
                 if phase == Phase::Slot && self.operation.is_preparation() {
+                    self.name_slot()?;
                     self.describe_slot()?;
+                    failpoint!(SlotDescribed)?;
                 }
                 self.enter_next(phase)
             }
