@@ -6,11 +6,12 @@ use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::instance;
 use crate::pg::remote::Connection;
+use crate::pg::scratch::free_bytes;
 use crate::pg::system;
 use crate::schema::Plan;
 use crate::source::{preflight, state};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use steep_repl_core::database::{lacking_extensions, notes, Known, Site};
 use steep_repl_core::schema_sync::Mode;
 
@@ -168,10 +169,4 @@ pub(super) fn check_space(judge: &mut impl Judge, plan: &Plan, index_bytes: &[(u
     });
     judge.remark("disk_space", remark);
     Ok(())
-}
-
-/// What may still be written to a file system. None where it does not tell.
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let said = rustix::fs::statvfs(folder).ok()?;
-    Some(said.f_bavail.saturating_mul(said.f_frsize))
 }

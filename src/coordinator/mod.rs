@@ -14,6 +14,7 @@
 
 mod act;
 mod adopt;
+pub mod backup;
 mod catchup;
 pub mod decide;
 mod drift;

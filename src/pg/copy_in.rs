@@ -1,10 +1,11 @@
-//! Rows from a COPY on the source into a table: most of them by [`super::heap_load`], the others by the server's `CopyFrom`, with
-//! a callback that is fed by `walrcv_receive`.
+//! Rows from a COPY on the source, or from a pg_dump of it, into a table: most of them by [`super::heap_load`], the others by the server's `CopyFrom`, with
+//! a callback that is fed by `walrcv_receive` or by the program's output.
 //!
 //! The callback is called by C with no argument of ours, so what it reads from stands in a thread-local for as long as one
 //! copy runs. After the end of the stream the server calls it once more: the end is remembered.
 
 use super::compat::guarded;
+use super::dumped::Dumped;
 use super::heap_load::{self, Manner, Plain, Rows};
 use super::remote::Connection;
 use super::role::OwnerContext;
@@ -48,11 +49,26 @@ pub enum Frozen {
     Shared,
 }
 
+/// Where the rows of a load come from.
+pub enum From<'a> {
+    /// The COPY that was started on a connection.
+    Connection(&'a Connection),
+    /// A pg_dump, whose columns were read. Its rows are text.
+    Program(&'a mut Dumped),
+}
+
 /// The stream of the copy that runs, and how far its newest message was read. Plain integers and pointers.
 #[derive(Clone, Copy)]
 struct Feed {
-    stream: Stream,
+    source: Source,
     position: usize,
+}
+
+/// See [`From`].
+#[derive(Clone, Copy)]
+enum Source {
+    Stream(Stream),
+    Program(*mut Dumped),
 }
 
 thread_local! {
@@ -63,27 +79,40 @@ thread_local! {
 #[pg_guard]
 unsafe extern "C-unwind" fn read_feed(out: *mut c_void, minread: c_int, maxread: c_int) -> c_int {
     let Some(mut feed) = FEED.with(Cell::get) else { return 0 };
-    let feed_ptr = &raw mut feed;
+    let (least, most) = (minread.max(1) as usize, maxread as usize);
+    let (position, mut stream) = match feed.source {
+        Source::Stream(stream) => (&raw mut feed.position, stream),
+        Source::Program(program) => {
+            // SAFETY: the server's buffer has room for `most` bytes, and the program lives as long as the load.
+            let (program, room) = unsafe { (&mut *program, std::slice::from_raw_parts_mut(out.cast::<u8>(), most)) };
+            return match program.fill(room, least) {
+                Ok(read) => read as c_int,
+                Err(error) => super::raise::throw(error),
+            };
+        }
+    };
+    let stream_ptr = &raw mut stream;
     // SAFETY: the closure calls C and copies bytes within the bounds it computes; it owns nothing with a destructor.
-    let read = guarded(|| fill(&mut *feed_ptr, out.cast(), minread.max(1) as usize, maxread as usize));
+    let read = guarded(|| fill(&mut *stream_ptr, &mut *position, out.cast(), least, most));
+    feed.source = Source::Stream(stream);
     FEED.with(|cell| cell.set(Some(feed)));
     read as c_int
 }
 
 /// The loop of [`read_feed`]. One guard around the whole of it: it runs once per row.
-unsafe fn fill(feed: &mut Feed, out: *mut u8, minread: usize, maxread: usize) -> usize {
+unsafe fn fill(stream: &mut Stream, position: &mut usize, out: *mut u8, minread: usize, maxread: usize) -> usize {
     let mut read = 0;
     while read < maxread {
-        let available = feed.stream.length - feed.position;
+        let available = stream.length - *position;
         if available > 0 {
             let count = available.min(maxread - read);
-            ptr::copy_nonoverlapping(feed.stream.message.cast::<u8>().add(feed.position), out.add(read), count);
-            feed.position += count;
+            ptr::copy_nonoverlapping(stream.message.cast::<u8>().add(*position), out.add(read), count);
+            *position += count;
             read += count;
             continue;
         }
-        feed.position = 0;
-        if feed.stream.next(read < minread) != Next::Message {
+        *position = 0;
+        if stream.next(read < minread) != Next::Message {
             break;
         }
     }
@@ -116,12 +145,12 @@ pub struct CopiedIn {
     pub frozen: bool,
 }
 
-/// Loads the COPY that was started on `connection`.
+/// Loads the rows that come from there.
 ///
 /// The current role must have INSERT on the table; row-level security must not apply to it (42501, 0A000). The rows go in with
 /// the rights of the table's owner, so that no constraint or trigger function runs with the operator's. To load frozen it must own
 /// the table (42501).
-pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
+pub fn copy_in(from: From, what: &CopyIn) -> Result<CopiedIn> {
     let relid = pg_sys::Oid::from(what.relid);
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
     let names = what
@@ -129,7 +158,11 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
         .iter()
         .map(|name| CString::new(name.as_str()).map_err(|_| Error::internal("a NUL byte in a column name")))
         .collect::<Result<Vec<_>>>()?;
-    let stream = Stream::of(connection)?;
+    let source = match from {
+        From::Connection(connection) => Source::Stream(Stream::of(connection)?),
+        From::Program(_) if what.binary => return Err(Error::internal("a dump in binary format")),
+        From::Program(program) => Source::Program(program),
+    };
     // SAFETY: every pointer below comes from the server and stays alive until the table is closed; errors unwind through the
     // guards of the bindings, and the transaction's abort releases what was opened.
     unsafe {
@@ -147,12 +180,16 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
         // The server freezes into storage of this transaction only.
         let frozen = if plain.is_some() { what.frozen != Frozen::No } else { what.frozen == Frozen::NewStorage };
         let manner = Manner { frozen, cached: what.cached, inline: what.inline, blocks: what.blocks };
-        let rows = match plain {
-            Some(plain) if what.binary => heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner),
-            Some(plain) => taken_apart(rel, pstate, &names, stream, what.binary, false, |state| {
+        let rows = match (plain, source) {
+            (Some(plain), Source::Stream(stream)) if what.binary => {
+                heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner)
+            }
+            (Some(plain), source) => taken_apart(rel, pstate, &names, source, what.binary, false, |state| {
                 heap_load::load(rel, pstate, &plain, Rows::Server(state), manner)
             })?,
-            None => taken_apart(rel, pstate, &names, stream, what.binary, frozen, |state| pg_sys::CopyFrom(state))?,
+            (None, source) => {
+                taken_apart(rel, pstate, &names, source, what.binary, frozen, |state| pg_sys::CopyFrom(state))?
+            }
         };
         owner.leave();
         pg_sys::free_parsestate(pstate);
@@ -169,7 +206,7 @@ unsafe fn taken_apart(
     rel: pg_sys::Relation,
     pstate: *mut pg_sys::ParseState,
     names: &[CString],
-    stream: Stream,
+    source: Source,
     binary: bool,
     frozen: bool,
     put: impl FnOnce(pg_sys::CopyFromState) -> u64,
@@ -186,7 +223,7 @@ unsafe fn taken_apart(
     if frozen {
         options = pg_sys::lappend(options, option(c"freeze", "true")?.cast());
     }
-    FEED.with(|cell| cell.set(Some(Feed { stream, position: 0 })));
+    FEED.with(|cell| cell.set(Some(Feed { source, position: 0 })));
     let feed = FeedGuard;
     let state =
         pg_sys::BeginCopyFrom(pstate, rel, ptr::null_mut(), ptr::null(), false, Some(read_feed), columns, options);
