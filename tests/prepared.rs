@@ -709,21 +709,27 @@ fn a_slot_does_not_expire_while_a_node_is_about_to_use_it() {
     )
     .unwrap();
     dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
-    // The operation begins when its transaction commits, and finds a table locked that it has to read.
+    // The operation begins when its transaction commits, and that lets somebody have the lock that a table is to be read under.
     let mut session = pair.target.connect();
     session
-        .batch_execute(&format!(
-            "begin; select steep_repl.complete_init('node_b', 'node_a', '{}'); lock table orders; commit",
-            prepared.lsn
-        ))
+        .batch_execute(&format!("begin; select steep_repl.complete_init('node_b', 'node_a', '{}')", prepared.lsn))
         .unwrap();
     let mut holder = pair.target.connect();
-    holder.batch_execute("begin; lock table orders").unwrap();
+    let holding = std::thread::spawn(move || {
+        holder.batch_execute("begin; lock table orders").unwrap();
+        holder
+    });
+    wait_until("somebody waits for the lock", Duration::from_secs(30), || {
+        let waits = "select count(*) from pg_locks where relation = 'orders'::regclass and not granted";
+        (pair.target.scalar::<i64>(waits) == 1).then_some(())
+    });
+    session.batch_execute("commit").unwrap();
+    let mut holder = holding.join().unwrap();
     wait_until("its time is over", Duration::from_secs(60), || {
         let over = "select expires_at < now() - interval '7 seconds' from steep_repl.init_slots";
         pair.target.scalar::<bool>(over).then_some(())
     });
-    assert_ne!(status(&pair, &prepared.slot), "expired");
+    assert_eq!((status(&pair, &prepared.slot).as_str(), pair.state().as_str()), ("ready", "PREPARING"));
     holder.batch_execute("rollback").unwrap();
     pair.expect_synchronized();
     expect_equal(&pair);
