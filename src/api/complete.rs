@@ -148,7 +148,7 @@ fn complete(asked: &Asked) -> Result<i64> {
     let mark = publication::mark(&connection, &record.publications)?;
     drop(connection);
     let options = Options {
-        verify: snapshot.filter(|_| asked.verify && asked.options.tables.is_none() && start == record.start_lsn),
+        verify: snapshot.filter(|_| asked.verify && start == record.start_lsn),
         physical: backup == Backup::Physical,
         ..options
     };

@@ -439,16 +439,18 @@ impl Coordinator {
         let now = system::now_secs();
         let own = matches!(verdict, Verdict::RetryTask | Verdict::SnapshotLost);
         self.own_failures += u32::from(self.count_failure() && own);
+        let is_lost = matches!(error, Error::SlotLost { .. });
         let retry = match verdict {
+            // Somebody's backup counts on the slot: only its loss ends that, not what goes wrong here.
+            _ if self.keeps_slot() => !is_lost,
             Verdict::RetrySource => {
                 let since = *self.source_lost_since.get_or_insert(now);
                 now - since <= self.operation.options.source_lost_timeout
             }
             Verdict::RetryTask | Verdict::SnapshotLost => self.own_failures <= self.operation.options.max_retries,
-            // Somebody's backup counts on the slot: only its loss ends that, not what goes wrong here.
-            Verdict::Fail => self.keeps_slot() && !matches!(error, Error::SlotLost { .. }),
+            Verdict::Fail => false,
         };
-        if !retry && !(self.keeps_slot() && verdict != Verdict::Fail) {
+        if !retry {
             self.fail(error)?;
             return Ok(Step::Finished);
         }
