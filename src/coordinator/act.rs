@@ -43,7 +43,10 @@ impl Coordinator {
                         self.mark_publications()?;
                         failpoint!(PublicationsMarked)?;
                     }
-                    Phase::Subscription => self.make_subscription()?,
+                    Phase::Subscription => {
+                        self.take_slot(true)?;
+                        self.make_subscription()?;
+                    }
                     Phase::Tables => return self.prepare_tables(),
                     Phase::Sequences if self.operation.is_manual() => self.set_sequences_of_backup()?,
                     Phase::Sequences => {
