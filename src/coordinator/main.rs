@@ -448,7 +448,7 @@ impl Coordinator {
             // Somebody's backup counts on the slot: only its loss ends that, not what goes wrong here.
             Verdict::Fail => self.keeps_slot() && !matches!(error, Error::SlotLost { .. }),
         };
-        if !retry && !(self.keeps_slot() && verdict != Verdict::Fail) {
+        if !(retry || self.keeps_slot() && verdict != Verdict::Fail) {
             self.fail(error)?;
             return Ok(Step::Finished);
         }
