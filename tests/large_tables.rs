@@ -241,3 +241,34 @@ fn arguments_that_cannot_be_meant() {
         assert_eq!(refusal.code, "22023", "{args}: {refusal:?}");
     }
 }
+
+/// What has still to be made here goes by its size on the source, too.
+#[test]
+fn large_tables_that_are_made_here() {
+    let pair = Pair::options("large_made").proxied().build();
+    pair.source.exec(
+        "create table large (id int primary key, v int, note text); create index large_v on large (v);
+         create table log (v int, note text); create table small (id int primary key, v int, note text);
+         insert into large select i, i, repeat('x', 200) from generate_series(1, 15000) i;
+         insert into log select i, repeat('y', 100) from generate_series(1, 500) i;
+         insert into small select i, i, 's' from generate_series(1, 100) i",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.register();
+    pair.synchronize(&format!("{ARGS}, schema_sync => 'auto'"));
+    assert_eq!(transports(&pair), ["copy | 1", "server | 2"]);
+    expect_end(&pair);
+}
+
+/// By other methods they are ignored, and that is said.
+#[test]
+fn arguments_that_are_ignored() {
+    let pair = midway::prepared(Pair::options("large_ignored"));
+    pair.synchronize(
+        "method => 'parallel', no_identity => 'full', large_table_threshold => '1MB', large_table_method => 'pg_dump'",
+    );
+    let told = pair.notices().join("\n");
+    assert!(told.contains("large_table_threshold and large_table_method are ignored by method parallel"), "{told}");
+    assert_eq!(transports(&pair), ["copy | 3"]);
+    expect_end(&pair);
+}

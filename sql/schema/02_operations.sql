@@ -45,6 +45,7 @@ CREATE TABLE steep_repl.operations (
     apply_stopped     boolean NOT NULL DEFAULT false,
     applied_lsn       pg_lsn,
     replaced_slot     text,
+    own_transport     text CHECK (own_transport IN ('copy', 'pg_dump', 'basebackup')),
     -- Progress, written by the coordinator about twice a second.
     rows_done         bigint NOT NULL DEFAULT 0,
     bytes_done        bigint NOT NULL DEFAULT 0,
@@ -109,6 +110,7 @@ COMMENT ON COLUMN steep_repl.operations.enable_lsn IS 'Source LSN when the subsc
 COMMENT ON COLUMN steep_repl.operations.apply_stopped IS 'True while the refresh has the subscription disabled';
 COMMENT ON COLUMN steep_repl.operations.applied_lsn IS 'Up to where the subscription''s other tables were when the refresh stopped it';
 COMMENT ON COLUMN steep_repl.operations.replaced_slot IS 'Slot that the subscription used before the tables of the refresh joined it';
+COMMENT ON COLUMN steep_repl.operations.own_transport IS 'How the tables get here that the server does not copy itself; null when it copies all';
 COMMENT ON COLUMN steep_repl.operations.rows_done IS 'Rows copied so far';
 COMMENT ON COLUMN steep_repl.operations.bytes_done IS 'Bytes copied so far, as a share of bytes_total';
 COMMENT ON COLUMN steep_repl.operations.bytes_total IS 'Size of the tables on the source when the operation was planned, in bytes, TOAST included';

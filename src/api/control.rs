@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use steep_repl_core::event::{self, Event};
 use steep_repl_core::ident;
 use steep_repl_core::instance::Owner;
+use steep_repl_core::names::backup_slot_name;
 use steep_repl_core::node_state::NodeState;
 
 #[pg_extern]
@@ -53,6 +54,9 @@ fn abandon(name: &str) -> Result<i64> {
         let Some(operation) = operations::get(operation)?.filter(Operation::is_ours) else { continue };
         let slot = operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name);
         let mut left = vec![format!("replication slot {slot}")];
+        if operation.uses_base_backup() {
+            left.push(format!("replication slot {}, if there is one", backup_slot_name(operation.token()?)));
+        }
         if let Some(subscription) = operation.subscription_oid.filter(|_| operation.is_by_server()) {
             let system = system::system_identifier();
             left.push(format!("replication slots pg_{subscription}_sync_..._{system}, as far as there are any"));
