@@ -15,6 +15,7 @@ static CATCHUP_LAG: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static SOURCE_CHECK_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(600);
 static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
 static SCHEMA_SYNC_MODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"strict"));
+static SNAPSHOT_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// The most copy workers an operation may ask for.
 pub const MOST_WORKERS: i32 = 64;
@@ -123,6 +124,14 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::default(),
     );
+    GucRegistry::define_string_guc(
+        c"steep_repl.snapshot_directory",
+        c"Directory on this server below which portable snapshots are written and read.",
+        c"Other places are for members of pg_write_server_files and pg_read_server_files. Empty: there is none.",
+        &SNAPSHOT_DIRECTORY,
+        GucContext::Suset,
+        GucFlags::SUPERUSER_ONLY,
+    );
 }
 
 /// Copy workers.
@@ -178,4 +187,10 @@ pub fn event_retention() -> f64 {
 /// strict, auto or manual.
 pub fn schema_sync_mode() -> String {
     SCHEMA_SYNC_MODE.get().and_then(|mode| mode.into_string().ok()).unwrap_or_else(|| "strict".to_owned())
+}
+
+/// Where portable snapshots are; none when nobody has said.
+pub fn snapshot_directory() -> Option<String> {
+    let set = SNAPSHOT_DIRECTORY.get().and_then(|path| path.into_string().ok());
+    set.filter(|path| !path.is_empty())
 }

@@ -4,7 +4,7 @@ CREATE TABLE steep_repl.operations (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     node              text NOT NULL,
     source            text NOT NULL,
-    kind              text NOT NULL CHECK (kind IN ('init', 'refresh')),
+    kind              text NOT NULL CHECK (kind IN ('init', 'refresh', 'generate')),
     method            text NOT NULL,
     status            text NOT NULL DEFAULT 'pending'
                           CHECK (status IN ('pending', 'running', 'cancelling', 'failed', 'cancelled', 'completed')),
@@ -66,7 +66,7 @@ CREATE TABLE steep_repl.operations (
 -- One unfinished operation per node: a failed one must be resumed or cancelled first. What a copy of the database has brought along
 -- is not the copy's.
 CREATE UNIQUE INDEX operations_one_unfinished ON steep_repl.operations (node, system_identifier, database, instance)
-    WHERE status IN ('pending', 'running', 'cancelling', 'failed');
+    WHERE status IN ('pending', 'running', 'cancelling', 'failed') AND kind IN ('init', 'refresh');
 
 COMMENT ON TABLE steep_repl.operations IS 'Operations on nodes, one row each, kept when finished';
 COMMENT ON COLUMN steep_repl.operations.id IS 'Number of the operation';

@@ -26,7 +26,7 @@ SELECT o.id AS operation_id,
        CASE WHEN steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) = 'ours'
             THEN o.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error
 FROM steep_repl.nodes n
-JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node ORDER BY p.id DESC LIMIT 1) o ON true
+JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node AND p.kind <> 'generate' ORDER BY p.id DESC LIMIT 1) o ON true
 CROSS JOIN LATERAL (
     SELECT count(*) AS tables_total,
            count(*) FILTER (WHERE ot.status = 'done') AS tables_done,
@@ -76,7 +76,7 @@ SELECT t.operation_id,
            WHEN t.bytes_total > 0
                THEN least(t.bytes_done::double precision / t.bytes_total + coalesce(l.copied_share, 0), 0.99)
                     -- The server builds indexes along with the rows.
-                    / CASE WHEN o.method = 'snapshot' THEN 1 ELSE 1.4 END
+                    / CASE WHEN o.method = 'snapshot' OR o.kind = 'generate' THEN 1 ELSE 1.4 END
            ELSE 0 END)::numeric, 1) AS percent,
        t.rows_done + coalesce(l.rows_arrived, 0) AS rows_done,
        t.bytes_done + (coalesce(l.copied_share, 0) * t.bytes_total)::bigint AS bytes_done,
@@ -140,7 +140,7 @@ SELECT n.node,
        n.owner,
        n.updated_at
 FROM steep_repl.nodes n
-LEFT JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node ORDER BY p.id DESC LIMIT 1) o ON true
+LEFT JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node AND p.kind <> 'generate' ORDER BY p.id DESC LIMIT 1) o ON true
 LEFT JOIN LATERAL (SELECT count(*) AS suspended FROM steep_repl.suspended_indexes s
                    WHERE s.operation_id = o.id AND s.restored_at IS NULL AND o.status <> 'completed') i ON true
 LEFT JOIN LATERAL (SELECT w.owner, w.owner = 'original' AND EXISTS (

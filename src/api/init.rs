@@ -92,6 +92,7 @@ pub(super) fn resolved() -> Options {
         force: false,
         schemas: None,
         tables: None,
+        files: None,
     }
 }
 
@@ -199,7 +200,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
 /// How many tables or parts of them are copied at a time.
 pub(super) fn workers_planned(method: Method, options: &Options) -> Result<u32> {
     Ok(match method {
-        Method::Parallel => options.parallel_workers,
+        Method::Parallel | Method::TwoPhase => options.parallel_workers,
         Method::Snapshot => u32::try_from(user::room()?.sync_workers).unwrap_or_default(),
     })
 }

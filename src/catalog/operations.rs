@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use steep_repl_core::errors::Problem;
 use steep_repl_core::instance::{Maker, Owner};
 use steep_repl_core::lsn::Lsn;
+use steep_repl_core::manifest::Compression;
 use steep_repl_core::names::Token;
 use steep_repl_core::schema_sync::Mode;
 
@@ -42,6 +43,26 @@ pub struct Options {
     pub schemas: Option<Vec<String>>,
     /// Tables asked for, as given.
     pub tables: Option<Vec<String>>,
+    /// The snapshot that is written or read.
+    #[serde(default)]
+    pub files: Option<Files>,
+}
+
+/// A portable snapshot, as an operation needs it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Files {
+    /// Its identity.
+    pub id: String,
+    /// Its folder.
+    pub path: String,
+    /// How its files are compressed.
+    pub compression: Compression,
+    /// Slots that are made for targets.
+    pub targets: u32,
+    /// How long it is kept, in seconds; none is for ever.
+    pub expires: Option<f64>,
+    /// Encoding of text in it.
+    pub encoding: String,
 }
 
 /// The query that reads operations, with a condition and an order.
@@ -59,6 +80,8 @@ pub enum Kind {
     Init,
     /// Tables that are new on the source join the subscription of a node that is initialized.
     Refresh,
+    /// A portable snapshot is written.
+    Generate,
 }
 
 /// How tables get here.
@@ -69,6 +92,9 @@ pub enum Method {
     Parallel,
     /// By the server's own table synchronization workers, each under a snapshot of its own.
     Snapshot,
+    /// From the files of a portable snapshot.
+    #[serde(rename = "two_phase")]
+    TwoPhase,
 }
 
 /// An operation.
@@ -160,6 +186,21 @@ impl Operation {
     /// Whether its tables join a subscription that replicates others already.
     pub fn is_refresh(&self) -> bool {
         self.kind == Kind::Refresh
+    }
+
+    /// Whether a portable snapshot is written. Its node is its source, whose state is no matter of it.
+    pub fn is_generation(&self) -> bool {
+        self.kind == Kind::Generate
+    }
+
+    /// Whether the tables are loaded from the files of a portable snapshot.
+    pub fn is_by_files(&self) -> bool {
+        self.kind == Kind::Init && self.method == Method::TwoPhase
+    }
+
+    /// The snapshot that is written or read.
+    pub fn files(&self) -> Result<&Files> {
+        self.options.files.as_ref().ok_or_else(|| Error::internal(format!("operation {} has no files", self.id)))
     }
 
     /// Whether the server itself copies the tables.
@@ -350,7 +391,7 @@ pub fn get(operation: i64) -> Result<Option<Operation>> {
 
 /// The newest operation of a node.
 pub fn newest_of(node: &str) -> Result<Option<Operation>> {
-    maybe(select!("WHERE o.node = $1 ORDER BY o.id DESC LIMIT 1"), &[Arg::Text(node)])
+    maybe(select!("WHERE o.node = $1 AND o.kind <> 'generate' ORDER BY o.id DESC LIMIT 1"), &[Arg::Text(node)])
 }
 
 /// The operation that made a node what it is: its newest initialization that is complete.

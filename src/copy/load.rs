@@ -4,7 +4,7 @@ use super::statement::{self, Seen};
 use crate::catalog::tasks::{self, Copied, Task};
 use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
-use crate::pg::copy_in::{copy_in, CopyIn, Frozen};
+use crate::pg::copy_in::{copy_in, CopyIn, From, Frozen};
 use crate::pg::remote::Connection;
 use crate::pg::{storage, system, transaction};
 use crate::source::state;
@@ -24,21 +24,8 @@ pub struct Loaded {
 ///
 /// `cached`: what the operation copies fits into shared buffers.
 pub fn load(connection: &Connection, taken: &[Task], cached: bool) -> Result<Loaded> {
-    let Some(snapshot) = taken.first().and_then(|task| task.snapshot.clone()) else {
-        return Err(Error::internal("a copy without a snapshot"));
-    };
     transaction::run(|| {
-        connection
-            .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
-            .map_err(|error| error.of_snapshot_import(connection.node()))?;
-        let contents =
-            connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
-        if contents != taken.first().and_then(|task| task.snapshot_contents.clone()) {
-            // After a restart of the source its names begin anew.
-            return Err(Error::SnapshotLost { node: connection.node().to_owned() });
-        }
-        connection.execute(&statement::lock(taken), "could not lock tables")?;
-        let seen: Vec<Seen> = connection.json(&statement::seen(taken), "could not check tables")?;
+        let seen = begin(connection, taken)?;
         let (mut done, mut rewritten, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
         for task in taken {
             let Some(seen) = seen.iter().find(|seen| seen.oid == task.source_relid && seen.is_same) else {
@@ -58,6 +45,24 @@ pub fn load(connection: &Connection, taken: &[Task], cached: bool) -> Result<Loa
     .map_err(|error| error.of_copy_stream(connection.node()))
 }
 
+/// Begins a transaction on the source under the tasks' snapshot, locks their tables and says what they are.
+pub(super) fn begin(connection: &Connection, taken: &[Task]) -> Result<Vec<Seen>> {
+    let Some(snapshot) = taken.first().and_then(|task| task.snapshot.clone()) else {
+        return Err(Error::internal("a copy without a snapshot"));
+    };
+    connection
+        .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
+        .map_err(|error| error.of_snapshot_import(connection.node()))?;
+    let contents =
+        connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
+    if contents != taken.first().and_then(|task| task.snapshot_contents.clone()) {
+        // After a restart of the source its names begin anew.
+        return Err(Error::SnapshotLost { node: connection.node().to_owned() });
+    }
+    connection.execute(&statement::lock(taken), "could not lock tables")?;
+    connection.json(&statement::seen(taken), "could not check tables")
+}
+
 fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, cached: bool) -> Result<Copied> {
     let started = system::now_micros();
     let name = steep_repl_core::ident::qualified(&task.table_schema, &task.table_name);
@@ -65,7 +70,7 @@ fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, c
     let binary = task.format == "binary";
     let inline = keeps_rows_inline(task.pages, task.bytes_total);
     let copied = copy_in(
-        connection,
+        From::Source(connection),
         &CopyIn {
             relid: task.relid,
             columns: &task.columns,
@@ -74,6 +79,7 @@ fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, c
             bare: !task.keeps_indexes,
             inline,
             cached,
+            encoding: &system::database_encoding(),
             blocks: blocks(task),
         },
     )?;
@@ -92,7 +98,7 @@ fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, c
 
 /// How the rows of a task are loaded; docs/decisions/0003 says why ranges may be loaded frozen. None when the table must be
 /// emptied first.
-fn way(task: &Task) -> Result<Option<Frozen>> {
+pub(super) fn way(task: &Task) -> Result<Option<Frozen>> {
     if task.keeps_indexes || !task.heap {
         return Ok(Some(Frozen::No));
     }
@@ -111,7 +117,7 @@ fn way(task: &Task) -> Result<Option<Frozen>> {
 
 /// The blocks of a range are for its rows here as well, where they were about full on the source: workers that load side by side
 /// then leave the table in the order of the source, which its indexes are built faster from and its readers know.
-fn blocks(task: &Task) -> Option<(u32, u32)> {
+pub(super) fn blocks(task: &Task) -> Option<(u32, u32)> {
     let from = task.from_block?;
     let to = task.to_block.or(u32::try_from(task.pages).ok())?;
     (task.packed && from < to).then_some((from, to))

@@ -5,12 +5,13 @@
 //! waits for its latch; when nothing is left, it ends. An error of a task is noted with the task, and decides by its kind
 //! whether the task is tried again; the worker itself goes on unless its connection is gone.
 
-use super::load;
+use super::{from_file, load, to_file};
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::tasks::{self, Task};
 use crate::catalog::{events, progress, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
+use crate::pg::role::override_setting;
 use crate::pg::worker::{report_activity, report_name, Assignment};
 use crate::pg::{index, origin, shmem, system, transaction, vacuum};
 use crate::source;
@@ -69,8 +70,28 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
     let Some(coordinator) = shmem::coordinator_of(system::database_oid(), operation.id) else {
         return Ok(None);
     };
-    let Some(subscription) = operation.subscription_oid else {
+    let node = crate::catalog::nodes::get(&operation.source)?;
+    let target = source::target(&node, operation.requested_by)?;
+    if !operation.is_generation() && !join_origin(&operation, coordinator)? {
         return Ok(None);
+    }
+    if operation.is_by_files() {
+        // Text in the files is taken for the client's.
+        override_setting("client_encoding", &operation.files()?.encoding);
+    }
+    let small = progress::small_tasks(operation.id)?;
+    // Batches small enough that every worker gets several.
+    let batch = (small / (4 * i64::from(operation.workers_planned.max(1)))).clamp(1, BATCH);
+    // Index builds read soon what was just written. More than fits would only drive out what others need.
+    let cached = operation.bytes_total <= system::shared_buffers_bytes() / 4 * 3;
+    let part = Part::Worker(assignment.number);
+    Ok(Some(Worker { part, operation, target, coordinator, batch, cached, connection: None }))
+}
+
+/// Joins the origin that the rows of an operation get. False when there is none any more.
+fn join_origin(operation: &Operation, coordinator: i32) -> Result<bool> {
+    let Some(subscription) = operation.subscription_oid else {
+        return Ok(false);
     };
     // Into a subscription that replicates already, rows come with its apply worker's origin.
     let holder = if operation.is_refresh() {
@@ -79,18 +100,10 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
         Some(coordinator)
     };
     let Some(holder) = holder else {
-        return Ok(None);
+        return Ok(false);
     };
-    let node = crate::catalog::nodes::get(&operation.source)?;
-    let target = source::target(&node, operation.requested_by)?;
     origin::tag_session(&origin_name(subscription), Some(holder))?;
-    let small = progress::small_tasks(operation.id)?;
-    // Batches small enough that every worker gets several.
-    let batch = (small / (4 * i64::from(operation.workers_planned.max(1)))).clamp(1, BATCH);
-    // Index builds read soon what was just written. More than fits would only drive out what others need.
-    let cached = operation.bytes_total <= system::shared_buffers_bytes() / 4 * 3;
-    let part = Part::Worker(assignment.number);
-    Ok(Some(Worker { part, operation, target, coordinator, batch, cached, connection: None }))
+    Ok(true)
 }
 
 enum Kind {
@@ -168,11 +181,21 @@ impl Worker {
     }
 
     fn copy(&mut self, taken: &[Task]) -> Result<usize> {
+        if self.operation.is_by_files() {
+            let loaded = from_file::load(taken, self.operation.files()?, self.cached)?;
+            failpoint!(RowsCommitted)?;
+            self.defer(taken, &loaded.unclear, |table| Error::LeftOvers { table })?;
+            return Ok(loaded.freed);
+        }
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
         };
-        let loaded = load::load(&connection, taken, self.cached)?;
+        let loaded = if self.operation.is_generation() {
+            to_file::save(&connection, taken, self.operation.files()?)?
+        } else {
+            load::load(&connection, taken, self.cached)?
+        };
         failpoint!(RowsCommitted)?;
         // Kept only after success: an error may have left it in any state.
         self.connection = Some(connection);

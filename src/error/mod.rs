@@ -5,8 +5,10 @@
 //! by the text of a message.
 
 mod problem;
+mod snapshot;
 
 pub use problem::listed;
+pub use snapshot::SnapshotError;
 
 use steep_repl_core::errors::Problem;
 use steep_repl_core::retry::{self, Verdict};
@@ -630,6 +632,9 @@ pub enum Error {
         /// Name of the node.
         node: String,
     },
+    /// Something about a portable snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// What must not happen: a bug of ours.
     #[error("steep_repl: {0}")]
     Internal(String),

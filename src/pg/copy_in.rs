@@ -1,4 +1,4 @@
-//! Rows from a COPY on the source into a table: most of them by [`super::heap_load`], the others by the server's `CopyFrom`, with
+//! Rows of a COPY, from the source or kept in a file, into a table: most of them by [`super::heap_load`], the others by the server's `CopyFrom`, with
 //! a callback that is fed by `walrcv_receive`.
 //!
 //! The callback is called by C with no argument of ours, so what it reads from stands in a thread-local for as long as one
@@ -8,6 +8,7 @@ use super::compat::guarded;
 use super::heap_load::{self, Manner, Plain, Rows};
 use super::remote::Connection;
 use super::role::OwnerContext;
+pub use super::stream::Pieces;
 use super::stream::{Next, Stream};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
@@ -15,6 +16,14 @@ use pgrx::prelude::*;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void, CString};
 use std::ptr;
+
+/// Where the stream of a COPY comes from.
+pub enum From<'a> {
+    /// From a connection on which it was started.
+    Source(&'a Connection),
+    /// From where it was kept.
+    Kept(&'a mut dyn Pieces),
+}
 
 /// What to load, and how.
 pub struct CopyIn<'a> {
@@ -32,6 +41,8 @@ pub struct CopyIn<'a> {
     pub inline: bool,
     /// The pages are worth a place in shared buffers.
     pub cached: bool,
+    /// Encoding of text in the stream, which the session has set as its client's.
+    pub encoding: &'a str,
     /// Blocks here that are for these rows.
     pub blocks: Option<(u32, u32)>,
 }
@@ -121,7 +132,7 @@ pub struct CopiedIn {
 /// The current role must have INSERT on the table; row-level security must not apply to it (42501, 0A000). The rows go in with
 /// the rights of the table's owner, so that no constraint or trigger function runs with the operator's. To load frozen it must own
 /// the table (42501).
-pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
+pub fn copy_in(from: From, what: &CopyIn) -> Result<CopiedIn> {
     let relid = pg_sys::Oid::from(what.relid);
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
     let names = what
@@ -129,7 +140,11 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
         .iter()
         .map(|name| CString::new(name.as_str()).map_err(|_| Error::internal("a NUL byte in a column name")))
         .collect::<Result<Vec<_>>>()?;
-    let stream = Stream::of(connection)?;
+    let stream = match from {
+        From::Source(connection) => Stream::of(connection)?,
+        // SAFETY: what it comes from is borrowed until this function returns, and the stream goes before.
+        From::Kept(pieces) => unsafe { Stream::kept(pieces) },
+    };
     // SAFETY: every pointer below comes from the server and stays alive until the table is closed; errors unwind through the
     // guards of the bindings, and the transaction's abort releases what was opened.
     unsafe {
@@ -149,10 +164,10 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
         let manner = Manner { frozen, cached: what.cached, inline: what.inline, blocks: what.blocks };
         let rows = match plain {
             Some(plain) if what.binary => heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner),
-            Some(plain) => taken_apart(rel, pstate, &names, stream, what.binary, false, |state| {
+            Some(plain) => taken_apart(rel, pstate, (&names, what), stream, false, |state| {
                 heap_load::load(rel, pstate, &plain, Rows::Server(state), manner)
             })?,
-            None => taken_apart(rel, pstate, &names, stream, what.binary, frozen, |state| pg_sys::CopyFrom(state))?,
+            None => taken_apart(rel, pstate, (&names, what), stream, frozen, |state| pg_sys::CopyFrom(state))?,
         };
         owner.leave();
         pg_sys::free_parsestate(pstate);
@@ -168,9 +183,8 @@ pub fn copy_in(connection: &Connection, what: &CopyIn) -> Result<CopiedIn> {
 unsafe fn taken_apart(
     rel: pg_sys::Relation,
     pstate: *mut pg_sys::ParseState,
-    names: &[CString],
+    (names, what): (&[CString], &CopyIn),
     stream: Stream,
-    binary: bool,
     frozen: bool,
     put: impl FnOnce(pg_sys::CopyFromState) -> u64,
 ) -> Result<u64> {
@@ -179,8 +193,8 @@ unsafe fn taken_apart(
         columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
     }
     let mut options: *mut pg_sys::List = ptr::null_mut();
-    options = pg_sys::lappend(options, option(c"encoding", &super::system::database_encoding())?.cast());
-    if binary {
+    options = pg_sys::lappend(options, option(c"encoding", what.encoding)?.cast());
+    if what.binary {
         options = pg_sys::lappend(options, option(c"format", "binary")?.cast());
     }
     if frozen {

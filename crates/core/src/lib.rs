@@ -19,6 +19,7 @@
 //! | [`schema_match`] | whether rows of a source table fit into the target's |
 //! | [`copy_binary`] | a long answer as the source streams it |
 //! | [`formats`] | which types may travel as binary |
+//! | [`manifest`] | the table of contents of a portable snapshot |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
 //! | [`progress`] | percent, rate and time of arrival |
 //! | [`retry`] | what to do after an error, by SQLSTATE |
@@ -41,6 +42,7 @@ pub mod ident;
 pub mod instance;
 pub mod inventory;
 pub mod lsn;
+pub mod manifest;
 pub mod names;
 pub mod node_state;
 pub mod plan;
