@@ -29,6 +29,11 @@ extension_sql_file!("../sql/schema/05_fingerprints.sql", name = "fingerprints", 
 extension_sql_file!("../sql/schema/06_schema_changes.sql", name = "schema_changes", requires = ["operations"]);
 extension_sql_file!("../sql/schema/07_snapshots.sql", name = "snapshots", requires = ["operations", "cleanup"]);
 extension_sql_file!(
+    "../sql/schema/07_init_slots.sql",
+    name = "init_slots",
+    requires = ["operations", api::views::operation_owner]
+);
+extension_sql_file!(
     "../sql/schema/10_views.sql",
     name = "views",
     requires = [

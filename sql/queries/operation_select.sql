@@ -4,7 +4,7 @@ SELECT pg_catalog.jsonb_build_object(
     'requested_by', o.requested_by::oid::bigint, 'system_identifier', o.system_identifier, 'database', o.database::bigint,
     'instance', o.instance, 'timeline', o.timeline, 'disowned', o.disowned,
     'token', o.token, 'slot_name', o.slot_name, 'publications', o.publications, 'own_publications', o.own_publications,
-    'awaits_confirmation', o.phase = 'schema' AND o.options ->> 'schema_sync' = 'manual' AND o.confirmed_at IS NULL,
+    'prepared', o.prepared, 'awaits_confirmation', o.phase = 'schema' AND o.options ->> 'schema_sync' = 'manual' AND o.confirmed_at IS NULL,
     'subscription', o.subscription, 'subscription_oid', o.subscription_oid::bigint, 'start_lsn', o.start_lsn,
     'snapshot', o.snapshot, 'awaits_snapshot', o.awaits_snapshot, 'snapshot_expired', o.snapshot_expired,
     'snapshot_age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - o.snapshot_at), 'enable_lsn', o.enable_lsn,

@@ -4,7 +4,7 @@ CREATE TABLE steep_repl.operations (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     node              text NOT NULL,
     source            text NOT NULL,
-    kind              text NOT NULL CHECK (kind IN ('init', 'refresh', 'generate')),
+    kind              text NOT NULL CHECK (kind IN ('init', 'refresh', 'prepare', 'generate')),
     method            text NOT NULL,
     status            text NOT NULL DEFAULT 'pending'
                           CHECK (status IN ('pending', 'running', 'cancelling', 'failed', 'cancelled', 'completed')),
@@ -26,6 +26,8 @@ CREATE TABLE steep_repl.operations (
     publication_plan  jsonb NOT NULL,
     publication_mark  jsonb,
     identities        jsonb,
+    -- Slot and publications were there before: start_lsn is given with them.
+    prepared          boolean NOT NULL DEFAULT false,
     subscription      text NOT NULL,
     subscription_oid  oid,
     start_lsn         pg_lsn,
@@ -66,16 +68,16 @@ CREATE TABLE steep_repl.operations (
 -- One unfinished operation per node: a failed one must be resumed or cancelled first. What a copy of the database has brought along
 -- is not the copy's.
 CREATE UNIQUE INDEX operations_one_unfinished ON steep_repl.operations (node, system_identifier, database, instance)
-    WHERE status IN ('pending', 'running', 'cancelling', 'failed') AND kind IN ('init', 'refresh');
+    WHERE kind IN ('init', 'refresh') AND status IN ('pending', 'running', 'cancelling', 'failed');
 
 COMMENT ON TABLE steep_repl.operations IS 'Operations on nodes, one row each, kept when finished';
 COMMENT ON COLUMN steep_repl.operations.id IS 'Number of the operation';
 COMMENT ON COLUMN steep_repl.operations.node IS 'Node that is being worked on';
 COMMENT ON COLUMN steep_repl.operations.source IS 'Node the data comes from';
-COMMENT ON COLUMN steep_repl.operations.kind IS 'What is done: init, or refresh: tables that are new on the source join the subscription';
-COMMENT ON COLUMN steep_repl.operations.method IS 'How it is done: parallel, or snapshot: by the server''s own table synchronization';
+COMMENT ON COLUMN steep_repl.operations.kind IS 'What is done: init; refresh: tables that are new on the source join the subscription; prepare: a slot is made and kept for somebody''s own backup; generate: a portable snapshot is written';
+COMMENT ON COLUMN steep_repl.operations.method IS 'How it is done: parallel; snapshot: by the server''s own table synchronization; manual: the rows came by somebody''s own backup; two_phase: by a portable snapshot';
 COMMENT ON COLUMN steep_repl.operations.status IS 'pending, running, cancelling, failed, cancelled or completed';
-COMMENT ON COLUMN steep_repl.operations.phase IS 'Step the operation is in: publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
+COMMENT ON COLUMN steep_repl.operations.phase IS 'Step the operation is in: schema, adopt, publication, slot, held, subscription, tables, copy, indexes, sequences, enable, catchup, done; each kind and method has its own of them';
 COMMENT ON COLUMN steep_repl.operations.options IS 'Arguments and settings as they were resolved when the operation was requested';
 COMMENT ON COLUMN steep_repl.operations.requested_by IS 'Role that asked; all work on user tables is done with its rights';
 COMMENT ON COLUMN steep_repl.operations.system_identifier IS 'System identifier of the cluster that made this row';
@@ -90,6 +92,7 @@ COMMENT ON COLUMN steep_repl.operations.own_publications IS 'True when the opera
 COMMENT ON COLUMN steep_repl.operations.publication_plan IS 'Tables that the publications are to hold, and those that get REPLICA IDENTITY FULL';
 COMMENT ON COLUMN steep_repl.operations.publication_mark IS 'What the publications were when the slot was made; they must stay so until the node is synchronized';
 COMMENT ON COLUMN steep_repl.operations.identities IS 'Replica identities on the source before they were changed: schema, name, relreplident, index';
+COMMENT ON COLUMN steep_repl.operations.prepared IS 'True when slot and publications were made beforehand, by prepare_init or generate_snapshot';
 COMMENT ON COLUMN steep_repl.operations.subscription IS 'Subscription on this node';
 COMMENT ON COLUMN steep_repl.operations.subscription_oid IS 'OID of the subscription, once made';
 COMMENT ON COLUMN steep_repl.operations.start_lsn IS 'Source LSN from which changes are replicated';

@@ -26,7 +26,8 @@ SELECT o.id AS operation_id,
        CASE WHEN steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) = 'ours'
             THEN o.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error
 FROM steep_repl.nodes n
-JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node AND p.kind <> 'generate' ORDER BY p.id DESC LIMIT 1) o ON true
+JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node AND p.kind IN ('init', 'refresh')
+              ORDER BY p.id DESC LIMIT 1) o ON true
 CROSS JOIN LATERAL (
     SELECT count(*) AS tables_total,
            count(*) FILTER (WHERE ot.status = 'done') AS tables_done,
@@ -42,9 +43,9 @@ COMMENT ON COLUMN steep_repl.init_progress.operation_id IS 'Number of the operat
 COMMENT ON COLUMN steep_repl.init_progress.node IS 'Node that is being worked on';
 COMMENT ON COLUMN steep_repl.init_progress.source IS 'Node the data comes from';
 COMMENT ON COLUMN steep_repl.init_progress.kind IS 'What is done: init, or refresh: new tables join the subscription';
-COMMENT ON COLUMN steep_repl.init_progress.method IS 'How it is done: parallel, or snapshot: by the server''s own table synchronization';
+COMMENT ON COLUMN steep_repl.init_progress.method IS 'How it is done: parallel; snapshot: by the server''s own table synchronization; manual: the rows came by somebody''s own backup; two_phase: by a portable snapshot';
 COMMENT ON COLUMN steep_repl.init_progress.state IS 'State of the node';
-COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: schema (unless schema_sync is strict), publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
+COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: schema (unless schema_sync is strict), adopt (of a physical copy), publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
 COMMENT ON COLUMN steep_repl.init_progress.overall_percent IS 'Share of all work done, 0 to 100; never falls, 100 only at the end';
 COMMENT ON COLUMN steep_repl.init_progress.tables_total IS 'Tables of the plan';
 COMMENT ON COLUMN steep_repl.init_progress.tables_done IS 'Tables that are ready: rows, indexes, statistics';
@@ -140,7 +141,8 @@ SELECT n.node,
        n.owner,
        n.updated_at
 FROM steep_repl.nodes n
-LEFT JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node AND p.kind <> 'generate' ORDER BY p.id DESC LIMIT 1) o ON true
+LEFT JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node AND p.kind IN ('init', 'refresh')
+                   ORDER BY p.id DESC LIMIT 1) o ON true
 LEFT JOIN LATERAL (SELECT count(*) AS suspended FROM steep_repl.suspended_indexes s
                    WHERE s.operation_id = o.id AND s.restored_at IS NULL AND o.status <> 'completed') i ON true
 LEFT JOIN LATERAL (SELECT w.owner, w.owner = 'original' AND EXISTS (

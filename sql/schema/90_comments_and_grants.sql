@@ -9,7 +9,7 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA steep_repl TO pg_create_subscription;
 GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.operations_without_worker, steep_repl.redact_conninfo, steep_repl.operation_owner,
     steep_repl.wait_for_init, steep_repl.drift TO pg_monitor;
 GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events,
-    steep_repl.pending_cleanup, steep_repl.schema_fingerprints, steep_repl.schema_drift
+    steep_repl.pending_cleanup, steep_repl.init_slots, steep_repl.schema_fingerprints, steep_repl.schema_drift
     TO pg_create_subscription, pg_monitor;
 
 COMMENT ON FUNCTION steep_repl.register_node(text, text, boolean) IS
@@ -24,6 +24,10 @@ COMMENT ON FUNCTION steep_repl.wait_for_init(text, interval) IS
     'Waits until the newest operation of a node has ended; raises its error when it failed, 57014 at the timeout; returns the state';
 COMMENT ON FUNCTION steep_repl.preflight(text, text, text, text[], text[], text, text, boolean, text) IS
     'What init_node would say, all at once and without starting anything: one row a check, status ok, notice, warning or error';
+COMMENT ON FUNCTION steep_repl.prepare_init(text, text, interval, text[], text[], text, text) IS
+    'Makes a replication slot on a node, and keeps it with its snapshot for a backup of your own; returns its position and the commands that follow; see init_slots, complete_init, drop_init_slot';
+COMMENT ON FUNCTION steep_repl.drop_init_slot(text) IS
+    'Releases a slot of prepare_init that nobody needs any more, with its snapshot and publications';
 COMMENT ON FUNCTION steep_repl.cancel_init(text) IS
     'Cancels the operation of a node and takes away all it has made on either side; what cannot be done now is in pending_cleanup';
 COMMENT ON FUNCTION steep_repl.abandon_cleanup(text) IS

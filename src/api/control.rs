@@ -205,7 +205,13 @@ fn resume(name: &str) -> Result<i64> {
     let phase: Phase =
         operation.phase.parse().map_err(|()| Error::internal(format!("unknown phase {}", operation.phase)))?;
     let state = match phase {
-        Phase::Schema | Phase::Publication | Phase::Slot | Phase::Subscription | Phase::Tables => NodeState::Preparing,
+        Phase::Schema
+        | Phase::Adopt
+        | Phase::Publication
+        | Phase::Slot
+        | Phase::Held
+        | Phase::Subscription
+        | Phase::Tables => NodeState::Preparing,
         Phase::Catchup | Phase::Done => NodeState::CatchingUp,
         _ => NodeState::Copying,
     };

@@ -5,7 +5,7 @@ use super::checks::{examine, Strict, Wanted};
 use super::{given, list, seconds, SqlResult};
 use crate::catalog::operations::{self, Kind, Method, NewOperation, Options};
 use crate::catalog::{events, nodes, user};
-use crate::coordinator::decide::Phase;
+use crate::coordinator::decide::{Phase, Way};
 use crate::error::{Error, Result};
 use crate::pg::{raise, role, shmem};
 use crate::schema::{Plan, LEFT_OUT};
@@ -183,7 +183,8 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
         workers_planned: workers_planned(method, options)?,
-        phase: first_phase(options.schema_sync, plan).as_str(),
+        phase: first_phase(Way::Whole, options.schema_sync, plan).as_str(),
+        beforehand: None,
     })?;
     operations::insert_tables(id, &plan.tables)?;
     nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
@@ -201,16 +202,17 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
 pub(super) fn workers_planned(method: Method, options: &Options) -> Result<u32> {
     Ok(match method {
         Method::Parallel | Method::TwoPhase => options.parallel_workers,
+        Method::Manual => 0,
         Method::Snapshot => u32::try_from(user::room()?.sync_workers).unwrap_or_default(),
     })
 }
 
 /// What an operation begins with. Differences that nobody has to look at are none.
-fn first_phase(mode: Mode, plan: &Plan) -> Phase {
+pub(super) fn first_phase(way: Way, mode: Mode, plan: &Plan) -> Phase {
     match mode {
         Mode::Auto => Phase::Schema,
         Mode::Manual if !plan.differences.is_empty() => Phase::Schema,
-        Mode::Manual | Mode::Strict => Phase::Publication,
+        Mode::Manual | Mode::Strict => way.first(),
     }
 }
 

@@ -8,6 +8,7 @@ mod control;
 mod init;
 mod nodes;
 mod preflight;
+mod prepare;
 mod refresh;
 pub mod schemas;
 mod sequences;
@@ -17,6 +18,7 @@ mod wait;
 
 use crate::error::{Error, Result};
 use crate::pg::raise::ErrorReport;
+use crate::pg::worker::Assignment;
 
 /// What a SQL function returns: an error becomes a PostgreSQL error with SQLSTATE, detail and hint.
 type SqlResult<T> = std::result::Result<T, ErrorReport>;
@@ -52,4 +54,9 @@ fn seconds(argument: &'static str, interval: Option<pgrx::datum::Interval>) -> R
         });
     }
     Ok(Some(seconds))
+}
+
+/// Body of the worker that commits something on behalf of a session.
+pub fn errand(assignment: Assignment) -> Result<()> {
+    crate::pg::errand::run(assignment, prepare::store)
 }

@@ -168,6 +168,7 @@ fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result
         bytes_total: plan.bytes_total(),
         workers_planned: options.parallel_workers,
         phase: Phase::Publication.as_str(),
+        beforehand: None,
     })?;
     operations::insert_tables(id, &plan.tables)?;
     events::write(&say_remarks(id, wanted, plan))?;

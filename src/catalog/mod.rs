@@ -13,6 +13,7 @@ pub mod operations;
 pub mod ownership;
 pub mod progress;
 pub mod schema_changes;
+pub mod slots;
 pub mod snapshots;
 pub mod sync;
 pub mod tasks;

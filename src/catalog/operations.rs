@@ -80,20 +80,23 @@ pub enum Kind {
     Init,
     /// Tables that are new on the source join the subscription of a node that is initialized.
     Refresh,
+    /// A slot is made and kept, with its snapshot, for somebody's own backup.
+    Prepare,
     /// A portable snapshot is written.
     Generate,
 }
 
 /// How tables get here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Method {
     /// By copy workers of ours, under one snapshot.
     Parallel,
     /// By the server's own table synchronization workers, each under a snapshot of its own.
     Snapshot,
-    /// From the files of a portable snapshot.
-    #[serde(rename = "two_phase")]
+    /// They are here already, by somebody's own backup.
+    Manual,
+    /// By a portable snapshot.
     TwoPhase,
 }
 
@@ -129,6 +132,8 @@ pub struct Operation {
     pub publications: Vec<String>,
     /// Whether it makes them itself.
     pub own_publications: bool,
+    /// Whether slot and publications were made beforehand.
+    pub prepared: bool,
     /// Whether somebody has to look at the differences of the schemas first.
     pub awaits_confirmation: bool,
     /// Subscription here.
@@ -201,6 +206,26 @@ impl Operation {
     /// The snapshot that is written or read.
     pub fn files(&self) -> Result<&Files> {
         self.options.files.as_ref().ok_or_else(|| Error::internal(format!("operation {} has no files", self.id)))
+    }
+
+    /// Whether it changes the node that it is about; the others only read from it.
+    pub fn works_on_node(&self) -> bool {
+        matches!(self.kind, Kind::Init | Kind::Refresh)
+    }
+
+    /// Whether it is about a slot alone.
+    pub fn is_preparation(&self) -> bool {
+        self.kind == Kind::Prepare
+    }
+
+    /// Whether the rows came by somebody's own backup.
+    pub fn is_manual(&self) -> bool {
+        self.method == Method::Manual
+    }
+
+    /// Whether the slot that was made for it beforehand is still as it was: nothing was replicated by it.
+    pub fn leaves_slot_unused(&self) -> bool {
+        self.prepared && self.enable_lsn.is_none()
     }
 
     /// Whether the server itself copies the tables.
@@ -278,6 +303,20 @@ pub struct NewOperation<'a> {
     pub workers_planned: u32,
     /// The step it begins with.
     pub phase: &'a str,
+    /// Slot and publications that were made beforehand; none when it makes them.
+    #[serde(flatten)]
+    pub beforehand: Option<Beforehand<'a>>,
+}
+
+/// A slot that was made beforehand.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Beforehand<'a> {
+    /// Always true.
+    pub prepared: bool,
+    /// Where replication is to start.
+    pub start_lsn: Lsn,
+    /// What the publications were then.
+    pub publication_mark: &'a Mark,
 }
 
 /// A table of the plan, as it is stored.
@@ -325,13 +364,13 @@ pub struct PlannedTable {
     pub rows_estimated: f64,
 }
 
-/// Stores a new operation as this instance's; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check
+/// Stores a new operation, a [`NewOperation`] or the JSON of one, as this instance's; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check
 /// first.
-pub fn insert(new: &NewOperation) -> Result<i64> {
+pub fn insert(new: &impl Serialize) -> Result<i64> {
     #[derive(Serialize)]
-    struct Row<'a> {
+    struct Row<'a, T: Serialize> {
         #[serde(flatten)]
-        new: &'a NewOperation<'a>,
+        new: &'a T,
         #[serde(flatten)]
         maker: Maker,
     }
@@ -389,9 +428,9 @@ pub fn get(operation: i64) -> Result<Option<Operation>> {
     maybe(select!("WHERE o.id = $1"), &[Arg::Int(operation)])
 }
 
-/// The newest operation of a node.
+/// The newest operation that works on a node.
 pub fn newest_of(node: &str) -> Result<Option<Operation>> {
-    maybe(select!("WHERE o.node = $1 AND o.kind <> 'generate' ORDER BY o.id DESC LIMIT 1"), &[Arg::Text(node)])
+    maybe(select!("WHERE o.node = $1 AND o.kind IN ('init', 'refresh') ORDER BY o.id DESC LIMIT 1"), &[Arg::Text(node)])
 }
 
 /// The operation that made a node what it is: its newest initialization that is complete.

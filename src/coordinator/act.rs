@@ -33,6 +33,7 @@ impl Coordinator {
             Step::DoPhase => {
                 match phase {
                     Phase::Schema => return self.match_schemas(),
+                    Phase::Adopt => self.adopt_copy()?,
                     Phase::Publication => {
                         self.make_publications()?;
                         failpoint!(PublicationsMade)?;
@@ -47,16 +48,19 @@ impl Coordinator {
                         failpoint!(SequencesSet)?;
                     }
                     Phase::Enable => return self.enable(),
-                    Phase::Slot | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
+                    Phase::Slot | Phase::Held | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
                 }
-                self.enter(phase.next())
+                self.enter_next(phase)
             }
             Step::NextPhase => {
                 // The server's workers read under snapshots of their own.
                 if phase == Phase::Copy || phase == Phase::Slot && self.operation.is_by_server() {
                     self.give_snapshot_up()?;
                 }
-                self.enter(phase.next())
+                if phase == Phase::Slot && self.operation.is_preparation() {
+                    self.describe_slot()?;
+                }
+                self.enter_next(phase)
             }
             Step::StartKeeper => self.start_keeper(),
             Step::AwaitSnapshot => self.look_for_blockers(),
@@ -70,6 +74,7 @@ impl Coordinator {
             Step::StartSync => self.start_sync(),
             Step::WatchSync => self.watch_sync(),
             Step::WatchCatchup => self.watch_catchup(),
+            Step::WatchHeld => self.watch_held(),
             Step::FailByTask => self.fail_by_task(),
             Step::FailByTimeout => {
                 let limit = format!("{} s", self.operation.options.init_timeout);
@@ -77,6 +82,10 @@ impl Coordinator {
             }
             Step::Wait | Step::Finished => Ok(()),
         }
+    }
+
+    fn enter_next(&mut self, phase: Phase) -> Result<()> {
+        self.enter(super::way_of(&self.operation).after(phase))
     }
 
     fn make_publications(&mut self) -> Result<()> {

@@ -8,10 +8,14 @@ use std::str::FromStr;
 pub enum Phase {
     /// The target's tables are made to match, or somebody looks at the differences.
     Schema,
+    /// What a physical copy of the source has brought along, and is not the node's, is taken away.
+    Adopt,
     /// Publications are made on the source and committed.
     Publication,
     /// The slot is made, with its snapshot.
     Slot,
+    /// Slot and snapshot are kept until somebody has made use of them.
+    Held,
     /// The subscription is made here, disabled.
     Subscription,
     /// Target tables are emptied, indexes suspended, tasks planned.
@@ -32,10 +36,12 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [(Phase, &'static str); 11] = [
+    const ALL: [(Phase, &'static str); 13] = [
         (Phase::Schema, "schema"),
+        (Phase::Adopt, "adopt"),
         (Phase::Publication, "publication"),
         (Phase::Slot, "slot"),
+        (Phase::Held, "held"),
         (Phase::Subscription, "subscription"),
         (Phase::Tables, "tables"),
         (Phase::Copy, "copy"),
@@ -50,10 +56,49 @@ impl Phase {
     pub fn as_str(self) -> &'static str {
         Phase::ALL.iter().find(|(phase, _)| *phase == self).map_or("", |(_, word)| word)
     }
+}
 
-    /// The phase after this one.
-    pub fn next(self) -> Phase {
-        Phase::ALL.iter().map(|(phase, _)| *phase).find(|phase| *phase > self).unwrap_or(Phase::Done)
+/// Which of the phases an operation goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Everything is made and copied.
+    Whole,
+    /// Slot and publications were made beforehand.
+    FromSlot,
+    /// So were they, and the rows came by somebody's own backup.
+    Attach,
+    /// A slot is made and kept.
+    Hold,
+}
+
+impl Way {
+    /// Its phases, in their order.
+    pub fn phases(self) -> &'static [Phase] {
+        use Phase::{
+            Adopt, Catchup, Copy, Done, Enable, Held, Indexes, Publication, Schema, Sequences, Slot, Subscription,
+            Tables,
+        };
+        match self {
+            Way::Whole => {
+                &[Schema, Publication, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done]
+            }
+            Way::FromSlot => &[Schema, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
+            Way::Attach => &[Schema, Adopt, Subscription, Sequences, Enable, Catchup, Done],
+            Way::Hold => &[Publication, Slot, Held, Done],
+        }
+    }
+
+    /// The phase after one of them.
+    pub fn after(self, phase: Phase) -> Phase {
+        self.phases().iter().copied().find(|next| *next > phase).unwrap_or(Phase::Done)
+    }
+
+    /// The first one, when nobody has to look at schemas.
+    pub fn first(self) -> Phase {
+        match self {
+            Way::Hold => Phase::Publication,
+            _ => self.after(Phase::Schema),
+        }
     }
 }
 
@@ -154,6 +199,8 @@ pub enum Step {
     WatchSync,
     /// Look how far replication is.
     WatchCatchup,
+    /// Look whether the slot is still wanted.
+    WatchHeld,
     /// Wait for workers.
     Wait,
     /// A task failed: stop with its error.
@@ -197,6 +244,7 @@ pub fn decide(seen: &Seen) -> Step {
             }
         }
         Phase::Catchup => Step::WatchCatchup,
+        Phase::Held => Step::WatchHeld,
         _ => Step::DoPhase,
     }
 }
@@ -286,20 +334,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn phases_are_words_in_order() {
-        let mut phase = Phase::Schema;
+    fn words(way: Way) -> String {
+        let mut phase = way.first();
         let mut words = vec![phase.as_str()];
         while phase != Phase::Done {
-            phase = phase.next();
+            phase = way.after(phase);
             words.push(phase.as_str());
         }
+        words.join(" ")
+    }
+
+    #[test]
+    fn phases_are_words_in_order() {
         assert_eq!(
-            words.join(" "),
-            "schema publication slot subscription tables copy indexes sequences enable catchup done"
+            words(Way::Whole),
+            "publication slot subscription tables copy indexes sequences enable catchup done"
         );
-        assert!(words.iter().all(|word| word.parse::<Phase>().map(Phase::as_str) == Ok(*word)));
-        assert_eq!(Phase::Done.next(), Phase::Done);
+        assert_eq!(words(Way::FromSlot), "subscription tables copy indexes sequences enable catchup done");
+        assert_eq!(words(Way::Attach), "adopt subscription sequences enable catchup done");
+        assert_eq!(words(Way::Hold), "publication slot held done");
+        for (phase, word) in Phase::ALL {
+            assert_eq!(word.parse(), Ok(phase));
+        }
+        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold] {
+            assert!(way.phases().is_sorted(), "{way:?}");
+            assert_eq!(way.after(Phase::Done), Phase::Done);
+        }
+        assert_eq!(Way::Whole.after(Phase::Schema), Phase::Publication);
     }
 
     #[test]

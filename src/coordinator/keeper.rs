@@ -16,7 +16,7 @@ use crate::pg::worker::{report_activity, report_name, Assignment};
 use crate::pg::{shmem, system, transaction};
 use crate::source::{self, state};
 use steep_repl_core::lsn::Lsn;
-use steep_repl_core::names::{application_name, temporary_slot_name, Part};
+use steep_repl_core::names::{application_name, slot_name, temporary_slot_name, Part};
 
 /// How often the snapshot's connection is asked for a sign of life, in milliseconds: more often than a firewall forgets.
 const PING_MS: i64 = 20_000;
@@ -75,7 +75,9 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
         if main {
             // One of ours from an attempt that died before it could be noted: its snapshot is gone, so it is of no use.
             state::end_sessions(&connection, &name)?;
-            state::drop_slot(&connection, &slot)?;
+            if operation.slot_name == slot_name(operation.token()?) {
+                state::drop_slot(&connection, &slot)?;
+            }
         }
         Ok(connection)
     })?;

@@ -23,6 +23,9 @@ const TICK_MS: i64 = 500;
 /// The same while somebody has to look at the differences of the schemas, which may take days. Whoever has wakes the coordinator.
 const CONFIRMATION_TICK_MS: i64 = 10_000;
 
+/// The same while a slot is kept for somebody.
+const HELD_TICK_MS: i64 = 5_000;
+
 /// How often the slot is looked at while catching up, in milliseconds: often at first, since most catch-ups are short, and ever
 /// more seldom, up to [`TICK_MS`].
 const CATCHUP_TICK_MS: i64 = 20;
@@ -137,7 +140,9 @@ pub fn run(assignment: Assignment) -> Result<()> {
             Ok(step) => step,
             Err(error) => coordinator.handle(&error)?,
         };
-        if step == Step::Finished || matches!(coordinator.operation.status.as_str(), "completed" | "failed") {
+        // What is cancelled may have to be cleaned up.
+        let is_over = step == Step::Finished && coordinator.operation.status != "cancelled";
+        if is_over || matches!(coordinator.operation.status.as_str(), "completed" | "failed") {
             break;
         }
         coordinator.notify();
@@ -146,6 +151,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
             looks = if matches!(step, Step::WatchCatchup | Step::WatchSync) { looks + 1 } else { 0 };
             system::wait_latch(match looks {
                 0 if coordinator.operation.awaits_confirmation => CONFIRMATION_TICK_MS,
+                0 if step == Step::WatchHeld => HELD_TICK_MS,
                 0 => TICK_MS,
                 looks => TICK_MS.min(CATCHUP_TICK_MS * looks),
             });
@@ -194,9 +200,12 @@ fn still_disabled(operation: &Operation, why: &Problem) -> Event {
 
 /// Stops an operation that could not even be taken up.
 fn fail_early(operation: i64, error: &Error) -> Result<()> {
-    let problem = with_way_out(error.problem());
     transaction::run(|| {
         let Some(operation) = operations::get(operation)? else { return Ok(()) };
+        let problem = match operation.works_on_node() {
+            true => with_way_out(error.problem()),
+            false => error.problem(),
+        };
         let goes_on = matches!(operation.status.as_str(), "pending" | "running");
         if !goes_on || !operations::set_status(operation.id, "failed", Some(&problem))? {
             // It is cancelled; that it cannot be taken up does not make it a failed one.
@@ -300,6 +309,9 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
 impl Coordinator {
     /// One turn: look, decide, do.
     fn turn(&mut self) -> Result<Step> {
+        if self.is_given_up()? {
+            return Ok(Step::DoPhase);
+        }
         let seen = self.observe()?;
         if self.workers.len() < self.known_workers && (seen.copies_open > 0 || seen.builds_open > 0) {
             // A worker that was ended from outside could not give its task back; one that lost the source has left.
@@ -455,6 +467,9 @@ impl Coordinator {
     pub(super) fn fail(&mut self, error: &Error) -> Result<()> {
         self.end_workers();
         let operation = self.operation.clone();
+        if operation.is_preparation() {
+            return self.give_slot_up(&error.problem());
+        }
         let id = operation.id;
         let stopped = self.restart_apply();
         self.halt_sync()?;
@@ -502,7 +517,7 @@ impl Coordinator {
 
     /// Wakes those who listen. A full notification queue must not stop the operation: it is said once, and listeners look
     /// for themselves.
-    fn notify_now(&mut self) {
+    pub(super) fn notify_now(&mut self) {
         self.notified_at = system::now_secs();
         let after = self.notified;
         let told = transaction::run(events::newest).and_then(|newest| {

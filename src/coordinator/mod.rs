@@ -7,16 +7,18 @@
 //! What is only in memory: the handles of workers and keeper, the control connection, samples for rates. All of it is made
 //! anew by the next coordinator.
 //!
-//! Phases: schema (not by `schema_sync => 'strict'`) -> publication -> slot -> subscription -> tables -> copy -> indexes -> sequences -> enable -> catchup -> done.
+//! Phases of an initialization or a refresh: schema (not by `schema_sync => 'strict'`) -> publication -> slot -> subscription -> tables -> copy -> indexes -> sequences -> enable -> catchup -> done.
 //! A snapshot that is lost, and a table that is rewritten on the source, do not leave `copy`: the tables that are not finished
 //! are emptied and copied under a new snapshot, and the subscription is told where each table stands. So are tables whose rows lack what
 //! an ALTER TABLE has written into all of them: from `enable` they go back to `copy`, and from `catchup` over `enable`.
 
 mod act;
+mod adopt;
 mod catchup;
 pub mod decide;
 mod drift;
 pub mod handover;
+mod held;
 pub mod keeper;
 pub mod main;
 pub mod node;
@@ -28,3 +30,20 @@ mod tables;
 mod undo;
 
 pub use tables::SMALL_BELOW;
+
+use crate::catalog::operations::{Kind, Method, Operation};
+use decide::Way;
+
+/// The phases that an operation goes through.
+pub fn way(kind: Kind, method: Method, prepared: bool) -> Way {
+    match (kind, method, prepared) {
+        (Kind::Prepare, ..) => Way::Hold,
+        (_, Method::Manual, _) => Way::Attach,
+        (_, _, true) => Way::FromSlot,
+        _ => Way::Whole,
+    }
+}
+
+fn way_of(operation: &Operation) -> Way {
+    way(operation.kind, operation.method, operation.prepared)
+}

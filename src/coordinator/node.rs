@@ -12,6 +12,9 @@ use steep_repl_core::node_state::NodeState;
 
 /// Takes the node of an operation to a state, with its event. Nothing happens when it is there already.
 pub fn enter(operation: &Operation, state: NodeState) -> Result<()> {
+    if !operation.works_on_node() {
+        return Ok(());
+    }
     if operation.is_refresh() {
         return match state {
             NodeState::Synchronized | NodeState::Uninitialized => nodes::set_health(&operation.node, "ok", None),
@@ -28,6 +31,9 @@ pub fn enter(operation: &Operation, state: NodeState) -> Result<()> {
 
 /// Says that the operation of a node has failed.
 pub fn fail(operation: &Operation, problem: &Problem) -> Result<()> {
+    if !operation.works_on_node() {
+        return Ok(());
+    }
     if operation.is_refresh() {
         return nodes::set_health(&operation.node, "warning", Some(problem));
     }

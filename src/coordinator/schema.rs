@@ -284,7 +284,8 @@ fn replan(operation: &operations::Operation, connection: &Connection) -> Result<
         });
     }
     operations::replan(operation.id, &plan.publication, plan.bytes_total(), &plan.tables)?;
-    operations::set_phase(operation.id, Phase::Publication.as_str())?;
+    let next = super::way_of(operation).after(Phase::Schema);
+    operations::set_phase(operation.id, next.as_str())?;
     let about =
         |name: &str| Event::info(name).operation_id(operation.id).node(&operation.node).source(&operation.source);
     let mut said: Vec<Event> = skipped
@@ -295,7 +296,7 @@ fn replan(operation: &operations::Operation, connection: &Connection) -> Result<
             event
         })
         .collect();
-    said.push(about(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Publication)));
+    said.push(about(event::INIT_PHASE_STARTED).message(format!("phase {next}")));
     events::write(&said)?;
     failpoint!(SchemaReplanned)
 }

@@ -35,10 +35,17 @@ impl Coordinator {
         let id = self.operation.id;
         transaction::run(|| operations::clear_snapshot(id))?;
         failpoint!(CancelBegun)?;
-        self.undo(&KINDS)?;
+        if self.operation.is_preparation() {
+            self.undo_preparation()?;
+        } else {
+            self.undo(&KINDS)?;
+        }
         failpoint!(AllUndone)?;
         let operation = self.operation.clone();
-        let cancelled = self.event(event::INIT_CANCELLED);
+        let cancelled = match operation.is_preparation() {
+            true => self.event("init.slot_released").message(format!("slot {} is gone", operation.slot_name)),
+            false => self.event(event::INIT_CANCELLED),
+        };
         transaction::run(|| {
             operations::set_status(id, "cancelled", None)?;
             events::write(&[cancelled])?;
@@ -47,6 +54,11 @@ impl Coordinator {
         failpoint!(CancelCommitted)?;
         self.operation.status = "cancelled".to_owned();
         Ok(())
+    }
+
+    /// Takes away what was made for a slot, which is all on the source.
+    pub(super) fn undo_preparation(&mut self) -> Result<()> {
+        self.undo(&["source"])
     }
 
     /// Tries again what is left of a cancelled operation. True when nothing is.
@@ -198,7 +210,13 @@ impl Coordinator {
 
     fn undo_source(&mut self) -> Result<()> {
         let operation = self.operation.clone();
+        if operation.leaves_slot_unused() {
+            // They are not the operation's, and somebody may try again with them.
+            return Ok(());
+        }
         let token = operation.token()?;
+        // A name that was chosen may be somebody else's slot, unless it is known that it was made.
+        let is_slot_ours = operation.slot_name == slot_name(token) || operation.start_lsn.is_some();
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let plan = transaction::run(|| operations::publication_plan(operation.id))?;
         let planned = transaction::run(|| operations::tables(operation.id))?;
@@ -216,7 +234,9 @@ impl Coordinator {
             // A worker of the server's that was ended may have sent the command to make its slot.
             state::end_sessions_named(connection, &tablesync_slots)?;
             // Once its tables have joined, the subscription goes on with the operation's slot.
-            state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
+            if is_slot_ours {
+                state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
+            }
             failpoint!(SlotDropped)?;
             // What the server itself has made: by method snapshot, or for tables that somebody else has put into the subscription.
             for slot in &state::existing_slots(connection, &tablesync_slots)? {

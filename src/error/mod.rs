@@ -5,9 +5,11 @@
 //! by the text of a message.
 
 mod problem;
+mod slots;
 mod snapshot;
 
 pub use problem::listed;
+pub use slots::SlotError;
 pub use snapshot::SnapshotError;
 
 use steep_repl_core::errors::Problem;
@@ -22,6 +24,9 @@ pub enum Error {
     /// An error that the local server raised.
     #[error("{0}")]
     Server(Box<Problem>),
+    /// About a slot that was made beforehand.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
     /// An error that the source raised in answer to a statement.
     #[error("{context}: {}", problem.message)]
     Source {

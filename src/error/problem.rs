@@ -22,6 +22,7 @@ impl Error {
         }
         let (sqlstate, detail, hint): (&str, Option<String>, Option<String>) = match self {
             Server(_) => unreachable!("returned above"),
+            Slot(about) => about.parts(),
             Source { problem, .. } => (&problem.sqlstate, problem.detail.clone(), problem.hint.clone()),
             SourceUnreachable { reason, node, .. } => (
                 "08001",

@@ -11,10 +11,12 @@ pub mod copy_out;
 pub mod deadline;
 #[cfg(feature = "failpoints")]
 pub mod death;
+pub mod errand;
 mod heap_load;
 pub mod hooks;
 pub mod index;
 pub mod instance;
+pub mod lsn;
 pub mod origin;
 pub mod parse;
 pub mod program;

@@ -50,6 +50,8 @@ pub struct Entry {
     pub not_before: i64,
     /// The last try found no background worker to be had.
     pub starved: bool,
+    /// The transaction that asked for it was rolled back after it had been committed by another.
+    pub abandoned: bool,
 }
 
 /// The table.
@@ -157,6 +159,30 @@ pub fn want_at_commit(operation: i64) -> Result<()> {
     register_xact_callback(PgXactCallbackEvent::Abort, move || forget(database, operation));
     register_xact_callback(PgXactCallbackEvent::PrePrepare, || super::raise::throw(Error::Prepare));
     Ok(())
+}
+
+/// 53000 when there is no room for one more operation.
+pub fn require_room() -> Result<()> {
+    require()?;
+    if REGISTRY.share().entries.iter().any(|entry| entry.slot == Slot::Free) {
+        return Ok(());
+    }
+    Err(Error::TooManyOperations { most: MOST_OPERATIONS })
+}
+
+/// Has an operation that is committed already given up when this transaction is rolled back.
+pub fn abandon_at_abort(operation: i64) {
+    let database = system::database_oid();
+    register_xact_callback(PgXactCallbackEvent::Abort, move || {
+        change(operation, database, |entry| entry.abandoned = true);
+        wake_coordinator(database, operation);
+    });
+    register_xact_callback(PgXactCallbackEvent::PrePrepare, || super::raise::throw(Error::Prepare));
+}
+
+/// Whether that has happened.
+pub fn is_abandoned(operation: i64) -> bool {
+    change(operation, system::database_oid(), |entry| entry.abandoned).unwrap_or(false)
 }
 
 /// Wakes the coordinator of an operation, or has one started, when this transaction commits: its row changed. 53000 when there

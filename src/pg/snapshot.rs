@@ -65,6 +65,12 @@ pub fn is_blind() -> bool {
     }
 }
 
+/// Whether this transaction has a transaction id: others may have to wait for its end.
+pub fn has_written() -> bool {
+    // SAFETY: reads backend state.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// Runs a look at the catalog that sees what is committed now, not what the statement's snapshot saw.
 pub fn fresh<T>(look: impl FnOnce() -> T) -> T {
     // SAFETY: pushed and popped in pairs; when the look fails, the abort pops it.

@@ -27,6 +27,8 @@ pub enum Kind {
     Keeper,
     /// Copies, builds indexes, vacuums.
     Copy,
+    /// Commits something on behalf of a session.
+    Errand,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Coordinator => "steep_repl coordinator",
             Kind::Keeper => "steep_repl snapshot keeper",
             Kind::Copy => "steep_repl copy worker",
+            Kind::Errand => "steep_repl errand",
         }
     }
 
@@ -50,6 +53,7 @@ impl Kind {
             Kind::Coordinator => "steep_repl_coordinator_main",
             Kind::Keeper => "steep_repl_keeper_main",
             Kind::Copy => "steep_repl_copy_main",
+            Kind::Errand => "steep_repl_errand_main",
         }
     }
 }
@@ -57,7 +61,7 @@ impl Kind {
 /// What a worker was started with.
 #[derive(Clone, Copy, Debug)]
 pub struct Assignment {
-    /// The operation; 0 for launcher, scanner and monitor.
+    /// The operation; 0 for launcher, scanner and monitor; of an errand the segment that says what it is.
     pub operation: i64,
     /// Database to connect to.
     pub database: u32,
@@ -85,6 +89,7 @@ fn description(
     let name = match kind {
         Kind::Launcher => kind.backend_type().to_owned(),
         Kind::Scanner | Kind::Monitor => format!("{} of database {}", kind.backend_type(), assignment.database),
+        Kind::Errand => kind.backend_type().to_owned(),
         Kind::Copy => format!("{} {} of operation {}", kind.backend_type(), assignment.number, assignment.operation),
         _ => format!("{} of operation {}", kind.backend_type(), assignment.operation),
     };
@@ -291,6 +296,7 @@ entry!(steep_repl_monitor_main, Kind::Monitor, crate::launcher::monitor::run);
 entry!(steep_repl_coordinator_main, Kind::Coordinator, crate::coordinator::main::run);
 entry!(steep_repl_keeper_main, Kind::Keeper, crate::coordinator::keeper::run);
 entry!(steep_repl_copy_main, Kind::Copy, crate::copy::main::run);
+entry!(steep_repl_errand_main, Kind::Errand, crate::api::errand);
 
 /// Databases that accept connections, for the launcher, which is in none of them.
 pub fn connectable_databases() -> Result<Vec<u32>> {

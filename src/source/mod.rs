@@ -8,7 +8,9 @@ pub mod dump;
 pub mod preflight;
 pub mod publication;
 pub mod sequences;
+pub mod slots;
 pub mod state;
+pub mod target_slots;
 
 use crate::catalog::nodes::Node;
 use crate::catalog::operations::Operation;

@@ -212,7 +212,7 @@ pub fn restore_identities(connection: &Connection, identities: &[Identity]) -> R
     for (schema, name, identity, index) in identities {
         let table = qualified(schema, name);
         let query = include_str!("../../sql/queries/source_published_by.sql").replace(":name", &quote_literal(&table));
-        let published_by = || Ok(connection.json::<PublishedBy>(&query, context)?.into_iter().next());
+        let published_by = || -> Result<_> { Ok(connection.json::<PublishedBy>(&query, context)?.into_iter().next()) };
         let Some(there) = published_by()? else { continue };
         if let Some(publication) = there.publication {
             kept.push((table, publication));

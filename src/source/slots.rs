@@ -1,78 +1,139 @@
-//! Slots that wait for a target: copied while they are unused, so that all stand at the same place; taken by exactly one.
+//! Slots that were made beforehand: what the source knows of them, and whose they are.
 
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use serde::Deserialize;
-use steep_repl_core::ident::quote_literal;
+use steep_repl_core::ident::{quote_ident, quote_literal};
+use steep_repl_core::init_slot::Record;
 use steep_repl_core::lsn::Lsn;
 
-/// What was found of some slots.
+/// A replication slot as it is.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Found {
-    /// Those that are as they were made: nobody has replicated with them, and their WAL is there.
-    pub free: Vec<String>,
-    /// WAL that they hold back, in bytes.
-    pub held_bytes: i64,
-    /// Those that cannot be used any more.
-    pub lost: Vec<String>,
+pub struct Slot {
+    /// logical or physical.
+    pub slot_type: String,
+    /// Its plugin.
+    pub plugin: Option<String>,
+    /// Whether it is of the database that we are connected to.
+    pub is_here: bool,
+    /// Whether somebody replicates by it now.
+    pub active: bool,
+    /// Whether it goes with its session.
+    pub temporary: bool,
+    /// Whether it decodes prepared transactions.
+    pub two_phase: bool,
+    /// Up to where it has been used; its start as long as nobody has.
+    pub confirmed: Option<Lsn>,
+    /// reserved, extended, unreserved or lost.
+    pub wal_status: Option<String>,
+    /// The source's insert position.
+    pub now: Lsn,
 }
 
-impl Found {
-    /// Whether a slot is as it was made.
-    pub fn is_free(&self, name: &str) -> bool {
-        self.free.iter().any(|free| free == name)
+/// The slot of that name; none when there is none.
+pub fn get(connection: &Connection, name: &str) -> Result<Option<Slot>> {
+    let query = include_str!("../../sql/queries/source_prepared_slot.sql").replace(":name", &quote_literal(name));
+    Ok(connection.json(&query, "could not read the replication slot")?.into_iter().next())
+}
+
+/// Writes down on the source what is known of a slot: as the comment of its publication.
+pub fn describe(connection: &Connection, record: &Record) -> Result<()> {
+    let comment = record.comment().map_err(|error| Error::internal(format!("JSON: {error}")))?;
+    let Some(publication) = record.publications.first() else { return Ok(()) };
+    connection.execute(
+        &format!("COMMENT ON PUBLICATION {} IS {}", quote_ident(publication), quote_literal(&comment)),
+        "could not comment on the publication",
+    )
+}
+
+/// What is known of slots, by the comments of publications; of unused ones first, then by name.
+pub fn records(connection: &Connection) -> Result<Vec<(Record, bool)>> {
+    #[derive(Deserialize)]
+    struct Commented {
+        comment: String,
+        slot_names: Vec<String>,
     }
-}
-
-/// Looks at slots that were made to start at `start`.
-pub fn look(connection: &Connection, names: &[String], start: Lsn) -> Result<Found> {
-    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
-    let query = include_str!("../../sql/queries/source_slots_free.sql")
-        .replace(":start", &quote_literal(&start.to_string()))
-        .replace(":names", &list);
-    connection
-        .json(&query, "could not look at the replication slots")?
+    let query = include_str!("../../sql/queries/source_slot_records.sql");
+    let commented: Vec<Commented> = connection.json(query, "could not read the comments of publications")?;
+    Ok(commented
         .into_iter()
-        .next()
-        .ok_or_else(|| Error::internal("the source said nothing about its slots"))
+        .filter_map(|found| {
+            let record = Record::parse(&found.comment)?;
+            let is_there = found.slot_names.contains(&record.slot);
+            Some((record, is_there))
+        })
+        .collect())
 }
 
-fn is_there(connection: &Connection, name: &str) -> Result<bool> {
+/// The tables that publications publish, leaves of partitioned ones, by schema and name.
+pub fn leaves(connection: &Connection, publications: &[String]) -> Result<Vec<(String, String)>> {
+    let list = publications.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
     let query = format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = {})::text",
-        quote_literal(name)
+        "SELECT DISTINCT pg_catalog.jsonb_build_array(t.schemaname, t.tablename)::text FROM pg_catalog.pg_publication_tables t \
+         WHERE t.pubname IN ({list}) ORDER BY 1"
     );
-    Ok(connection.value(&query, "could not look for a replication slot")?.as_deref() == Some("true"))
+    connection.json(&query, "could not read the tables of the publications")
 }
 
-/// Makes a slot that stands where an unused one does.
-pub fn copy(connection: &Connection, from: &str, to: &str) -> Result<()> {
+/// Whether a publication and its members were committed before a slot was made, as far as transaction ids tell: all that are older than
+/// the oldest one whose catalog rows the slot needs have ended before it.
+pub fn is_older(connection: &Connection, publication: &str, slot: &str) -> Result<bool> {
+    let query = include_str!("../../sql/queries/source_publication_is_older.sql")
+        .replace(":publication", &quote_literal(publication))
+        .replace(":slot", &quote_literal(slot));
+    Ok(connection.value(&query, "could not compare publication and slot")?.as_deref() == Some("true"))
+}
+
+/// Whether the extension is in the source.
+pub fn has_extension(connection: &Connection) -> Result<bool> {
+    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'steep_repl')::text";
+    Ok(connection.value(query, "could not look for the extension")?.as_deref() == Some("true"))
+}
+
+/// The timeline that the source writes to.
+pub fn timeline(connection: &Connection) -> Result<u32> {
+    let query = "SELECT pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)";
+    let name = connection.value(query, "could not read the timeline")?;
+    name.and_then(|digits| u32::from_str_radix(&digits, 16).ok())
+        .ok_or_else(|| Error::internal("the source has no timeline"))
+}
+
+/// Whether the source has that advisory lock, which this process holds: then it is this very server.
+pub fn sees_lock(connection: &Connection, key: i64) -> Result<bool> {
+    let (high, low) = ((key as u64) >> 32, (key as u64) & 0xFFFF_FFFF);
     let query = format!(
-        "SELECT pg_catalog.pg_copy_logical_replication_slot({}, {})::text",
-        quote_literal(from),
-        quote_literal(to)
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid::bigint = {high} \
+         AND objid::bigint = {low} AND objsubid = 1)::text"
     );
-    connection.value(&query, &format!("could not copy replication slot \"{from}\"")).map(drop)
+    Ok(connection.value(&query, "could not look for a lock")?.as_deref() == Some("true"))
 }
 
-/// The same, where it may have been made already.
-pub fn copy_unless_there(connection: &Connection, from: &str, to: &str) -> Result<()> {
-    if is_there(connection, to)? {
-        return Ok(());
+/// Those of the given tables that hold rows; under a snapshot as of then, without one as of now.
+pub fn not_empty(connection: &Connection, tables: &[(String, String)], snapshot: Option<&str>) -> Result<Vec<usize>> {
+    let context = "could not look into the tables";
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", context)?;
+    if let Some(snapshot) = snapshot {
+        connection
+            .execute(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)), context)
+            .map_err(|error| error.of_snapshot_import(connection.node()))?;
     }
-    copy(connection, from, to)
+    connection.execute("SET LOCAL lock_timeout = '5s'", context)?;
+    let mut found = Vec::new();
+    for (number, batch) in tables.chunks(LOOKED_AT_ONCE).enumerate() {
+        let looks: Vec<String> = batch
+            .iter()
+            .enumerate()
+            .map(|(place, (schema, name))| {
+                let table = steep_repl_core::ident::qualified(schema, name);
+                format!("SELECT '{}' WHERE EXISTS (SELECT FROM ONLY {table})", number * LOOKED_AT_ONCE + place)
+            })
+            .collect();
+        let places: Vec<usize> = connection.json(&looks.join(" UNION ALL "), context)?;
+        found.extend(places);
+    }
+    connection.execute("COMMIT", context)?;
+    Ok(found)
 }
 
-/// Drops a slot. False when it was not there, or somebody else has dropped it at the same moment: of several who try, one succeeds.
-pub fn drop_if_there(connection: &Connection, name: &str) -> Result<bool> {
-    if !is_there(connection, name)? {
-        return Ok(false);
-    }
-    let query = format!("SELECT pg_catalog.pg_drop_replication_slot({})::text", quote_literal(name));
-    match connection.value(&query, &format!("could not drop replication slot \"{name}\"")) {
-        Ok(_) => Ok(true),
-        // undefined_object
-        Err(error) if error.problem().sqlstate == "42704" => Ok(false),
-        Err(error) => Err(error),
-    }
-}
+/// Tables in one query.
+const LOOKED_AT_ONCE: usize = 100;

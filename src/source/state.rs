@@ -13,6 +13,10 @@ pub struct SlotState {
     pub now: Lsn,
     /// What the node has confirmed; none when the slot is gone.
     pub confirmed: Option<Lsn>,
+    /// From where on its WAL is kept.
+    pub restart: Option<Lsn>,
+    /// Whether somebody replicates by it now.
+    pub active: bool,
     /// reserved, extended, unreserved or lost.
     pub wal_status: Option<String>,
     /// When the last transaction committed on the source, against its clock, as far as the walsender knows; in seconds.

@@ -18,6 +18,7 @@
 //! | [`database`] | what two databases are beside their tables |
 //! | [`schema_match`] | whether rows of a source table fit into the target's |
 //! | [`copy_binary`] | a long answer as the source streams it |
+//! | [`init_slot`] | a slot for somebody's own backup, and where a physical copy stands |
 //! | [`formats`] | which types may travel as binary |
 //! | [`manifest`] | the table of contents of a portable snapshot |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
@@ -39,6 +40,7 @@ pub mod errors;
 pub mod event;
 pub mod formats;
 pub mod ident;
+pub mod init_slot;
 pub mod instance;
 pub mod inventory;
 pub mod lsn;

@@ -1,0 +1,221 @@
+//! Slots that are made beforehand, for a node whose rows come by somebody's own backup: what is written down of one on the
+//! source, what to do with it, and where a physical copy of the source stands.
+
+use crate::ident::quote_literal;
+use crate::lsn::Lsn;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// What a comment of ours begins with.
+const PREFIX: &str = "steep_repl init slot: ";
+
+/// What is known of a slot; it stands in the comment of its publication, where a node that knows of nothing else finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The slot.
+    pub slot: String,
+    /// The publications that were committed before it was made.
+    pub publications: Vec<String>,
+    /// What is done with tables without replica identity.
+    pub no_identity: String,
+    /// Where the slot starts.
+    pub start_lsn: Lsn,
+    /// The exported snapshot that stands for its start; none when it is not kept any more.
+    pub snapshot: Option<String>,
+}
+
+impl Record {
+    /// The comment.
+    pub fn comment(&self) -> Result<String, serde_json::Error> {
+        Ok(format!("{PREFIX}{}", serde_json::to_string(self)?))
+    }
+
+    /// Reads a comment; none when it is somebody else's.
+    pub fn parse(comment: &str) -> Option<Record> {
+        serde_json::from_str(comment.strip_prefix(PREFIX)?).ok()
+    }
+}
+
+/// A slot's name as PostgreSQL takes it: 1 to 63 lower-case letters, digits and underscores.
+pub fn is_slot_name(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// What somebody needs to know who makes a backup of his own.
+pub struct Way<'a> {
+    /// The source, without secrets, as a connection string.
+    pub conninfo: &'a str,
+    /// Its name.
+    pub source: &'a str,
+    /// What is known of the slot.
+    pub record: &'a Record,
+    /// Tables that were named, as in SQL; none is all.
+    pub tables: &'a [String],
+    /// Schemas that were named; none is all.
+    pub schemas: &'a [String],
+    /// Whether the extension is in the source.
+    pub has_extension: bool,
+}
+
+/// A value for a shell, in single quotes.
+fn shell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// The next steps, for each kind of backup: lines for a shell, and for psql in the new node.
+pub fn commands(way: &Way) -> String {
+    let Record { slot, start_lsn, snapshot, .. } = way.record;
+    let (source, conninfo) = (quote_literal(way.source), shell(way.conninfo));
+    let mut lines = String::new();
+    let complete = |lsn: &str| {
+        format!(
+            "SELECT steep_repl.complete_init(node => 'NEW_NODE', source => {source}, {lsn}slot_name => {});",
+            quote_literal(slot)
+        )
+    };
+    let at_start = format!("source_lsn => '{start_lsn}', ");
+    if let Some(snapshot) = snapshot {
+        let mut options = format!("--snapshot={} --no-publications --no-subscriptions", shell(snapshot));
+        if way.has_extension {
+            options.push_str(" --exclude-extension=steep_repl");
+        }
+        for name in way.schemas {
+            let _ = write!(options, " --schema={}", shell(&pattern(name)));
+        }
+        for name in way.tables {
+            let _ = write!(options, " --table={}", shell(name));
+        }
+        let _ = writeln!(lines, "# 1. pg_dump, as long as the snapshot is kept; one of:");
+        let _ = writeln!(lines, "pg_dump -d {conninfo} {options} -f node.sql");
+        let _ = writeln!(lines, "pg_dump -d {conninfo} {options} -Fc -f node.dump");
+        let _ = writeln!(lines, "pg_dump -d {conninfo} {options} -Fd -j 4 -f node.dir");
+        let _ = writeln!(lines, "# restored into an empty database by one of:");
+        let _ = writeln!(lines, "psql -d 'dbname=NEW_DATABASE' -X -1 -v ON_ERROR_STOP=1 -f node.sql");
+        let _ = writeln!(lines, "pg_restore -d 'dbname=NEW_DATABASE' -j 4 node.dump      # or node.dir");
+        let _ = writeln!(lines, "# then, in that database:");
+        let _ = writeln!(lines, "CREATE EXTENSION steep_repl;");
+        let _ = writeln!(
+            lines,
+            "SELECT steep_repl.register_node('NEW_NODE', 'host=... dbname=NEW_DATABASE', is_local => true);"
+        );
+        let _ = writeln!(lines, "SELECT steep_repl.register_node({source}, '... as the new node reaches it ...');");
+        let _ = writeln!(lines, "{}", complete(&at_start));
+        let _ = writeln!(lines);
+    }
+    let _ = writeln!(
+        lines,
+        "# {}. pg_basebackup begun from now on, started as a standby, and promoted:",
+        1 + u8::from(snapshot.is_some())
+    );
+    let _ = writeln!(lines, "pg_basebackup -d {conninfo} -D NEW_DATA_DIRECTORY -X stream -c fast -R");
+    let _ = writeln!(lines, "pg_ctl -D NEW_DATA_DIRECTORY -w start && pg_ctl -D NEW_DATA_DIRECTORY promote");
+    let _ = writeln!(
+        lines,
+        "# {}. or any streaming standby of the source: pg_ctl promote.",
+        2 + u8::from(snapshot.is_some())
+    );
+    let _ = writeln!(lines, "# Write nothing to it. Then, in its database:");
+    let _ = writeln!(lines, "CREATE EXTENSION IF NOT EXISTS steep_repl;");
+    let _ = writeln!(lines, "SELECT steep_repl.register_node('NEW_NODE', 'host=... as others reach it ...');");
+    let _ = writeln!(lines, "-- where it is not registered there yet:");
+    let _ = writeln!(lines, "SELECT steep_repl.register_node({source}, '... as the new node reaches it ...');");
+    let _ = write!(lines, "{}", complete(""));
+    lines
+}
+
+/// A schema's name as a pattern of pg_dump that means it alone.
+fn pattern(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Where a timeline was left for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch {
+    /// The timeline that was left.
+    pub timeline: u32,
+    /// Up to where it is part of the history: the first position that is not.
+    pub at: Lsn,
+}
+
+/// Reads a timeline's history file: lines of timeline, position and reason.
+pub fn history(text: &str) -> Vec<Switch> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let timeline = words.next()?.parse().ok()?;
+            Some(Switch { timeline, at: words.next()?.parse().ok()? })
+        })
+        .collect()
+}
+
+/// Where a history left a timeline first; none when it never was on it.
+pub fn left_at(history: &[Switch], timeline: u32) -> Option<Lsn> {
+    history.iter().find(|switch| switch.timeline == timeline).map(|switch| switch.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            slot: "mine".to_owned(),
+            publications: vec!["steep_repl_00".to_owned()],
+            no_identity: "error".to_owned(),
+            start_lsn: Lsn(0x1_0000_0010),
+            snapshot: Some("00000003-0000001B-1".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_record_is_found_in_its_comment_and_in_no_other() {
+        let comment = record().comment().unwrap();
+        assert_eq!(Record::parse(&comment), Some(record()));
+        assert_eq!(Record::parse("the publication of our shop"), None);
+        assert_eq!(Record::parse("steep_repl init slot: {}"), None);
+        assert_eq!(Record::parse(""), None);
+    }
+
+    #[test]
+    fn slot_names_are_postgresqls() {
+        assert!(is_slot_name("steep_init_slot") && is_slot_name("1"));
+        assert!(is_slot_name(&"a".repeat(63)));
+        for wrong in ["", "Slot", "a-b", "a b", "ä", &"a".repeat(64)] {
+            assert!(!is_slot_name(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn commands_say_snapshot_position_and_slot() {
+        let record = record();
+        let way = Way {
+            conninfo: "host='it''s'",
+            source: "node_a",
+            record: &record,
+            tables: &["public.\"Odd\"".to_owned()],
+            schemas: &[],
+            has_extension: true,
+        };
+        let text = commands(&way);
+        assert!(text.contains("--snapshot='00000003-0000001B-1'"), "{text}");
+        assert!(text.contains("--exclude-extension=steep_repl"), "{text}");
+        assert!(text.contains(r#"--table='public."Odd"'"#), "{text}");
+        assert!(text.contains("source_lsn => '1/10', slot_name => 'mine'"), "{text}");
+        assert!(text.contains(r"-d 'host='\''it'\'''\''s'\'''"), "{text}");
+        // Without the snapshot there is nothing to dump under.
+        let lost = Record { snapshot: None, ..record.clone() };
+        let text = commands(&Way { record: &lost, ..way });
+        assert!(!text.contains("pg_dump") && text.contains("pg_basebackup"), "{text}");
+    }
+
+    #[test]
+    fn a_copy_stands_where_it_left_the_sources_timeline_first() {
+        let text = "1\t0/3000060\tno recovery target specified\n\n2\t0/5000000\tbefore transaction 7\n";
+        let history = history(text);
+        assert_eq!(history.len(), 2);
+        assert_eq!(left_at(&history, 1), Some(Lsn(0x300_0060)));
+        assert_eq!(left_at(&history, 2), Some(Lsn(0x500_0000)));
+        assert_eq!(left_at(&history, 3), None);
+    }
+}

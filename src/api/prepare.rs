@@ -1,0 +1,326 @@
+//! A slot for somebody's own backup: made now, kept until a node replicates by it.
+//!
+//! The function returns slot, position and snapshot, so the slot must be there before its transaction commits, and with it the row
+//! that says whose it is. An errand commits that row; the operation is given up when the transaction is rolled back.
+
+use super::init::{parse_no_identity, resolved, schema_names};
+use super::{given, list, seconds, SqlResult};
+use crate::catalog::nodes::{self, Node};
+use crate::catalog::operations::{self, Kind, Method, NewOperation, Operation, Options};
+use crate::catalog::{events, progress, slots};
+use crate::coordinator::decide::{Phase, Way};
+use crate::error::{Error, Result, SlotError};
+use crate::pg::lsn::PgLsn;
+use crate::pg::raise::ErrorReport;
+use crate::pg::remote::Connection;
+use crate::pg::{errand, raise, role, shmem, snapshot, system};
+use crate::schema::{self, Request};
+use crate::settings;
+use crate::source::{self, preflight, publication};
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
+use steep_repl_core::conninfo::Conninfo;
+use steep_repl_core::event::Event;
+use steep_repl_core::ident::qualified;
+use steep_repl_core::init_slot::{self, Record};
+use steep_repl_core::lsn::Lsn;
+use steep_repl_core::names::{self, application_name, Part, Token};
+use steep_repl_core::selection::NoIdentity;
+
+/// How often to look whether it is made, in milliseconds.
+const LOOK_MS: i64 = 50;
+/// How often to tell what it waits for, in seconds.
+const TELL: f64 = 10.0;
+/// Transactions of the source that are older than this are named before they are waited for, in seconds.
+const OLD: f64 = 10.0;
+
+#[pg_extern]
+#[allow(clippy::type_complexity, clippy::too_many_arguments)]
+fn prepare_init(
+    node: Option<&str>,
+    slot_name: default!(Option<&str>, "NULL"),
+    expires: default!(Option<Interval>, "'7 days'"),
+    schemas: default!(Option<Vec<Option<String>>>, "NULL"),
+    tables: default!(Option<Vec<Option<String>>>, "NULL"),
+    publication: default!(Option<&str>, "NULL"),
+    no_identity: default!(Option<&str>, "'error'"),
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(slot_name, String),
+            name!(source_lsn, PgLsn),
+            name!(snapshot, Option<String>),
+            name!(publications, Vec<String>),
+            name!(expires_at, Option<TimestampWithTimeZone>),
+            name!(commands, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let no_identity = parse_no_identity(given("no_identity", no_identity)?)?;
+    let options = Options {
+        no_identity: no_identity.as_str().to_owned(),
+        schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
+        tables: list("tables", tables)?,
+        init_timeout: 0.0,
+        ..resolved()
+    };
+    let expires = seconds("expires", expires)?;
+    let wanted = Wanted { node: given("node", node)?, slot: slot_name, expires, publication, no_identity, options };
+    let (kept, commands) = prepare(&wanted)?;
+    let start = kept.start_lsn.unwrap_or(Lsn::INVALID);
+    let expires_at = kept.expires_at.map(timestamp).transpose()?;
+    Ok(TableIterator::once((kept.slot, PgLsn(start), kept.snapshot, kept.publications, expires_at, commands)))
+}
+
+fn timestamp(unix_micros: i64) -> Result<TimestampWithTimeZone> {
+    // PostgreSQL counts from the year 2000.
+    TimestampWithTimeZone::try_from(unix_micros - 946_684_800_000_000)
+        .map_err(|error| Error::internal(format!("a time that is none: {error:?}")))
+}
+
+#[pg_extern]
+fn drop_init_slot(slot_name: Option<&str>) -> SqlResult<()> {
+    Ok(release(given("slot_name", slot_name)?)?)
+}
+
+struct Wanted<'a> {
+    node: &'a str,
+    slot: Option<&'a str>,
+    expires: Option<f64>,
+    publication: Option<&'a str>,
+    no_identity: NoIdentity,
+    options: Options,
+}
+
+fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
+    shmem::require_room()?;
+    if snapshot::has_written() {
+        return Err(SlotError::HasWritten.into());
+    }
+    let from = node(wanted.node)?;
+    let token = Token::new(system::random_u64());
+    let slot = wanted.slot.map_or_else(|| names::slot_name(token), str::to_owned);
+    if !init_slot::is_slot_name(&slot) {
+        return Err(SlotError::Name { slot }.into());
+    }
+    let mut connection =
+        Connection::open(&source::target(&from, role::current())?, &application_name(token, Part::Check))?;
+    connection.limit_answers(settings::receive_timeout());
+    check(wanted, &slot, &connection)?;
+    let request = request(wanted, token, &slot, &connection)?;
+    let has_extension = source::slots::has_extension(&connection)?;
+    drop(connection);
+    let request = serde_json::to_string(&request).map_err(|error| Error::internal(format!("JSON: {error}")))?;
+    let operation: i64 = errand::send(&request)?.parse().map_err(|_| Error::internal("an errand without an answer"))?;
+    shmem::abandon_at_abort(operation);
+    await_held(operation, &slot)?;
+    let kept = snapshot::fresh(|| slots::get(operation))?.ok_or_else(|| Error::internal("the slot is not there"))?;
+    let record = Record {
+        slot: kept.slot.clone(),
+        publications: kept.publications.clone(),
+        no_identity: wanted.options.no_identity.clone(),
+        start_lsn: kept.start_lsn.unwrap_or(Lsn::INVALID),
+        snapshot: kept.snapshot.clone(),
+    };
+    let nothing = Vec::new();
+    let commands = init_slot::commands(&init_slot::Way {
+        conninfo: &address(&source::parse(&from.node, &from.conninfo)?),
+        source: wanted.node,
+        record: &record,
+        tables: wanted.options.tables.as_ref().unwrap_or(&nothing),
+        schemas: wanted.options.schemas.as_ref().unwrap_or(&nothing),
+        has_extension,
+    });
+    Ok((kept, commands))
+}
+
+/// The node, when the caller may have a slot made on it.
+fn node(name: &str) -> Result<Node> {
+    let node = nodes::get(name)?;
+    let me = role::current();
+    if role::is_superuser(me) || role::has_rights_of(me, node.owner) {
+        return Ok(node);
+    }
+    Err(Error::NodeNotYours { node: node.node, owner: role::name_of(node.owner) })
+}
+
+/// How somebody else gets to a node: no more of its connection string than that.
+fn address(conninfo: &Conninfo) -> String {
+    let mut address = Conninfo::default();
+    for keyword in ["host", "hostaddr", "port", "dbname", "user"] {
+        if let Some(value) = conninfo.get(keyword) {
+            address.set(keyword, value);
+        }
+    }
+    address.to_string()
+}
+
+/// What must hold of the source, as for every initialization.
+fn check(wanted: &Wanted, slot: &str, connection: &Connection) -> Result<()> {
+    let said = preflight::ask(connection)?;
+    preflight::check_version(wanted.node, &said)?;
+    preflight::check_wal(wanted.node, &said)?;
+    preflight::check_rights(wanted.node, &said, wanted.publication.is_none())?;
+    preflight::check_room(wanted.node, &said, false)?;
+    preflight::check_plugin(wanted.node, &said)?;
+    if source::slots::get(connection, slot)?.is_some() {
+        return Err(SlotError::Exists { slot: slot.to_owned(), node: wanted.node.to_owned() }.into());
+    }
+    if let Some(message) = preflight::limited_retention(&said) {
+        raise::notice_with_hint(&message, "A slot that falls behind more than that is lost, and the backup with it. Raise it until the node replicates.");
+    }
+    let old: Vec<String> = source::state::blockers(connection)?
+        .into_iter()
+        .filter(|blocker| blocker.age_seconds.is_some_and(|age| age > OLD))
+        .map(|blocker| format!("{} ({:.0} s)", blocker.who, blocker.age_seconds.unwrap_or_default()))
+        .collect();
+    if !old.is_empty() {
+        raise::notice_with_hint(
+            &format!("transactions of node \"{}\" hold up the slot: {}", wanted.node, old.join(", ")),
+            "It is made when they have ended: wait for them, or end them.",
+        );
+    }
+    Ok(())
+}
+
+/// What an errand commits for us.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    operation: serde_json::Value,
+    expires: Option<f64>,
+    role: u32,
+}
+
+/// Plans the publications by the tables of the source alone: the node that they are for may not exist yet.
+fn request(wanted: &Wanted, token: Token, slot: &str, connection: &Connection) -> Result<Asked> {
+    let tables = schema::source_inventory(connection, false)?;
+    let request = Request {
+        node: wanted.node,
+        source: wanted.node,
+        schemas: wanted.options.schemas.as_deref(),
+        tables: wanted.options.tables.as_deref(),
+        no_identity: wanted.no_identity,
+        small_below: 0,
+        joins: None,
+    };
+    let chosen = schema::choose(&request, &tables, &tables)?;
+    chosen.check_identity()?;
+    let plan = chosen.plan();
+    if !plan.left_out.is_empty() {
+        raise::notice(&format!("left out: {}", plan.left_out.join(", ")));
+    }
+    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
+    let said = preflight::ask(connection)?;
+    preflight::check_tables(connection, wanted.node, &said, &relids, wanted.publication.is_none())?;
+    if let Some(name) = wanted.publication {
+        publication::check(connection, wanted.node, name, &plan.leaves())?;
+    }
+    let publications = match wanted.publication {
+        Some(name) => vec![name.to_owned()],
+        None if wanted.no_identity == NoIdentity::InsertOnly => {
+            vec![names::publication_name(token), names::insert_only_publication_name(token)]
+        }
+        None => vec![names::publication_name(token)],
+    };
+    let named = plan.chosen.iter().map(|(_, schema, name)| qualified(schema, name));
+    let options = Options { tables: wanted.options.tables.as_ref().map(|_| named.collect()), ..wanted.options.clone() };
+    let new = NewOperation {
+        node: wanted.node,
+        source: wanted.node,
+        kind: Kind::Prepare,
+        method: Method::Manual,
+        options: &options,
+        requested_by: role::current(),
+        token: token.to_string(),
+        slot_name: slot.to_owned(),
+        publications: &publications,
+        own_publications: wanted.publication.is_none(),
+        publication_plan: &plan.publication,
+        subscription: names::subscription_name(token),
+        subscription_oid: None,
+        bytes_total: 0,
+        workers_planned: 0,
+        phase: Way::Hold.first().as_str(),
+        beforehand: None,
+    };
+    let operation = serde_json::to_value(&new).map_err(|error| Error::internal(format!("JSON: {error}")))?;
+    Ok(Asked { operation, expires: wanted.expires, role: role::current() })
+}
+
+/// Stores the operation that a session asks for, and has it begun; the answer is its number. Runs in a worker.
+pub(super) fn store(request: &str) -> Result<String> {
+    let asked: Asked = serde_json::from_str(request).map_err(|error| Error::internal(format!("request: {error}")))?;
+    let id = crate::pg::transaction::run(|| {
+        let id = operations::insert(&asked.operation)?;
+        slots::insert(id, asked.expires)?;
+        Ok(id)
+    })?;
+    if !shmem::want(system::database_oid(), asked.role, id) {
+        // It was there when the session looked.
+        crate::pg::transaction::run(|| {
+            slots::end(id, "failed")?;
+            operations::set_status(id, "cancelled", None)
+        })?;
+        return Err(Error::TooManyOperations { most: shmem::MOST_OPERATIONS });
+    }
+    shmem::wake_launcher();
+    Ok(id.to_string())
+}
+
+/// Waits until slot and snapshot are kept, or it is known why not.
+fn await_held(operation: i64, slot: &str) -> Result<()> {
+    let mut told = system::now_secs();
+    loop {
+        let now = snapshot::fresh(|| progress::brief(operation))?;
+        match (now.status.as_str(), now.phase.as_str()) {
+            ("cancelled" | "failed", _) => {
+                return Err(now.error.map_or_else(
+                    || SlotError::Released { slot: slot.to_owned() }.into(),
+                    |problem| Error::Server(Box::new(problem)),
+                ));
+            }
+            (_, phase) if phase == Phase::Held.as_str() => return Ok(()),
+            _ => {}
+        }
+        if system::now_secs() - told >= TELL {
+            told = system::now_secs();
+            raise::notice(&format!("slot {slot} is being made: phase {}", now.phase));
+        }
+        system::wait_latch(LOOK_MS);
+    }
+}
+
+/// Has a slot taken away that nobody needs any more.
+fn release(slot: &str) -> Result<()> {
+    shmem::require()?;
+    let mut known = Vec::new();
+    for kept in slots::kept()? {
+        let Some(operation) = operations::get(kept.operation)?.filter(Operation::is_ours) else { continue };
+        if kept.slot != slot {
+            known.push(kept.slot);
+            continue;
+        }
+        let me = role::current();
+        let owner = nodes::all()?.into_iter().find(|node| node.node == kept.node).map(|node| node.owner);
+        let may = role::is_superuser(me)
+            || role::has_rights_of(me, operation.requested_by)
+            || owner.is_some_and(|owner| role::has_rights_of(me, owner));
+        if !may {
+            let owner = role::name_of(operation.requested_by);
+            return Err(Error::NodeNotYours { node: kept.node, owner });
+        }
+        slots::end(operation.id, "released")?;
+        operations::request_cancel(operation.id)?;
+        let about = Event::info("init.slot_release_asked")
+            .operation_id(operation.id)
+            .node(&operation.node)
+            .source(&operation.source)
+            .message(format!("slot {slot} is released by {}", role::name_of(me)));
+        events::write(&[about])?;
+        return shmem::wake_at_commit(operation.id, operation.requested_by);
+    }
+    Err(SlotError::NotKept { slot: slot.to_owned(), known }.into())
+}

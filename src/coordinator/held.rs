@@ -1,0 +1,161 @@
+//! A slot that is kept, with its snapshot, for somebody's own backup: until a node replicates by it, until its time is over, or until it
+//! is released.
+//!
+//! The keeper of every operation makes the slot and holds the snapshot; here it is looked at now and then. The source may be away for as
+//! long as it wants: the slot waits there. Only the snapshot is lost with a connection, and a physical copy does not need it.
+
+use super::main::Coordinator;
+use crate::catalog::{events, operations, slots};
+use crate::error::{Error, Result};
+use crate::pg::{shmem, system, transaction};
+use crate::source::state;
+use steep_repl_core::errors::Problem;
+use steep_repl_core::event::{self, Severity};
+use steep_repl_core::init_slot::Record;
+
+/// How often the slot is looked at, in seconds.
+const LOOK: f64 = 5.0;
+/// The same while the source does not answer.
+const LOOK_AFTER_FAILURE: f64 = 30.0;
+
+impl Coordinator {
+    /// What is known of the slot now.
+    fn record(&self) -> Result<Record> {
+        let operation = &self.operation;
+        Ok(Record {
+            slot: operation.slot_name.clone(),
+            publications: operation.publications.clone(),
+            no_identity: operation.options.no_identity.clone(),
+            start_lsn: operation.start_lsn.ok_or_else(|| Error::internal("no slot"))?,
+            snapshot: operation.snapshot.clone(),
+        })
+    }
+
+    /// Writes down on the source what the slot is, for a node that knows of nothing else. A publication of the user's is not written on.
+    pub(super) fn describe_slot(&mut self) -> Result<()> {
+        if !self.operation.own_publications {
+            return Ok(());
+        }
+        let record = self.record()?;
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| crate::source::slots::describe(connection, &record))
+    }
+
+    /// Ends an operation whose caller has rolled back the transaction that he saw it in. True then.
+    pub(super) fn is_given_up(&mut self) -> Result<bool> {
+        if !self.operation.is_preparation() || !shmem::is_abandoned(self.operation.id) {
+            return Ok(false);
+        }
+        self.let_go("released", "init.slot_released", "the transaction that asked for it was rolled back")?;
+        Ok(true)
+    }
+
+    /// Looks whether the slot is still wanted, and what it holds back.
+    pub(super) fn watch_held(&mut self) -> Result<()> {
+        let (id, now) = (self.operation.id, system::now_secs());
+        if now < self.look_at_slot_at {
+            return Ok(());
+        }
+        self.look_at_slot_at = now + LOOK;
+        let slot = self.operation.slot_name.clone();
+        let seen =
+            self.source().and_then(|connection| transaction::run_without_snapshot(|| state::slot(connection, &slot)));
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.look_at_slot_at = now + LOOK_AFTER_FAILURE;
+                return self.source_is_silent(&error);
+            }
+        };
+        self.source_is_back()?;
+        let start = self.operation.start_lsn;
+        let Some(confirmed) = seen.confirmed else {
+            return self.let_go("gone", "init.slot_gone", "somebody has dropped it");
+        };
+        if seen.is_lost() {
+            return Err(Error::SlotLost { slot, node: self.operation.source.clone() });
+        }
+        if seen.active || Some(confirmed) > start {
+            return self.is_used();
+        }
+        if transaction::run(|| slots::get(id))?.is_some_and(|prepared| prepared.is_expired) {
+            return self.let_go("expired", "init.slot_expired", "nobody has made use of it in time");
+        }
+        let held = seen.restart.map_or(0, |restart| seen.now.bytes_since(restart));
+        transaction::run(|| slots::seen(id, held as i64))?;
+        if self.operation.snapshot.is_none() && self.said.insert("snapshot lost".to_owned()) {
+            self.describe_slot()?;
+            let mut event = self
+                .event("init.slot_snapshot_lost")
+                .message(format!("the snapshot of slot {slot} is not kept any more: its connection ended"))
+                .hint("The slot is good for a physical copy that is begun now; for pg_dump make another one.");
+            event.severity = Severity::Warning;
+            transaction::run(|| events::write(&[event]))?;
+        }
+        Ok(())
+    }
+
+    /// A node replicates by it: it is the subscription's from now on.
+    fn is_used(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        self.give_snapshot_up()?;
+        let used = self
+            .event("init.slot_used")
+            .message(format!("a node replicates by slot {}", self.operation.slot_name))
+            .percent(100.0);
+        transaction::run(|| {
+            slots::end(id, "used")?;
+            if operations::set_status(id, "completed", None)? {
+                events::write(&[used])?;
+            }
+            Ok(())
+        })?;
+        self.refresh().map(drop)
+    }
+
+    /// Has everything taken away that was made for it.
+    fn let_go(&mut self, ended: &str, event: &str, why: &str) -> Result<()> {
+        let id = self.operation.id;
+        let mut event = self.event(event).message(format!("slot {} is given up: {why}", self.operation.slot_name));
+        event.severity = Severity::Warning;
+        transaction::run(|| {
+            slots::end(id, ended)?;
+            if operations::request_cancel(id)? {
+                events::write(&[event])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn source_is_silent(&mut self, error: &Error) -> Result<()> {
+        self.forget_source();
+        let now = system::now_secs();
+        if self.source_lost_since.is_none() {
+            self.source_lost_since = Some(now);
+            let problem = error.problem();
+            let mut event = self.event("init.retry").sqlstate(&problem.sqlstate).message(problem.message);
+            event.severity = Severity::Warning;
+            event.hint = problem.hint;
+            transaction::run(|| events::write(&[event]))?;
+        }
+        Ok(())
+    }
+
+    /// It cannot be made, or is of no use any more: what there is of it is taken away, and who waits for it is told why.
+    pub(super) fn give_slot_up(&mut self, problem: &Problem) -> Result<()> {
+        let id = self.operation.id;
+        let mut event = self.event(event::INIT_FAILED).sqlstate(&problem.sqlstate).message(problem.message.clone());
+        event.severity = Severity::Error;
+        event.hint.clone_from(&problem.hint);
+        transaction::run(|| {
+            slots::end(id, "failed")?;
+            operations::clear_snapshot(id)?;
+            events::write(&[event])
+        })?;
+        self.undo_preparation()?;
+        transaction::run(|| operations::set_status(id, "cancelled", Some(problem)))?;
+        self.refresh()?;
+        self.notify_now();
+        Ok(())
+    }
+}
