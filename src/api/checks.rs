@@ -96,7 +96,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     let token = Token::new(system::random_u64());
     let Some(connection) = judge.judge("connection", connect(&from, token, wanted.options))? else { return Ok(None) };
     let said = preflight::ask(&connection)?;
-    let makes_publication = wanted.publication.is_none();
+    let makes_publication = wanted.publication.is_none() && wanted.method != Method::TwoPhase;
     let is_here = said.system_identifier == system::system_identifier().to_string()
         && said.database_oid == system::database_oid();
     let local = if is_here { Err(Error::SourceIsLocal { node: wanted.node.to_owned() }) } else { Ok(()) };
@@ -202,7 +202,8 @@ fn check_tables(
         );
     }
     let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
-    let readable = preflight::check_tables(connection, wanted.source, said, &relids, wanted.publication.is_none());
+    let makes_publication = wanted.publication.is_none() && wanted.method != Method::TwoPhase;
+    let readable = preflight::check_tables(connection, wanted.source, said, &relids, makes_publication);
     judge.judge("source_tables", readable)?;
     Ok(Some(plan))
 }

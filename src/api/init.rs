@@ -217,7 +217,7 @@ pub(super) fn first_phase(way: Way, mode: Mode, plan: &Plan) -> Phase {
 }
 
 /// The event about differences that somebody has to confirm.
-fn mismatch(id: i64, wanted: &Wanted, plan: &Plan) -> Option<Event> {
+pub(super) fn mismatch(id: i64, wanted: &Wanted, plan: &Plan) -> Option<Event> {
     if plan.differences.is_empty() {
         return None;
     }

@@ -12,6 +12,7 @@ mod prepare;
 mod refresh;
 pub mod schemas;
 mod sequences;
+mod snapshots;
 mod surroundings;
 pub mod views;
 mod wait;

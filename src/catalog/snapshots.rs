@@ -213,6 +213,15 @@ pub struct Look {
     pub wal_held_bytes: Option<i64>,
 }
 
+/// Whether a snapshot was complete once, whatever has become of it since.
+pub fn was_complete(operation: i64) -> Result<bool> {
+    Ok(maybe(
+        "SELECT (bytes IS NOT NULL)::text FROM steep_repl.snapshot_looks WHERE operation_id = $1",
+        &[Arg::Int(operation)],
+    )?
+    .unwrap_or(false))
+}
+
 /// Stores it.
 pub fn looked(operation: i64, look: &Look) -> Result<()> {
     execute(

@@ -30,25 +30,26 @@ impl Coordinator {
     /// Does a step.
     pub(super) fn act(&mut self, phase: Phase, step: Step) -> Result<()> {
         match step {
+            Step::DoPhase if self.operation.is_generation() => self.generate(phase),
             Step::DoPhase => {
                 match phase {
+                    Phase::Slot => return self.claim_slot(),
                     Phase::Schema => return self.match_schemas(),
                     Phase::Adopt => self.adopt_copy()?,
-                    Phase::Publication => {
-                        self.make_publications()?;
-                        failpoint!(PublicationsMade)?;
-                        self.mark_publications()?;
-                        failpoint!(PublicationsMarked)?;
-                    }
+                    Phase::Publication => self.publish()?,
                     Phase::Subscription => self.make_subscription()?,
                     Phase::Tables => return self.prepare_tables(),
                     Phase::Sequences => {
                         self.restore_constraints()?;
-                        self.set_sequences()?;
+                        if self.operation.is_by_files() {
+                            self.set_sequences_of_files()?;
+                        } else {
+                            self.set_sequences()?;
+                        }
                         failpoint!(SequencesSet)?;
                     }
                     Phase::Enable => return self.enable(),
-                    Phase::Slot | Phase::Held | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
+                    Phase::Held | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
                 }
                 self.enter_next(phase)
             }
@@ -64,6 +65,8 @@ impl Coordinator {
             }
             Step::StartKeeper => self.start_keeper(),
             Step::AwaitSnapshot => self.look_for_blockers(),
+            Step::RenewSnapshot if self.operation.is_generation() => self.renew_files(),
+            Step::RenewSnapshot if self.operation.is_by_files() => self.reload_tables(),
             Step::RenewSnapshot => self.renew_snapshot(),
             Step::ExpireSnapshot => {
                 let id = self.operation.id;
@@ -86,6 +89,14 @@ impl Coordinator {
 
     fn enter_next(&mut self, phase: Phase) -> Result<()> {
         self.enter(super::way_of(&self.operation).after(phase))
+    }
+
+    /// Publications, and what they are.
+    pub(super) fn publish(&mut self) -> Result<()> {
+        self.make_publications()?;
+        failpoint!(PublicationsMade)?;
+        self.mark_publications()?;
+        failpoint!(PublicationsMarked)
     }
 
     fn make_publications(&mut self) -> Result<()> {
@@ -147,7 +158,7 @@ impl Coordinator {
     /// Refuses publications that somebody has changed since: what they did not publish meanwhile will never come.
     pub(super) fn check_publications(&mut self) -> Result<()> {
         let (id, names, node) = (self.operation.id, self.operation.publications.clone(), self.operation.source.clone());
-        if !self.operation.own_publications {
+        if !self.operation.own_publications && !self.operation.is_by_files() {
             // The user's may be changed, as long as it holds the plan.
             let planned = transaction::run(|| operations::tables(id))?;
             let leaves: Vec<(String, String)> =
@@ -292,7 +303,9 @@ impl Coordinator {
     }
 
     fn start_workers(&mut self, count: u32) -> Result<()> {
-        if !self.operation.is_refresh() {
+        if self.operation.is_generation() {
+            // Files have no origin.
+        } else if !self.operation.is_refresh() {
             self.hold_origin()?;
         } else if !self.has_apply_worker()? {
             self.try_source_at = system::now_secs() + APPLY_LOOK;
@@ -333,7 +346,8 @@ impl Coordinator {
             // Whether it was altered was looked at when it failed, and the error tells all.
             return self.fail(&Error::Server(Box::new(failed.error)));
         }
-        if failed.kind == "copy" && self.follow_failed_copy(failed.relid, &failed.error)? {
+        let from_source = self.operation.works_on_node() && !self.operation.is_by_files();
+        if failed.kind == "copy" && from_source && self.follow_failed_copy(failed.relid, &failed.error)? {
             return Ok(());
         }
         let mut problem = failed.error;

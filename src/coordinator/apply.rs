@@ -14,10 +14,10 @@ use crate::catalog::user::SequenceValue;
 use crate::catalog::{events, user};
 use crate::error::{Error, Result, SnapshotError};
 use crate::pg::{system, transaction};
-use crate::schema;
 use crate::snapshot::contents;
-use crate::source::slots;
+use crate::source::target_slots as slots;
 use std::path::PathBuf;
+use steep_repl_core::inventory::Table;
 use steep_repl_core::manifest::{self, Manifest};
 
 /// How often it is looked, while files are read, whether they are still wanted, in bytes.
@@ -231,7 +231,7 @@ fn described<'a>(table: &PlannedTable, manifest: &'a Manifest) -> Result<Describ
 }
 
 /// In which ways the tables of a snapshot are not what they are on the source now; `there` is what it has.
-pub fn differences(manifest: &Manifest, there: &[schema::SourceTable]) -> Vec<String> {
+pub fn differences(manifest: &Manifest, there: &[Table]) -> Vec<String> {
     manifest
         .tables
         .iter()
@@ -245,7 +245,7 @@ pub fn differences(manifest: &Manifest, there: &[schema::SourceTable]) -> Vec<St
                 now.column(&column.name)
                     .is_some_and(|other| other.number == column.number && other.type_name == column.type_name)
             });
-            (!is_same || now.natts != Some(table.origin.natts))
+            (!is_same || now.natts != table.origin.natts)
                 .then(|| format!("columns of table {name} are others now"))
         })
         .collect()

@@ -69,6 +69,10 @@ pub enum Way {
     Attach,
     /// A slot is made and kept.
     Hold,
+    /// A portable snapshot is written.
+    Write,
+    /// One is read: a slot of it is taken.
+    Read,
 }
 
 impl Way {
@@ -85,6 +89,8 @@ impl Way {
             Way::FromSlot => &[Schema, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
             Way::Attach => &[Schema, Adopt, Subscription, Sequences, Enable, Catchup, Done],
             Way::Hold => &[Publication, Slot, Held, Done],
+            Way::Write => &[Publication, Slot, Tables, Copy, Sequences, Done],
+            Way::Read => &[Schema, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
         }
     }
 
@@ -96,7 +102,7 @@ impl Way {
     /// The first one, when nobody has to look at schemas.
     pub fn first(self) -> Phase {
         match self {
-            Way::Hold => Phase::Publication,
+            Way::Hold | Way::Write => Phase::Publication,
             _ => self.after(Phase::Schema),
         }
     }
@@ -132,6 +138,8 @@ pub struct Seen {
     pub phase: Phase,
     /// Whether the server itself copies the tables.
     pub by_server: bool,
+    /// Whether they are loaded from files.
+    pub by_files: bool,
     /// Whether this process has seen to it that it does.
     pub sync_started: bool,
     /// Whether somebody has to look at the differences of the schemas first.
@@ -227,6 +235,8 @@ pub fn decide(seen: &Seen) -> Step {
     }
     match seen.phase {
         Phase::Slot if seen.has_slot => Step::NextPhase,
+        // One that waits there is taken.
+        Phase::Slot if seen.by_files => Step::DoPhase,
         Phase::Slot => snapshot_needed(seen),
         Phase::Copy if seen.by_server => sync(seen),
         Phase::Copy => copy(seen),
@@ -255,6 +265,13 @@ fn copy(seen: &Seen) -> Step {
     }
     if seen.tables_unfinished == 0 {
         return Step::NextPhase;
+    }
+    if seen.by_files {
+        // Nothing on the source is needed. What was put aside is loaded once more.
+        return match seen.copies_open {
+            0 if seen.copies_running == 0 => Step::RenewSnapshot,
+            _ => workers_for(seen, seen.copies_open + seen.builds_open),
+        };
     }
     if seen.awaits_snapshot {
         return snapshot_needed(seen);
@@ -310,6 +327,7 @@ mod tests {
         Seen {
             phase: Phase::Copy,
             by_server: false,
+            by_files: false,
             sync_started: false,
             awaits_confirmation: false,
             has_slot: true,
@@ -353,10 +371,12 @@ mod tests {
         assert_eq!(words(Way::FromSlot), "subscription tables copy indexes sequences enable catchup done");
         assert_eq!(words(Way::Attach), "adopt subscription sequences enable catchup done");
         assert_eq!(words(Way::Hold), "publication slot held done");
+        assert_eq!(words(Way::Write), "publication slot tables copy sequences done");
+        assert_eq!(words(Way::Read), "slot subscription tables copy indexes sequences enable catchup done");
         for (phase, word) in Phase::ALL {
             assert_eq!(word.parse(), Ok(phase));
         }
-        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold] {
+        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold, Way::Write, Way::Read] {
             assert!(way.phases().is_sorted(), "{way:?}");
             assert_eq!(way.after(Phase::Done), Phase::Done);
         }
@@ -428,6 +448,18 @@ mod tests {
         assert_eq!(decide(&before), Step::StartKeeper);
         assert_eq!(decide(&Seen { phase: Phase::Indexes, builds_left: 0, ..started }), Step::NextPhase);
         assert_eq!(decide(&Seen { phase: Phase::Enable, ..started }), Step::DoPhase);
+    }
+
+    #[test]
+    fn files_need_neither_keeper_nor_snapshot() {
+        let files = Seen { by_files: true, has_snapshot: false, awaits_snapshot: true, keeper: Keeper::None, ..copying() };
+        assert_eq!(decide(&files), Step::StartWorkers(4));
+        assert_eq!(decide(&Seen { workers: 4, ..files }), Step::Wait);
+        assert_eq!(decide(&Seen { tables_unfinished: 0, ..files }), Step::NextPhase);
+        assert_eq!(decide(&Seen { task_failed: true, ..files }), Step::FailByTask);
+        // All that is left was put aside.
+        assert_eq!(decide(&Seen { copies_open: 0, ..files }), Step::RenewSnapshot);
+        assert_eq!(decide(&Seen { phase: Phase::Slot, has_slot: false, ..files }), Step::DoPhase);
     }
 
     #[test]

@@ -12,12 +12,13 @@ use super::main::Coordinator;
 use crate::catalog::operations::{self, Files, PlannedTable};
 use crate::catalog::snapshots::{self, Look, Saved};
 use crate::catalog::tasks::{self, NewTask};
-use crate::catalog::{events, ownership};
+use crate::catalog::events;
 use crate::error::{Error, Result, SnapshotError};
+use crate::pg::remote::Connection;
 use crate::pg::{shmem, system, transaction};
 use crate::schema;
 use crate::snapshot::{contents, place};
-use crate::source::{dump, preflight, publication, sequences, slots};
+use crate::source::{dump, preflight, publication, sequences, state, target_slots as slots};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steep_repl_core::event::{self, Severity};
@@ -41,17 +42,6 @@ impl Coordinator {
             Phase::Tables => self.begin_files(),
             Phase::Sequences => self.seal(),
             _ => Err(Error::internal(format!("a snapshot in phase {phase}"))),
-        }
-    }
-
-    /// What comes after a phase whose work is done.
-    pub(super) fn after(&self, phase: Phase) -> Phase {
-        let operation = &self.operation;
-        match phase {
-            Phase::Slot if operation.is_generation() => Phase::Tables,
-            Phase::Copy if operation.is_generation() => Phase::Sequences,
-            Phase::Schema if operation.is_by_files() => Phase::Slot,
-            _ => phase.next(),
         }
     }
 
@@ -103,7 +93,10 @@ impl Coordinator {
             let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
             return self.fail(&Error::Rewritten { table });
         }
-        self.count_renewal()?;
+        if self.renews_in_vain()? {
+            let node = self.operation.source.clone();
+            return self.fail(&Error::SnapshotLost { node });
+        }
         let planned = transaction::run(|| operations::tables(id))?;
         let relids: Vec<u32> = unfinished.iter().map(|table| table.relid).collect();
         let connection = self.source_patiently()?;
@@ -220,8 +213,8 @@ impl Coordinator {
         let connection = self.source()?;
         let mut taken = 0;
         transaction::run_without_snapshot(|| {
-            crate::source::state::limit_statements(connection, SOURCE_LIMIT_MS)?;
-            crate::source::state::end_sessions(connection, &format!("{}_", operation.slot_name))?;
+            state::limit_statements(connection, SOURCE_LIMIT_MS)?;
+            state::end_sessions(connection, &format!("{}_", operation.slot_name))?;
             for number in 1..=files.targets {
                 taken += i64::from(!slots::drop_if_there(connection, &target_slot_name(token, number))?);
             }
@@ -236,7 +229,7 @@ impl Coordinator {
                 publication::restore_identities(connection, &identities)?;
             }
             failpoint!(PublicationsDropped)?;
-            crate::source::state::limit_statements(connection, 0)
+            state::limit_statements(connection, 0)
         })?;
         if taken > 0 && was_complete && operation.own_publications {
             let event = self.event("snapshot.publication_kept").message(format!(
@@ -346,13 +339,10 @@ fn columns(table: &PlannedTable) -> Vec<Column> {
 }
 
 /// Looks at what the slots of a snapshot hold back, and notes it.
-pub fn look(operation: &operations::Operation, files: &Files, connection: &crate::pg::remote::Connection) -> Result<()> {
+pub fn look(operation: &operations::Operation, files: &Files, connection: &Connection) -> Result<()> {
     let (Some(start), token) = (operation.start_lsn, operation.token()?) else { return Ok(()) };
     let names: Vec<String> = (1..=files.targets).map(|number| target_slot_name(token, number)).collect();
     let found = transaction::run_without_snapshot(|| slots::look(connection, &names, start))?;
     let look = Look { bytes: None, slots_free: found.free.len() as i64, wal_held_bytes: Some(found.held_bytes) };
-    transaction::run(|| {
-        ownership::settle()?;
-        snapshots::looked(operation.id, &look)
-    })
+    transaction::run(|| snapshots::looked(operation.id, &look))
 }

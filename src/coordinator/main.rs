@@ -316,7 +316,7 @@ impl Coordinator {
         if self.workers.len() < self.known_workers && (seen.copies_open > 0 || seen.builds_open > 0) {
             // A worker that was ended from outside could not give its task back; one that lost the source has left.
             self.recover_tasks()?;
-            if seen.copies_open > 0 {
+            if seen.copies_open > 0 && !seen.by_files {
                 self.probe_source()?;
             }
         }

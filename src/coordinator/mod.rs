@@ -14,9 +14,11 @@
 
 mod act;
 mod adopt;
+mod apply;
 mod catchup;
 pub mod decide;
 mod drift;
+mod generate;
 pub mod handover;
 mod held;
 pub mod keeper;
@@ -29,6 +31,8 @@ mod sync;
 mod tables;
 mod undo;
 
+pub use apply::differences;
+pub use generate::look;
 pub use tables::SMALL_BELOW;
 
 use crate::catalog::operations::{Kind, Method, Operation};
@@ -38,6 +42,8 @@ use decide::Way;
 pub fn way(kind: Kind, method: Method, prepared: bool) -> Way {
     match (kind, method, prepared) {
         (Kind::Prepare, ..) => Way::Hold,
+        (Kind::Generate, ..) => Way::Write,
+        (_, Method::TwoPhase, _) => Way::Read,
         (_, Method::Manual, _) => Way::Attach,
         (_, _, true) => Way::FromSlot,
         _ => Way::Whole,

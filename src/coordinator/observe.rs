@@ -114,6 +114,7 @@ impl Coordinator {
         let seen = Seen {
             phase,
             by_server,
+            by_files: self.operation.is_by_files(),
             sync_started: self.sync.is_started,
             awaits_confirmation: self.operation.awaits_confirmation,
             has_slot: self.operation.start_lsn.is_some(),

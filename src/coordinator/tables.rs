@@ -36,6 +36,12 @@ impl Coordinator {
     /// Makes the target's tables ready for the load, plans the tasks, and goes to `copy`.
     pub(super) fn prepare_tables(&mut self) -> Result<()> {
         let id = self.operation.id;
+        if self.operation.is_by_files() {
+            match self.describe_tables() {
+                Err(Error::NotWanted { .. }) => return Ok(()),
+                described => described?,
+            }
+        }
         let planned = transaction::run(|| operations::tables(id))?;
         let all: Vec<&PlannedTable> = planned.iter().collect();
         if self.operation.options.force {
@@ -51,15 +57,21 @@ impl Coordinator {
         // Told at the end, that the tables were emptied would undo what is told of their rows meanwhile.
         system::report_statistics();
         failpoint!(TablesPrepared)?;
-        let tasks = if self.operation.is_by_server() {
-            plan_mirrored(&planned)
+        let (tasks, manifest) = if self.operation.is_by_server() {
+            (plan_mirrored(&planned), None)
+        } else if self.operation.is_by_files() {
+            let (_, manifest) = self.manifest()?;
+            (self.tasks_of_files(&planned)?.into_iter().chain(vacuums(&planned)).collect(), Some(manifest))
         } else {
-            plan_tasks(&planned, &self.operation.options)
+            (plan_tasks(&planned, &self.operation.options), None)
         };
         let operation = self.operation.clone();
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
         transaction::run(|| {
             tasks::insert(id, &tasks)?;
+            if let Some(manifest) = &manifest {
+                self.assign_files(&planned, manifest)?;
+            }
             // After the tasks: a table's count of builds is added to its row.
             let large: Vec<u32> =
                 planned.iter().filter(|table| self.suspends(table)).map(|table| table.relid).collect();
@@ -159,11 +171,7 @@ impl Coordinator {
             let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
             return self.fail(&Error::Rewritten { table });
         }
-        // Renewing again and again without a single copy in between leads nowhere.
-        let done = transaction::run(|| tasks::copies_done(id))?;
-        self.renewals = if done > self.copies_at_renewal { 1 } else { self.renewals + 1 };
-        self.copies_at_renewal = done;
-        if self.renewals > most + 1 {
+        if self.renews_in_vain()? {
             let node = self.operation.source.clone();
             return self.fail(&Error::SnapshotLost { node });
         }
@@ -211,6 +219,34 @@ impl Coordinator {
             event.severity = event::Severity::Warning;
         }
         transaction::run(|| events::write(&[event]))
+    }
+
+    /// Counts renewals. Renewing again and again without a single copy in between leads nowhere: true then.
+    pub(super) fn renews_in_vain(&mut self) -> Result<bool> {
+        let (id, most) = (self.operation.id, self.operation.options.max_retries);
+        let done = transaction::run(|| tasks::copies_done(id))?;
+        self.renewals = if done > self.copies_at_renewal { 1 } else { self.renewals + 1 };
+        self.copies_at_renewal = done;
+        Ok(self.renewals > most + 1)
+    }
+
+    /// Empties tables and has all their copies done once more.
+    pub(super) fn empty_again(&mut self, relids: &[u32]) -> Result<()> {
+        let id = self.operation.id;
+        let planned = transaction::run(|| operations::tables(id))?;
+        let tables: Vec<&PlannedTable> = planned.iter().filter(|table| relids.contains(&table.relid)).collect();
+        transaction::run(|| {
+            user::lock_exclusively(&names(&tables))?;
+            user::set_lock_timeout(LOCK_LIMIT_MS)?;
+            empty(&tables, &tables)?;
+            suspend_indexes(id, tables.iter().copied().filter(|table| !table.keeps_indexes))?;
+            tasks::restart_tables(id, relids)?;
+            let large: Vec<u32> =
+                tables.iter().filter(|table| !table.keeps_indexes).map(|table| table.relid).collect();
+            tasks::insert_index_tasks(id, &large)
+        })?;
+        system::report_statistics();
+        Ok(())
     }
 
     /// Finds out what tables that were put aside are on the source now, and publishes what replaced them.
@@ -345,7 +381,7 @@ fn plan_mirrored(planned: &[PlannedTable]) -> Vec<NewTask> {
 }
 
 /// The tasks of a plan: copies first, then a vacuum for each table; index builds are added by what was suspended.
-fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
+pub(super) fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
     let sizes: Vec<TableSize> = planned
         .iter()
         .map(|table| TableSize { bytes: table.bytes_total, pages: table.pages, heap: table.heap })
@@ -365,17 +401,20 @@ fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<Ne
             status: "pending",
         });
     }
-    for table in planned {
-        tasks.push(NewTask {
-            relid: table.relid,
-            kind: "vacuum",
-            position: table.ordinal,
-            from_block: None,
-            to_block: None,
-            bytes: table.bytes_total,
-            small: table.small,
-            status: "waiting",
-        });
-    }
+    tasks.extend(vacuums(planned));
     tasks
+}
+
+/// A vacuum for each table.
+fn vacuums(planned: &[PlannedTable]) -> impl Iterator<Item = NewTask> + '_ {
+    planned.iter().map(|table| NewTask {
+        relid: table.relid,
+        kind: "vacuum",
+        position: table.ordinal,
+        from_block: None,
+        to_block: None,
+        bytes: table.bytes_total,
+        small: table.small,
+        status: "waiting",
+    })
 }

@@ -37,12 +37,18 @@ impl Coordinator {
         failpoint!(CancelBegun)?;
         if self.operation.is_preparation() {
             self.undo_preparation()?;
+        } else if self.operation.is_generation() {
+            self.undo(&["files", "source"])?;
         } else {
             self.undo(&KINDS)?;
         }
         failpoint!(AllUndone)?;
         let operation = self.operation.clone();
         let cancelled = match operation.is_preparation() {
+            _ if operation.is_generation() => {
+                let id = &operation.files()?.id;
+                self.event("snapshot.dropped").message(format!("snapshot {id} is gone"))
+            }
             true => self.event("init.slot_released").message(format!("slot {} is gone", operation.slot_name)),
             false => self.event(event::INIT_CANCELLED),
         };
@@ -67,6 +73,12 @@ impl Coordinator {
         let left = transaction::run(|| cleanup::left(id))?;
         if left.is_empty() {
             return Ok(true);
+        }
+        if left.iter().any(|kind| kind == "files") {
+            if system::now_secs() < self.try_source_at {
+                return Ok(false);
+            }
+            self.undo(&["files"])?;
         }
         if system::now_secs() < self.try_source_at {
             return Ok(false);
@@ -101,6 +113,8 @@ impl Coordinator {
             "constraints" => self.restore_constraints(),
             "indexes" => self.undo_indexes(),
             "schema" => self.undo_schema(),
+            "files" => self.undo_files(),
+            _ if self.operation.is_generation() => self.undo_generation(),
             _ => self.undo_source(),
         }
     }
@@ -213,6 +227,9 @@ impl Coordinator {
         if operation.leaves_slot_unused() {
             // They are not the operation's, and somebody may try again with them.
             return Ok(());
+        }
+        if operation.is_by_files() {
+            self.give_slot_back()?;
         }
         let token = operation.token()?;
         // A name that was chosen may be somebody else's slot, unless it is known that it was made.
