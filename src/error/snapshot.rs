@@ -165,9 +165,9 @@ impl SnapshotError {
                 Some("It was written by a later version of steep_repl.".to_owned()),
                 Some("Use that version here too.".to_owned()),
             ),
-            Manifest { .. } => ("XX001", Some("It is not what was written.".to_owned()), anew()),
+            Manifest { .. } => ("22P04", Some("It is not what was written.".to_owned()), anew()),
             Damaged { reason, .. } => (
-                "XX001",
+                "22P04",
                 Some(reason.clone()),
                 Some("Copy the file again from where it is whole, or take another snapshot.".to_owned()),
             ),
