@@ -91,9 +91,8 @@ pub fn run(assignment: Assignment) -> Result<()> {
 
 /// Drops a snapshot whose time is over; looks at what others hold back.
 fn look_after(database: u32, known: &Known) -> Result<()> {
-    let Some(operation) = transaction::run(|| operations::get(known.operation))?.filter(Operation::is_ours) else {
-        return Ok(());
-    };
+    let found = transaction::run(|| Ok(operations::get(known.operation)?.filter(Operation::is_ours)))?;
+    let Some(operation) = found else { return Ok(()) };
     if known.expired && known.status != "dropping" {
         let event = Event::info("snapshot.expired")
             .operation_id(operation.id)
@@ -109,10 +108,16 @@ fn look_after(database: u32, known: &Known) -> Result<()> {
         shmem::wake_launcher();
         return Ok(());
     }
-    if known.status != "complete" || !role::exists(operation.requested_by) {
+    if known.status != "complete" {
         return Ok(());
     }
-    let target = transaction::run(|| source::target(&nodes::get(&operation.source)?, operation.requested_by))?;
+    let target = transaction::run(|| {
+        if !role::exists(operation.requested_by) {
+            return Ok(None);
+        }
+        source::target(&nodes::get(&operation.source)?, operation.requested_by).map(Some)
+    })?;
+    let Some(target) = target else { return Ok(()) };
     let name = application_name(operation.token()?, Part::Check);
     // That a source is away is told where it matters.
     let Ok(mut connection) = transaction::run_without_snapshot(|| Connection::open(&target, &name)) else {
