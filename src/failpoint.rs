@@ -47,6 +47,8 @@ macro_rules! points {
 points! {
     /// Launcher: a coordinator was asked for, which is not noted yet.
     CoordinatorAsked "coordinator_asked",
+    /// Copy worker: a table was compared, which is not noted yet.
+    TableCompared "table_compared",
     /// Coordinator: the operation is taken up, tasks of dead workers are not.
     TakenUp "taken_up",
     /// Coordinator: identities and publications are committed on the source, their mark is not written down.

@@ -258,7 +258,7 @@ fn node_status_of_a_copy_says_that_the_operation_is_not_its_own() {
 
 /// A server of its own from a base backup of a running one; it is not started yet. Its folder and port are those of a
 /// cluster whose data is thrown away, so that the kit ends it.
-fn base_backup(of: &Cluster, options: ClusterOptions, arguments: &[&str]) -> Arc<Cluster> {
+pub fn base_backup(of: &Cluster, options: ClusterOptions, arguments: &[&str]) -> Arc<Cluster> {
     let cluster = options.start();
     cluster.stop(StopMode::Immediate);
     let data = cluster.log_path().with_file_name("data");
@@ -278,7 +278,7 @@ pub fn standby(primary: &Cluster, label: &str) -> Arc<Cluster> {
     standby
 }
 
-fn wait_until_replayed(primary: &Cluster, standby: &Cluster) {
+pub fn wait_until_replayed(primary: &Cluster, standby: &Cluster) {
     let written: String =
         primary.connect("postgres").query_one("select pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);
     let replayed = format!("select pg_last_wal_replay_lsn() >= '{written}'::pg_lsn");

@@ -42,6 +42,7 @@ mod midway;
 mod moved_source;
 mod outcome;
 mod preflight;
+mod prepared;
 mod readme;
 mod refresh;
 mod refresh_meddling;

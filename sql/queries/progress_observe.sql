@@ -25,6 +25,7 @@ SELECT pg_catalog.jsonb_build_object(
     'copy', coalesce((SELECT pg_catalog.to_jsonb(c) FROM counted c WHERE c.kind = 'copy'), zero.counted),
     'index', coalesce((SELECT pg_catalog.to_jsonb(c) FROM counted c WHERE c.kind = 'index'), zero.counted),
     'vacuum', coalesce((SELECT pg_catalog.to_jsonb(c) FROM counted c WHERE c.kind = 'vacuum'), zero.counted),
+    'verify', coalesce((SELECT pg_catalog.to_jsonb(c) FROM counted c WHERE c.kind = 'verify'), zero.counted),
     'copies_begun', (SELECT count(*) FROM steep_repl.tasks t
                      JOIN steep_repl.operation_tables o ON o.operation_id = t.operation_id AND o.relid = t.relid
                      WHERE t.operation_id = $1 AND t.kind = 'copy' AND t.status = 'pending' AND o.status <> 'waiting'),

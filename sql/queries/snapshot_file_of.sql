@@ -1,7 +1,5 @@
 SELECT pg_catalog.jsonb_build_object(
-    'task_id', f.task_id, 'path', f.path, 'bytes', f.bytes, 'sha256', f.sha256, 'rows', f.rows, 'snapshot_lsn', o.snapshot_lsn,
-    'source_filenode', coalesce(o.source_filenode::bigint, 0), 'source_natts', coalesce(o.source_natts, 0))::text
+    'task_id', f.task_id, 'path', f.path, 'bytes', f.bytes, 'sha256', f.sha256, 'rows', f.rows, 'snapshot_lsn', f.snapshot_lsn,
+    'source_filenode', f.source_filenode::bigint, 'source_natts', f.source_natts)::text
 FROM steep_repl.snapshot_files f
-JOIN steep_repl.tasks t ON t.id = f.task_id
-JOIN steep_repl.operation_tables o ON o.operation_id = t.operation_id AND o.relid = t.relid
 WHERE f.task_id = $1

@@ -3,7 +3,7 @@
 WITH gate AS MATERIALIZED (
     SELECT p.snapshot_expired FROM steep_repl.operations p WHERE p.id = $1 AND $2 = 'copy'
       -- The files of a snapshot are there as long as they are.
-      AND (p.snapshot IS NOT NULL OR p.kind = 'init' AND p.method = 'two_phase') FOR SHARE
+      AND (p.snapshot IS NOT NULL OR p.kind = 'init' AND p.method = 'two_phase' AND p.phase <> 'files') FOR SHARE
 ), next AS (
     SELECT t.id, t.small AND t.attempts = 0 AS batched
     FROM steep_repl.tasks t

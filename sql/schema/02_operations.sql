@@ -77,7 +77,7 @@ COMMENT ON COLUMN steep_repl.operations.source IS 'Node the data comes from';
 COMMENT ON COLUMN steep_repl.operations.kind IS 'What is done: init; refresh: tables that are new on the source join the subscription; prepare: a slot is made and kept for somebody''s own backup; generate: a portable snapshot is written';
 COMMENT ON COLUMN steep_repl.operations.method IS 'How it is done: parallel; snapshot: by the server''s own table synchronization; manual: the rows came by somebody''s own backup; two_phase: by a portable snapshot';
 COMMENT ON COLUMN steep_repl.operations.status IS 'pending, running, cancelling, failed, cancelled or completed';
-COMMENT ON COLUMN steep_repl.operations.phase IS 'Step the operation is in: schema, adopt, publication, slot, held, subscription, tables, copy, indexes, sequences, enable, catchup, done; each kind and method has its own of them';
+COMMENT ON COLUMN steep_repl.operations.phase IS 'Step the operation is in: schema, adopt, publication, slot, held, subscription, verify, tables, copy, indexes, sequences, enable, catchup, done; each kind and method has its own of them';
 COMMENT ON COLUMN steep_repl.operations.options IS 'Arguments and settings as they were resolved when the operation was requested';
 COMMENT ON COLUMN steep_repl.operations.requested_by IS 'Role that asked; all work on user tables is done with its rights';
 COMMENT ON COLUMN steep_repl.operations.system_identifier IS 'System identifier of the cluster that made this row';
@@ -206,7 +206,7 @@ CREATE TABLE steep_repl.tasks (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     operation_id  bigint NOT NULL,
     relid         oid NOT NULL,
-    kind          text NOT NULL CHECK (kind IN ('copy', 'index', 'vacuum')),
+    kind          text NOT NULL CHECK (kind IN ('copy', 'index', 'vacuum', 'verify')),
     position      integer NOT NULL,
     index_oid     oid,
     from_block    bigint,
@@ -229,11 +229,11 @@ CREATE INDEX tasks_claim ON steep_repl.tasks (operation_id, kind, position) WHER
 CREATE INDEX tasks_unfinished ON steep_repl.tasks (operation_id, status) WHERE status <> 'done';
 CREATE INDEX tasks_of_table ON steep_repl.tasks (operation_id, relid);
 
-COMMENT ON TABLE steep_repl.tasks IS 'Units of work that the copy workers take: a copy of a table or of a range of it, an index build, a vacuum';
+COMMENT ON TABLE steep_repl.tasks IS 'Units of work that the copy workers take: a copy of a table or of a range of it, an index build, a vacuum, a comparison';
 COMMENT ON COLUMN steep_repl.tasks.id IS 'Number of the task';
 COMMENT ON COLUMN steep_repl.tasks.operation_id IS 'The operation';
 COMMENT ON COLUMN steep_repl.tasks.relid IS 'OID of the table on this node';
-COMMENT ON COLUMN steep_repl.tasks.kind IS 'copy, index or vacuum';
+COMMENT ON COLUMN steep_repl.tasks.kind IS 'copy, index, vacuum, or verify: rows that came by a backup are compared with the source''s';
 COMMENT ON COLUMN steep_repl.tasks.position IS 'Order among the tasks of a kind';
 COMMENT ON COLUMN steep_repl.tasks.index_oid IS 'Index to build';
 COMMENT ON COLUMN steep_repl.tasks.from_block IS 'First block of the range, null for a whole table';

@@ -6,7 +6,10 @@ CREATE TABLE steep_repl.snapshot_files (
     path     text NOT NULL,
     bytes    bigint NOT NULL,
     sha256   text NOT NULL,
-    rows     bigint NOT NULL
+    rows     bigint NOT NULL,
+    snapshot_lsn    pg_lsn NOT NULL,
+    source_filenode oid NOT NULL,
+    source_natts    smallint NOT NULL
 );
 
 COMMENT ON TABLE steep_repl.snapshot_files IS 'Files with rows of portable snapshots, one a copy task';
@@ -15,6 +18,9 @@ COMMENT ON COLUMN steep_repl.snapshot_files.path IS 'Its place below the folder 
 COMMENT ON COLUMN steep_repl.snapshot_files.bytes IS 'Its size';
 COMMENT ON COLUMN steep_repl.snapshot_files.sha256 IS 'SHA-256 of its bytes';
 COMMENT ON COLUMN steep_repl.snapshot_files.rows IS 'Rows in it';
+COMMENT ON COLUMN steep_repl.snapshot_files.snapshot_lsn IS 'LSN of the snapshot they were read under';
+COMMENT ON COLUMN steep_repl.snapshot_files.source_filenode IS 'pg_class.relfilenode of the table on the source then';
+COMMENT ON COLUMN steep_repl.snapshot_files.source_natts IS 'pg_class.relnatts of the table on the source then';
 
 CREATE TABLE steep_repl.snapshot_looks (
     operation_id    bigint PRIMARY KEY REFERENCES steep_repl.operations ON DELETE CASCADE,

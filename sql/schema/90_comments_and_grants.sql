@@ -26,6 +26,8 @@ COMMENT ON FUNCTION steep_repl.preflight(text, text, text, text[], text[], text,
     'What init_node would say, all at once and without starting anything: one row a check, status ok, notice, warning or error';
 COMMENT ON FUNCTION steep_repl.prepare_init(text, text, interval, text[], text[], text, text) IS
     'Makes a replication slot on a node, and keeps it with its snapshot for a backup of your own; returns its position and the commands that follow; see init_slots, complete_init, drop_init_slot';
+COMMENT ON FUNCTION steep_repl.complete_init(text, text, pg_lsn, text, text, text, integer, text[], text[], text, boolean, boolean, interval) IS
+    'Lets a node replicate whose rows came by a backup of your own, from the slot that prepare_init made; returns the operation''s number at once; see wait_for_init';
 COMMENT ON FUNCTION steep_repl.drop_init_slot(text) IS
     'Releases a slot of prepare_init that nobody needs any more, with its snapshot and publications';
 COMMENT ON FUNCTION steep_repl.generate_snapshot(text, text, text, integer, integer, text[], text[], text, text, interval) IS

@@ -41,6 +41,13 @@ pub(super) struct Wanted<'a> {
     pub only: Option<&'a [String]>,
 }
 
+impl Wanted<'_> {
+    /// Whether the publication has still to be made: it is neither the user's nor a snapshot's.
+    fn makes_publication(&self) -> bool {
+        self.publication.is_none() && self.options.files.as_ref().is_none_or(|files| files.passing)
+    }
+}
+
 /// What an operation is made of.
 pub(super) struct Examined {
     /// Its identity; the look at the source was made under it.
@@ -96,7 +103,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     let token = Token::new(system::random_u64());
     let Some(connection) = judge.judge("connection", connect(&from, token, wanted.options))? else { return Ok(None) };
     let said = preflight::ask(&connection)?;
-    let makes_publication = wanted.publication.is_none() && wanted.method != Method::TwoPhase;
+    let makes_publication = wanted.makes_publication();
     let is_here = said.system_identifier == system::system_identifier().to_string()
         && said.database_oid == system::database_oid();
     let local = if is_here { Err(Error::SourceIsLocal { node: wanted.node.to_owned() }) } else { Ok(()) };
@@ -153,7 +160,7 @@ fn connect(from: &Node, token: Token, options: &Options) -> Result<Connection> {
 }
 
 /// Makes the plan, and says everything that stands against it.
-fn check_tables(
+pub(super) fn check_tables(
     judge: &mut impl Judge,
     wanted: &Wanted,
     connection: &Connection,
@@ -202,7 +209,7 @@ fn check_tables(
         );
     }
     let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
-    let makes_publication = wanted.publication.is_none() && wanted.method != Method::TwoPhase;
+    let makes_publication = wanted.makes_publication();
     let readable = preflight::check_tables(connection, wanted.source, said, &relids, makes_publication);
     judge.judge("source_tables", readable)?;
     Ok(Some(plan))
@@ -264,7 +271,7 @@ fn say_differences(judge: &mut impl Judge, wanted: &Wanted, differences: &[Strin
 }
 
 /// The source node, when an operation may be started from it.
-fn check_nodes(wanted: &Wanted) -> Result<Node> {
+pub(super) fn check_nodes(wanted: &Wanted) -> Result<Node> {
     let Wanted { node, source, .. } = *wanted;
     let local = nodes::get(node)?;
     let me = role::current();
@@ -320,7 +327,7 @@ fn check_nodes(wanted: &Wanted) -> Result<Node> {
 }
 
 /// What the role must have here before it may have anything done.
-fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
+pub(super) fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
     let node = wanted.node;
     let me = role::current();
     let name = role::name_of(me);
@@ -377,7 +384,7 @@ fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
 
 /// A key that is not valid stays so, and is neither enforced nor found by whoever applies changes. One that no constraint stands on
 /// may be left over from a CREATE INDEX CONCURRENTLY that failed.
-fn check_indexes(judge: &mut impl Judge, node: &str, plan: &Plan) -> Result<()> {
+pub(super) fn check_indexes(judge: &mut impl Judge, node: &str, plan: &Plan) -> Result<()> {
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let (keys, others): (Vec<_>, Vec<_>) = indexes::invalid(&relids)?.into_iter().partition(|index| index.is_key);
     let names = |indexes: Vec<indexes::Invalid>| indexes.into_iter().map(|index| index.name).collect::<Vec<_>>();

@@ -211,6 +211,7 @@ fn resume(name: &str) -> Result<i64> {
         | Phase::Slot
         | Phase::Held
         | Phase::Subscription
+        | Phase::Verify
         | Phase::Tables => NodeState::Preparing,
         Phase::Catchup | Phase::Done => NodeState::CatchingUp,
         _ => NodeState::Copying,

@@ -54,25 +54,32 @@ fn init_node(
         );
     }
     let no_identity = parse_no_identity(no_identity)?;
-    let workers = parallel_workers.unwrap_or_else(settings::parallel_workers);
-    if !(1..=settings::MOST_WORKERS).contains(&workers) {
-        Err(Error::Argument {
-            argument: "parallel_workers",
-            value: workers.to_string(),
-            hint: format!("It must be between 1 and {}.", settings::MOST_WORKERS),
-        })?;
-    }
+    let parallel_workers = workers(parallel_workers)?;
     let options = Options {
-        parallel_workers: workers.unsigned_abs(),
+        parallel_workers,
         init_timeout: seconds("timeout", timeout)?.unwrap_or_else(settings::init_timeout),
         no_identity: no_identity.as_str().to_owned(),
         schema_sync,
         force: given("force", force)?,
         schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
+        files: if method == Method::TwoPhase { Some(super::snapshots::passing()?) } else { None },
         ..resolved()
     };
     Ok(start(&Wanted { node, source, method, publication, no_identity, options: &options, joins: None, only: None })?)
+}
+
+/// How many copy workers are asked for: as the argument says, or the setting.
+pub(super) fn workers(argument: Option<i32>) -> Result<u32> {
+    let workers = argument.unwrap_or_else(settings::parallel_workers);
+    if (1..=settings::MOST_WORKERS).contains(&workers) {
+        return Ok(workers.unsigned_abs());
+    }
+    Err(Error::Argument {
+        argument: "parallel_workers",
+        value: workers.to_string(),
+        hint: format!("It must be between 1 and {}.", settings::MOST_WORKERS),
+    })
 }
 
 /// What the settings of this session say; arguments are put over it.
@@ -93,6 +100,8 @@ pub(super) fn resolved() -> Options {
         schemas: None,
         tables: None,
         files: None,
+        verify: None,
+        physical: false,
     }
 }
 
@@ -125,13 +134,11 @@ pub(super) fn parse_method(method: &str) -> Result<Method> {
     match method {
         "auto" | "parallel" => Ok(Method::Parallel),
         "snapshot" => Ok(Method::Snapshot),
-        "two_phase" => {
-            Err(Error::NotYet { what: format!("method => '{method}'"), hint: "Use method => 'parallel'.".to_owned() })
-        }
+        "two_phase" => Ok(Method::TwoPhase),
         _ => Err(Error::Argument {
             argument: "method",
             value: method.to_owned(),
-            hint: "It can be auto, parallel or snapshot.".to_owned(),
+            hint: "It can be auto, parallel, snapshot or two_phase.".to_owned(),
         }),
     }
 }
@@ -183,7 +190,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
         workers_planned: workers_planned(method, options)?,
-        phase: first_phase(Way::Whole, options.schema_sync, plan).as_str(),
+        phase: first_phase(if method == Method::TwoPhase { Way::Both } else { Way::Whole }, options.schema_sync, plan).as_str(),
         beforehand: None,
     })?;
     operations::insert_tables(id, &plan.tables)?;
@@ -201,8 +208,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
 /// How many tables or parts of them are copied at a time.
 pub(super) fn workers_planned(method: Method, options: &Options) -> Result<u32> {
     Ok(match method {
-        Method::Parallel | Method::TwoPhase => options.parallel_workers,
-        Method::Manual => 0,
+        Method::Parallel | Method::TwoPhase | Method::Manual => options.parallel_workers,
         Method::Snapshot => u32::try_from(user::room()?.sync_workers).unwrap_or_default(),
     })
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::result_large_err)]
 
 mod checks;
+mod complete;
 mod control;
 mod init;
 mod nodes;

@@ -60,6 +60,7 @@ fn generate_snapshot(
             targets: parse_targets(given("targets", targets)?)?,
             expires: seconds("expires", expires)?,
             encoding: system::database_encoding(),
+            passing: false,
         }),
         ..resolved()
     };
@@ -103,6 +104,21 @@ fn drop_snapshot(id: Option<&str>) -> SqlResult<()> {
 #[pg_extern]
 fn wait_for_snapshot(id: Option<&str>, timeout: default!(Option<Interval>, "NULL")) -> SqlResult<String> {
     Ok(wait(given("id", id)?, seconds("timeout", timeout)?)?)
+}
+
+/// The files of an initialization that writes and loads them.
+pub(super) fn passing() -> Result<Files> {
+    let id = Token::new(system::random_u64()).to_string();
+    let folder = place::resolve(None, &id, Access::Write)?;
+    Ok(Files {
+        id,
+        path: folder.display().to_string(),
+        compression: Compression::default(),
+        targets: 1,
+        expires: None,
+        encoding: system::database_encoding(),
+        passing: true,
+    })
 }
 
 fn workers(given: Option<i32>) -> Result<u32> {
@@ -307,6 +323,7 @@ fn apply(node: &str, path: &str, source: Option<&str>, mut options: Options) -> 
         targets: 0,
         expires: None,
         encoding: manifest.encoding.clone(),
+        passing: false,
     });
     let wanted = Wanted {
         node,

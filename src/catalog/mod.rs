@@ -5,6 +5,7 @@
 //! what concerns the user's own tables ([`user`]) runs as the current role.
 
 pub mod cleanup;
+pub mod copied;
 pub mod events;
 pub mod fingerprints;
 pub mod indexes;

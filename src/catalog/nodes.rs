@@ -63,6 +63,19 @@ pub fn insert(name: &str, conninfo: &str, owner: u32, is_local: bool) -> Result<
     )
 }
 
+/// Makes another node the one that is this database: it is a copy of the one that was, which is a node elsewhere now.
+pub fn make_local(name: &str) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.nodes SET is_local = false, state = 'UNINITIALIZED', source = NULL, health = 'ok', last_error = NULL, \
+         updated_at = pg_catalog.clock_timestamp() WHERE is_local",
+        &[],
+    )?;
+    execute(
+        "UPDATE steep_repl.nodes SET is_local = true, updated_at = pg_catalog.clock_timestamp() WHERE node = $1",
+        &[Arg::Text(name)],
+    )
+}
+
 /// Gives a node another connection string.
 pub fn set_conninfo(name: &str, conninfo: &str) -> Result<()> {
     execute(

@@ -43,6 +43,12 @@ pub struct Options {
     pub schemas: Option<Vec<String>>,
     /// Tables asked for, as given.
     pub tables: Option<Vec<String>>,
+    /// Snapshot of the source under which the rows that are here are compared with the source's; none does not compare.
+    #[serde(default)]
+    pub verify: Option<String>,
+    /// This database is a physical copy of the source's.
+    #[serde(default)]
+    pub physical: bool,
     /// The snapshot that is written or read.
     #[serde(default)]
     pub files: Option<Files>,
@@ -63,6 +69,9 @@ pub struct Files {
     pub expires: Option<f64>,
     /// Encoding of text in it.
     pub encoding: String,
+    /// Whether an initialization writes it itself, and removes it at its end.
+    #[serde(default)]
+    pub passing: bool,
 }
 
 /// The query that reads operations, with a condition and an order.
@@ -203,6 +212,16 @@ impl Operation {
         self.kind == Kind::Init && self.method == Method::TwoPhase
     }
 
+    /// Whether it has written these files itself, before it loads them.
+    pub fn saves_first(&self) -> bool {
+        self.is_by_files() && self.options.files.as_ref().is_some_and(|files| files.passing)
+    }
+
+    /// Whether copy workers write files now.
+    pub fn is_saving(&self) -> bool {
+        self.is_generation() || self.saves_first() && self.phase == "files"
+    }
+
     /// The snapshot that is written or read.
     pub fn files(&self) -> Result<&Files> {
         self.options.files.as_ref().ok_or_else(|| Error::internal(format!("operation {} has no files", self.id)))
@@ -226,6 +245,11 @@ impl Operation {
     /// Whether the slot that was made for it beforehand is still as it was: nothing was replicated by it.
     pub fn leaves_slot_unused(&self) -> bool {
         self.prepared && self.enable_lsn.is_none()
+    }
+
+    /// Whether a table whose rows lack what was written into all of them on the source meanwhile cannot be copied once more.
+    pub fn is_copied_once(&self) -> bool {
+        self.is_by_server() || self.is_manual() || self.is_by_files()
     }
 
     /// Whether the server itself copies the tables.

@@ -52,6 +52,8 @@ pub struct Observed {
     pub index: Counted,
     /// Vacuums.
     pub vacuum: Counted,
+    /// Comparisons.
+    pub verify: Counted,
     /// Copies that can be taken of tables that are begun.
     pub copies_begun: i64,
     /// Rows of copies that are done.

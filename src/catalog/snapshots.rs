@@ -54,6 +54,12 @@ pub struct TaskFile {
     pub sha256: String,
     /// Rows in it.
     pub rows: u64,
+    /// LSN of the snapshot that they were read under.
+    pub snapshot_lsn: Lsn,
+    /// `relfilenode` of the table on the source then.
+    pub source_filenode: u32,
+    /// Its `relnatts`.
+    pub source_natts: i16,
 }
 
 /// Notes the files that tasks have written, in the transaction that marks them done; their tables are complete with their last task.
@@ -61,22 +67,8 @@ pub fn saved(files: &[TaskFile]) -> Result<()> {
     execute(include_str!("../../sql/queries/snapshot_files_saved.sql"), &[Arg::Text(&json(&files)?)])
 }
 
-/// A file that is to be loaded, with what its table is.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ToLoad {
-    /// The file.
-    #[serde(flatten)]
-    pub file: TaskFile,
-    /// LSN of the snapshot that the table was read under.
-    pub snapshot_lsn: Option<Lsn>,
-    /// `relfilenode` of the table on the source then.
-    pub source_filenode: u32,
-    /// Its `relnatts`.
-    pub source_natts: i16,
-}
-
 /// The file of a task.
-pub fn file_of(task: i64) -> Result<Option<ToLoad>> {
+pub fn file_of(task: i64) -> Result<Option<TaskFile>> {
     maybe(include_str!("../../sql/queries/snapshot_file_of.sql"), &[Arg::Int(task)])
 }
 
@@ -89,12 +81,6 @@ pub struct Saved {
     pub from_block: Option<u32>,
     /// Block after it.
     pub to_block: Option<u32>,
-    /// LSN of its snapshot.
-    pub snapshot_lsn: Lsn,
-    /// `relfilenode` of the table.
-    pub source_filenode: u32,
-    /// Its `relnatts`.
-    pub source_natts: i16,
     /// The file.
     #[serde(flatten)]
     pub file: TaskFile,
@@ -130,6 +116,12 @@ pub struct Wanted<'a> {
     pub sha256: &'a str,
     /// Rows in it.
     pub rows: u64,
+    /// LSN that they stand for.
+    pub snapshot_lsn: Lsn,
+    /// `relfilenode` of the table on the source then.
+    pub source_filenode: u32,
+    /// Its `relnatts`.
+    pub source_natts: i16,
 }
 
 /// Gives the copy tasks of an operation their files.

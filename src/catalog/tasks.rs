@@ -12,7 +12,7 @@ use steep_repl_core::lsn::Lsn;
 pub struct NewTask {
     /// The table here.
     pub relid: u32,
-    /// copy, index or vacuum.
+    /// copy, index, vacuum or verify.
     pub kind: &'static str,
     /// Order among its kind.
     pub position: i32,
@@ -129,6 +129,17 @@ pub fn insert(operation: i64, tasks: &[NewTask]) -> Result<()> {
     execute(include_str!("../../sql/queries/tasks_insert.sql"), &[Arg::Int(operation), Arg::Text(&json(&tasks)?)])
 }
 
+/// Stores further tasks of tables whose copies are counted already.
+pub fn add(operation: i64, tasks: &[NewTask]) -> Result<()> {
+    execute(
+        "INSERT INTO steep_repl.tasks (operation_id, relid, kind, position, from_block, to_block, bytes, small, status) \
+         SELECT $1, t.relid::oid, t.kind, t.position, t.from_block, t.to_block, t.bytes, t.small, t.status \
+         FROM pg_catalog.jsonb_to_recordset($2::jsonb) AS t (relid bigint, kind text, position integer, from_block bigint, to_block bigint, \
+         bytes bigint, small boolean, status text)",
+        &[Arg::Int(operation), Arg::Text(&json(&tasks)?)],
+    )
+}
+
 /// Adds a build for each suspended index of the given tables.
 pub fn insert_index_tasks(operation: i64, relids: &[u32]) -> Result<()> {
     execute(
@@ -160,6 +171,32 @@ pub fn finish_index(task: i64, ms: f64) -> Result<usize> {
 /// Marks tables done after their vacuum; returns what they took.
 pub fn finish_vacuums(tasks: &[i64]) -> Result<Vec<Finished>> {
     write(include_str!("../../sql/queries/tasks_finish_vacuums.sql"), &[Arg::Text(&json(&tasks)?)])
+}
+
+/// Marks a table compared: it holds so many rows, those of the source. None: it could not be compared.
+pub fn finish_verify(task: i64, rows: Option<i64>, ms: f64) -> Result<()> {
+    execute(
+        include_str!("../../sql/queries/tasks_finish_verify.sql"),
+        &[Arg::Int(task), Arg::MaybeInt(rows), Arg::Float(ms)],
+    )
+}
+
+/// What was found of the tables that do not hold the source's rows, in words.
+pub fn differing(operation: i64) -> Result<Vec<String>> {
+    rows(
+        "SELECT pg_catalog.to_jsonb(coalesce(t.error ->> 'detail', t.error ->> 'message'))::text FROM steep_repl.tasks t \
+         WHERE t.operation_id = $1 AND t.kind = 'verify' AND t.status = 'failed' ORDER BY t.position",
+        &[Arg::Int(operation)],
+    )
+}
+
+/// Marks all tables done: they were here before.
+pub fn finish_tables(operation: i64) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operation_tables SET status = 'done', finished_at = pg_catalog.clock_timestamp() \
+         WHERE operation_id = $1 AND status <> 'done'",
+        &[Arg::Int(operation)],
+    )
 }
 
 /// Gives tasks back after an error: to be tried again after `pause_ms`, or failed for good.

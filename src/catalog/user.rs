@@ -15,11 +15,11 @@ use steep_repl_core::lsn::Lsn;
 /// SQLSTATE of a lock that was waited for in vain.
 pub const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-fn read<T: serde::de::DeserializeOwned>(sql: &str, args: &[Arg]) -> Result<Vec<T>> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(sql: &str, args: &[Arg]) -> Result<Vec<T>> {
     parse(role::with_pinned_path(|| texts(Access::Read, sql, args))?)
 }
 
-fn run(sql: &str) -> Result<()> {
+pub(super) fn run(sql: &str) -> Result<()> {
     role::with_pinned_path(|| texts(Access::Write, sql, &[])).map(drop)
 }
 
@@ -355,6 +355,22 @@ pub fn subscription(oid: u32) -> Result<Option<Subscription>> {
 pub fn set_slot_name(subscription: &str, slot: &str) -> Result<()> {
     let slot = steep_repl_core::ident::quote_literal(slot);
     run(&format!("ALTER SUBSCRIPTION {} SET (slot_name = {slot})", quote_ident(subscription)))
+}
+
+/// Takes an advisory lock until the transaction ends.
+pub fn lock_advisory(key: i64) -> Result<()> {
+    read::<bool>("SELECT (pg_catalog.pg_advisory_xact_lock($1) IS NOT NULL)::text", &[Arg::Int(key)]).map(drop)
+}
+
+/// Tables that rows were inserted into, updated or deleted in since the server's statistics began, in words.
+pub fn written_to(relids: &[u32]) -> Result<Vec<String>> {
+    read(include_str!("../../sql/queries/tables_written_to.sql"), &[Arg::Text(&json(&relids)?)])
+}
+
+/// What a query counts, under settings of its own.
+pub fn counted<T: serde::de::DeserializeOwned>(settings: &str, query: &str) -> Result<T> {
+    run(settings)?;
+    read(query, &[])?.into_iter().next().ok_or_else(|| Error::internal("nothing was counted"))
 }
 
 /// Whether a process of that pid is a session or worker of this cluster.

@@ -39,9 +39,10 @@ impl Coordinator {
                     Phase::Publication => self.publish()?,
                     Phase::Subscription => self.make_subscription()?,
                     Phase::Tables => return self.prepare_tables(),
+                    Phase::Sequences if self.operation.is_manual() => self.set_sequences_of_backup()?,
                     Phase::Sequences => {
                         self.restore_constraints()?;
-                        if self.operation.is_by_files() {
+                        if self.operation.is_by_files() && !self.operation.saves_first() {
                             self.set_sequences_of_files()?;
                         } else {
                             self.set_sequences()?;
@@ -49,14 +50,23 @@ impl Coordinator {
                         failpoint!(SequencesSet)?;
                     }
                     Phase::Enable => return self.enable(),
-                    Phase::Held | Phase::Copy | Phase::Indexes | Phase::Catchup | Phase::Done => {}
+                    Phase::Held
+                    | Phase::Verify
+                    | Phase::Files
+                    | Phase::Copy
+                    | Phase::Indexes
+                    | Phase::Catchup
+                    | Phase::Done => {}
                 }
                 self.enter_next(phase)
             }
             Step::NextPhase => {
                 // The server's workers read under snapshots of their own.
-                if phase == Phase::Copy || phase == Phase::Slot && self.operation.is_by_server() {
+                if matches!(phase, Phase::Files | Phase::Copy) || phase == Phase::Slot && self.operation.is_by_server() {
                     self.give_snapshot_up()?;
+                }
+                if phase == Phase::Files {
+                    return self.begin_loading();
                 }
                 if phase == Phase::Slot && self.operation.is_preparation() {
                     self.describe_slot()?;
@@ -65,7 +75,7 @@ impl Coordinator {
             }
             Step::StartKeeper => self.start_keeper(),
             Step::AwaitSnapshot => self.look_for_blockers(),
-            Step::RenewSnapshot if self.operation.is_generation() => self.renew_files(),
+            Step::RenewSnapshot if self.operation.is_saving() => self.renew_files(),
             Step::RenewSnapshot if self.operation.is_by_files() => self.reload_tables(),
             Step::RenewSnapshot => self.renew_snapshot(),
             Step::ExpireSnapshot => {
@@ -76,6 +86,7 @@ impl Coordinator {
             Step::StartWorkers(count) => self.start_workers(count),
             Step::StartSync => self.start_sync(),
             Step::WatchSync => self.watch_sync(),
+            Step::PlanVerify => self.plan_verify(),
             Step::WatchCatchup => self.watch_catchup(),
             Step::WatchHeld => self.watch_held(),
             Step::FailByTask => self.fail_by_task(),
@@ -342,6 +353,9 @@ impl Coordinator {
         let Some(failed) = transaction::run(|| tasks::first_failed(id))? else {
             return Ok(());
         };
+        if self.operation.is_manual() {
+            return self.fail_by_rows();
+        }
         if self.operation.is_by_server() {
             // Whether it was altered was looked at when it failed, and the error tells all.
             return self.fail(&Error::Server(Box::new(failed.error)));

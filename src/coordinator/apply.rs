@@ -159,7 +159,8 @@ impl Coordinator {
     pub(super) fn assign_files(&self, planned: &[PlannedTable], manifest: &Manifest) -> Result<()> {
         let mut files = Vec::new();
         for table in planned {
-            for chunk in &in_manifest(table, manifest)?.files {
+            let kept = in_manifest(table, manifest)?;
+            for chunk in &kept.files {
                 files.push(Wanted {
                     relid: table.relid,
                     from_block: chunk.from_block,
@@ -167,6 +168,9 @@ impl Coordinator {
                     bytes: chunk.file.bytes,
                     sha256: &chunk.file.sha256,
                     rows: chunk.rows,
+                    snapshot_lsn: kept.lsn,
+                    source_filenode: kept.origin.filenode,
+                    source_natts: kept.origin.natts,
                 });
             }
         }

@@ -101,7 +101,7 @@ impl Coordinator {
     /// is the matter of who needs it; here no answer is none.
     pub(super) fn watch_slot(&mut self, phase: Phase) -> Result<()> {
         let now = system::now_secs();
-        if !(Phase::Copy..=Phase::Indexes).contains(&phase) || now < self.look_at_slot_at {
+        if !(Phase::Files..=Phase::Indexes).contains(&phase) || now < self.look_at_slot_at {
             return Ok(());
         }
         self.look_at_slot_at = now + SLOT_LOOK;
@@ -227,6 +227,9 @@ impl Coordinator {
             failpoint!(Completed)
         })?;
         failpoint!(CompletionCommitted)?;
+        if operation.saves_first() {
+            self.remove_files()?;
+        }
         shmem::watch(system::database_oid());
         self.refresh().map(drop)
     }

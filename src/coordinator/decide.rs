@@ -18,8 +18,12 @@ pub enum Phase {
     Held,
     /// The subscription is made here, disabled.
     Subscription,
+    /// Rows that came by a backup are compared with the source's.
+    Verify,
     /// Target tables are emptied, indexes suspended, tasks planned.
     Tables,
+    /// Rows are written into files.
+    Files,
     /// Rows are copied; indexes of finished tables are built when workers are free. By method snapshot the subscription is enabled
     /// and the server copies.
     Copy,
@@ -36,14 +40,16 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [(Phase, &'static str); 13] = [
+    const ALL: [(Phase, &'static str); 15] = [
         (Phase::Schema, "schema"),
         (Phase::Adopt, "adopt"),
         (Phase::Publication, "publication"),
         (Phase::Slot, "slot"),
         (Phase::Held, "held"),
         (Phase::Subscription, "subscription"),
+        (Phase::Verify, "verify"),
         (Phase::Tables, "tables"),
+        (Phase::Files, "files"),
         (Phase::Copy, "copy"),
         (Phase::Indexes, "indexes"),
         (Phase::Sequences, "sequences"),
@@ -73,23 +79,28 @@ pub enum Way {
     Write,
     /// One is read: a slot of it is taken.
     Read,
+    /// Everything is made, and rows come by way of files.
+    Both,
 }
 
 impl Way {
     /// Its phases, in their order.
     pub fn phases(self) -> &'static [Phase] {
         use Phase::{
-            Adopt, Catchup, Copy, Done, Enable, Held, Indexes, Publication, Schema, Sequences, Slot, Subscription,
-            Tables,
+            Adopt, Catchup, Copy, Done, Enable, Files, Held, Indexes, Publication, Schema, Sequences, Slot, Subscription,
+            Tables, Verify,
         };
         match self {
             Way::Whole => {
                 &[Schema, Publication, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done]
             }
             Way::FromSlot => &[Schema, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
-            Way::Attach => &[Schema, Adopt, Subscription, Sequences, Enable, Catchup, Done],
+            Way::Attach => &[Schema, Adopt, Subscription, Verify, Sequences, Enable, Catchup, Done],
             Way::Hold => &[Publication, Slot, Held, Done],
             Way::Write => &[Publication, Slot, Tables, Copy, Sequences, Done],
+            Way::Both => {
+                &[Schema, Publication, Slot, Subscription, Tables, Files, Copy, Indexes, Sequences, Enable, Catchup, Done]
+            }
             Way::Read => &[Schema, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
         }
     }
@@ -168,6 +179,12 @@ pub struct Seen {
     pub copies_done: i64,
     /// Tables not wholly copied, those that were put aside among them; those that the server has not handed over, when it copies.
     pub tables_unfinished: i64,
+    /// Whether rows that came by a backup can be compared with the source's.
+    pub may_verify: bool,
+    /// Comparisons of tables that are planned.
+    pub verifies: i64,
+    /// Those of them that are pending or running.
+    pub verifies_open: i64,
     /// Index builds and vacuums not done, waiting ones among them.
     pub builds_left: i64,
     /// Those of them that can be done now.
@@ -205,6 +222,8 @@ pub enum Step {
     StartSync,
     /// Look how far the server is with them.
     WatchSync,
+    /// Plan a comparison for each table.
+    PlanVerify,
     /// Look how far replication is.
     WatchCatchup,
     /// Look whether the slot is still wanted.
@@ -239,7 +258,13 @@ pub fn decide(seen: &Seen) -> Step {
         Phase::Slot if seen.by_files => Step::DoPhase,
         Phase::Slot => snapshot_needed(seen),
         Phase::Copy if seen.by_server => sync(seen),
+        // What loads is another kind of worker.
+        Phase::Files => match copy(seen) {
+            Step::NextPhase if seen.workers > 0 => Step::Wait,
+            step => step,
+        },
         Phase::Copy => copy(seen),
+        Phase::Verify => verify(seen),
         Phase::Indexes => {
             if seen.task_failed {
                 Step::FailByTask
@@ -256,6 +281,21 @@ pub fn decide(seen: &Seen) -> Step {
         Phase::Catchup => Step::WatchCatchup,
         Phase::Held => Step::WatchHeld,
         _ => Step::DoPhase,
+    }
+}
+
+/// All tables are compared before one that differs stops the operation: whoever has to make another backup wants to know them all.
+fn verify(seen: &Seen) -> Step {
+    if seen.verifies == 0 {
+        return if seen.may_verify { Step::PlanVerify } else { Step::NextPhase };
+    }
+    if seen.verifies_open > 0 {
+        return workers_for(seen, seen.verifies_open);
+    }
+    match (seen.workers, seen.task_failed) {
+        (1.., _) => Step::Wait,
+        (0, true) => Step::FailByTask,
+        (0, false) => Step::NextPhase,
     }
 }
 
@@ -342,6 +382,9 @@ mod tests {
             copies_running: 0,
             copies_done: 0,
             tables_unfinished: 5,
+            may_verify: false,
+            verifies: 0,
+            verifies_open: 0,
             builds_left: 20,
             builds_open: 0,
             task_failed: false,
@@ -369,14 +412,18 @@ mod tests {
             "publication slot subscription tables copy indexes sequences enable catchup done"
         );
         assert_eq!(words(Way::FromSlot), "subscription tables copy indexes sequences enable catchup done");
-        assert_eq!(words(Way::Attach), "adopt subscription sequences enable catchup done");
+        assert_eq!(words(Way::Attach), "adopt subscription verify sequences enable catchup done");
         assert_eq!(words(Way::Hold), "publication slot held done");
         assert_eq!(words(Way::Write), "publication slot tables copy sequences done");
+        assert_eq!(
+            words(Way::Both),
+            "publication slot subscription tables files copy indexes sequences enable catchup done"
+        );
         assert_eq!(words(Way::Read), "slot subscription tables copy indexes sequences enable catchup done");
         for (phase, word) in Phase::ALL {
             assert_eq!(word.parse(), Ok(phase));
         }
-        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold, Way::Write, Way::Read] {
+        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold, Way::Write, Way::Read, Way::Both] {
             assert!(way.phases().is_sorted(), "{way:?}");
             assert_eq!(way.after(Phase::Done), Phase::Done);
         }
@@ -460,6 +507,13 @@ mod tests {
         // All that is left was put aside.
         assert_eq!(decide(&Seen { copies_open: 0, ..files }), Step::RenewSnapshot);
         assert_eq!(decide(&Seen { phase: Phase::Slot, has_slot: false, ..files }), Step::DoPhase);
+        // While they are written both are.
+        let saving = Seen { phase: Phase::Files, ..copying() };
+        assert_eq!(decide(&saving), Step::StartWorkers(4));
+        assert_eq!(decide(&Seen { keeper: Keeper::None, ..saving }), Step::RenewSnapshot);
+        let saved = Seen { tables_unfinished: 0, copies_open: 0, ..saving };
+        assert_eq!(decide(&saved), Step::NextPhase);
+        assert_eq!(decide(&Seen { workers: 1, ..saved }), Step::Wait);
     }
 
     #[test]
@@ -485,6 +539,19 @@ mod tests {
         let built = Seen { builds_left: 0, builds_open: 0, workers: 1, ..building };
         assert_eq!(decide(&built), Step::Wait);
         assert_eq!(decide(&Seen { workers: 0, ..built }), Step::NextPhase);
+    }
+
+    #[test]
+    fn every_table_is_compared_before_one_of_them_stops_it() {
+        let planned = Seen { phase: Phase::Verify, may_verify: true, ..copying() };
+        assert_eq!(decide(&planned), Step::PlanVerify);
+        assert_eq!(decide(&Seen { may_verify: false, ..planned }), Step::NextPhase);
+        let comparing = Seen { verifies: 10, verifies_open: 3, task_failed: true, ..planned };
+        assert_eq!(decide(&comparing), Step::StartWorkers(3));
+        let over = Seen { verifies_open: 0, workers: 1, ..comparing };
+        assert_eq!(decide(&over), Step::Wait);
+        assert_eq!(decide(&Seen { workers: 0, ..over }), Step::FailByTask);
+        assert_eq!(decide(&Seen { workers: 0, task_failed: false, ..over }), Step::NextPhase);
     }
 
     #[test]

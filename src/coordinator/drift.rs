@@ -70,8 +70,8 @@ impl Coordinator {
         });
         let mut aside: Vec<(u32, String)> = found.stale.clone();
         aside.extend(replaced.filter(|(relid, _)| !found.stale.iter().any(|(other, _)| other == relid)));
-        if self.operation.is_by_server() || self.operation.is_by_files() {
-            // The server copies a table once, and the files have what was when they were written.
+        if self.operation.is_copied_once() {
+            // By the server, into files, or by a backup.
             unless_any(aside.iter().map(|(_, why)| why.clone()).collect())?;
         }
         if !aside.is_empty() {
@@ -111,7 +111,7 @@ impl Coordinator {
         let planned = transaction::run(|| operations::tables(id))?;
         let found = self.look_at_source(&planned, true)?;
         let mut differences = found.differences.clone();
-        if self.operation.is_refresh() || self.operation.is_by_server() || self.operation.is_by_files() {
+        if self.operation.is_refresh() || self.operation.is_copied_once() {
             // They have joined a subscription that replicates others, which are not to wait for a copy; and the server copies a table once.
             differences.extend(found.stale.iter().map(|(_, why)| why.clone()));
         }

@@ -11,7 +11,7 @@ use super::decide::Phase;
 use super::main::Coordinator;
 use crate::catalog::operations::{self, Files, PlannedTable};
 use crate::catalog::snapshots::{self, Look, Saved};
-use crate::catalog::tasks::{self, NewTask};
+use crate::catalog::tasks;
 use crate::catalog::events;
 use crate::error::{Error, Result, SnapshotError};
 use crate::pg::remote::Connection;
@@ -53,8 +53,7 @@ impl Coordinator {
     fn begin_files(&mut self) -> Result<()> {
         let (operation, files) = (self.operation.clone(), self.operation.files()?.clone());
         let (id, token, folder) = (operation.id, operation.token()?, self.folder()?);
-        place::make(&folder, &files.id)?;
-        failpoint!(FolderMade)?;
+        self.make_folder()?;
         let connection = self.source()?;
         for number in 2..=files.targets {
             let (from, to) = (&operation.slot_name, target_slot_name(token, number));
@@ -70,10 +69,7 @@ impl Coordinator {
         };
         contents::write(&folder, SCHEMA, &script)?;
         let planned = transaction::run(|| operations::tables(id))?;
-        let copies: Vec<NewTask> = super::tables::plan_tasks(&planned, &operation.options)
-            .into_iter()
-            .filter(|task| task.kind == "copy")
-            .collect();
+        let copies = super::tables::copies_of(&planned, &operation.options);
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
         transaction::run(|| {
             tasks::insert(id, &copies)?;
@@ -81,6 +77,22 @@ impl Coordinator {
             events::write(&[phase])?;
             failpoint!(TasksPlanned)
         })
+    }
+
+    /// Makes the folder, or takes up the one that was begun.
+    pub(super) fn make_folder(&self) -> Result<()> {
+        let files = self.operation.files()?;
+        place::make(Path::new(&files.path), &files.id)?;
+        failpoint!(FolderMade)
+    }
+
+    /// Removes files that have done their service. That they stay is no failure of what is complete.
+    pub(super) fn remove_files(&mut self) -> Result<()> {
+        let Err(error) = self.undo_files() else { return Ok(()) };
+        let problem = error.problem();
+        let mut event = self.event("init.files_left").sqlstate(&problem.sqlstate).message(problem.message);
+        event.severity = Severity::Warning;
+        transaction::run(|| events::write(&[event]))
     }
 
     /// Makes the unfinished tables ready to be written whole under a later snapshot.
@@ -297,12 +309,12 @@ fn tables(planned: &[PlannedTable], saved: &[Saved]) -> Result<Vec<manifest::Tab
                 format: table.format.clone(),
                 rows: files.iter().map(|file| file.file.rows).sum(),
                 bytes: files.iter().map(|file| file.file.bytes).sum(),
-                lsn: files.iter().map(|file| file.snapshot_lsn).max().unwrap_or(Lsn::INVALID),
+                lsn: files.iter().map(|saved| saved.file.snapshot_lsn).max().unwrap_or(Lsn::INVALID),
                 insert_only: table.insert_only,
                 origin: Origin {
                     oid: table.source_relid,
-                    filenode: first.source_filenode,
-                    natts: first.source_natts,
+                    filenode: first.file.source_filenode,
+                    natts: first.file.source_natts,
                     pages: table.pages,
                     bytes: table.bytes_total,
                 },

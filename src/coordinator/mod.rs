@@ -30,6 +30,7 @@ mod silence;
 mod sync;
 mod tables;
 mod undo;
+mod verify;
 
 pub use apply::differences;
 pub use generate::look;
@@ -51,5 +52,8 @@ pub fn way(kind: Kind, method: Method, prepared: bool) -> Way {
 }
 
 fn way_of(operation: &Operation) -> Way {
+    if operation.saves_first() {
+        return Way::Both;
+    }
     way(operation.kind, operation.method, operation.prepared)
 }

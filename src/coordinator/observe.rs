@@ -104,7 +104,7 @@ impl Coordinator {
             let observed = progress::observe(id)?;
             let unfinished = match phase {
                 Phase::Copy if by_server => sync::left(id)?,
-                Phase::Copy => tasks::unfinished_count(id)?,
+                Phase::Files | Phase::Copy => tasks::unfinished_count(id)?,
                 _ => 0,
             };
             Ok((observed, unfinished))
@@ -114,7 +114,7 @@ impl Coordinator {
         let seen = Seen {
             phase,
             by_server,
-            by_files: self.operation.is_by_files(),
+            by_files: self.operation.is_by_files() && (phase == Phase::Copy || !self.operation.saves_first()),
             sync_started: self.sync.is_started,
             awaits_confirmation: self.operation.awaits_confirmation,
             has_slot: self.operation.start_lsn.is_some(),
@@ -132,10 +132,14 @@ impl Coordinator {
             copies_running: running_copies,
             copies_done: observed.copy.tasks_done,
             tables_unfinished: unfinished,
+            may_verify: self.operation.options.verify.is_some(),
+            verifies: observed.verify.tasks,
+            verifies_open: observed.verify.open,
             builds_left: observed.index.tasks - observed.index.tasks_done + observed.vacuum.tasks
                 - observed.vacuum.tasks_done,
             builds_open: observed.index.open + observed.vacuum.open,
-            task_failed: observed.copy.failed + observed.index.failed + observed.vacuum.failed > 0,
+            task_failed: observed.copy.failed + observed.index.failed + observed.vacuum.failed + observed.verify.failed
+                > 0,
             workers: self.workers.len() as u32,
             workers_planned: self.operation.workers_planned,
             timed_out: limit > 0.0 && self.operation.age_seconds.is_some_and(|age| age > limit),
@@ -143,7 +147,10 @@ impl Coordinator {
         };
         let patience = self.operation.options.receive_timeout;
         self.silence.note(now, if patience > 0.0 { patience } else { f64::MAX }, &observed.running);
-        if phase >= Phase::Copy && phase <= Phase::Indexes {
+        if phase == Phase::Verify {
+            self.show_verify(&observed)?;
+        }
+        if phase >= Phase::Files && phase <= Phase::Indexes {
             // The last look is always shown, or the figures would stop short of the whole.
             let is_last = seen.builds_left == 0 && (!by_server || seen.tables_unfinished == 0);
             self.show(&observed, is_last)?;
@@ -167,7 +174,15 @@ impl Coordinator {
         self.samples.bytes.push(now, bytes as f64);
         self.samples.eta.observe(now, &work);
         let copying = observed.copy.tasks_done < observed.copy.tasks;
-        let percent = steep_repl_core::progress::overall_percent(&work, self.operation.overall_percent);
+        let before = self.operation.overall_percent;
+        let percent = match self.operation.saves_first() {
+            false => steep_repl_core::progress::overall_percent(&work, before),
+            // Writing the files is one half, loading them the other.
+            true => {
+                let half = steep_repl_core::progress::overall_percent(&work, 0.0) / 2.0;
+                before.max(if self.operation.is_saving() { half } else { 50.0 + half })
+            }
+        };
         let shown = Shown {
             rows_done: rows,
             bytes_done: bytes,

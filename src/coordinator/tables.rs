@@ -36,7 +36,9 @@ impl Coordinator {
     /// Makes the target's tables ready for the load, plans the tasks, and goes to `copy`.
     pub(super) fn prepare_tables(&mut self) -> Result<()> {
         let id = self.operation.id;
-        if self.operation.is_by_files() {
+        if self.operation.saves_first() {
+            self.make_folder()?;
+        } else if self.operation.is_by_files() {
             match self.describe_tables() {
                 Err(Error::NotWanted { .. }) => return Ok(()),
                 described => described?,
@@ -59,6 +61,9 @@ impl Coordinator {
         failpoint!(TablesPrepared)?;
         let (tasks, manifest) = if self.operation.is_by_server() {
             (plan_mirrored(&planned), None)
+        } else if self.operation.saves_first() {
+            // Builds and vacuums come with what they are of.
+            (copies_of(&planned, &self.operation.options), None)
         } else if self.operation.is_by_files() {
             let (_, manifest) = self.manifest()?;
             (self.tasks_of_files(&planned)?.into_iter().chain(vacuums(&planned)).collect(), Some(manifest))
@@ -66,18 +71,43 @@ impl Coordinator {
             (plan_tasks(&planned, &self.operation.options), None)
         };
         let operation = self.operation.clone();
-        let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
+        let next = super::way_of(&operation).after(Phase::Tables);
+        let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {next}"));
         transaction::run(|| {
             tasks::insert(id, &tasks)?;
             if let Some(manifest) = &manifest {
                 self.assign_files(&planned, manifest)?;
             }
             // After the tasks: a table's count of builds is added to its row.
-            let large: Vec<u32> =
-                planned.iter().filter(|table| self.suspends(table)).map(|table| table.relid).collect();
-            tasks::insert_index_tasks(id, &large)?;
-            operations::set_phase(id, Phase::Copy.as_str())?;
+            if next == Phase::Copy {
+                self.plan_builds(&planned)?;
+            }
+            operations::set_phase(id, next.as_str())?;
             node::enter(&operation, NodeState::Copying)?;
+            events::write(&[phase])?;
+            failpoint!(TasksPlanned)
+        })
+    }
+
+    /// Adds the builds of what was suspended.
+    fn plan_builds(&self, planned: &[PlannedTable]) -> Result<()> {
+        let large: Vec<u32> =
+            planned.iter().filter(|table| self.suspends(table)).map(|table| table.relid).collect();
+        tasks::insert_index_tasks(self.operation.id, &large)
+    }
+
+    /// All files are written: their tasks are to load them now, and what follows a load is planned.
+    pub(super) fn begin_loading(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        let planned = transaction::run(|| operations::tables(id))?;
+        let relids: Vec<u32> = planned.iter().map(|table| table.relid).collect();
+        let vacuums: Vec<NewTask> = vacuums(&planned).collect();
+        let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
+        transaction::run(|| {
+            tasks::restart_tables(id, &relids)?;
+            tasks::add(id, &vacuums)?;
+            self.plan_builds(&planned)?;
+            operations::set_phase(id, Phase::Copy.as_str())?;
             events::write(&[phase])?;
             failpoint!(TasksPlanned)
         })
@@ -380,8 +410,13 @@ fn plan_mirrored(planned: &[PlannedTable]) -> Vec<NewTask> {
         .collect()
 }
 
+/// Its copies alone.
+pub(super) fn copies_of(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
+    plan_tasks(planned, options).into_iter().filter(|task| task.kind == "copy").collect()
+}
+
 /// The tasks of a plan: copies first, then a vacuum for each table; index builds are added by what was suspended.
-pub(super) fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
+fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
     let sizes: Vec<TableSize> = planned
         .iter()
         .map(|table| TableSize { bytes: table.bytes_total, pages: table.pages, heap: table.heap })

@@ -40,6 +40,9 @@ impl Coordinator {
         } else if self.operation.is_generation() {
             self.undo(&["files", "source"])?;
         } else {
+            if self.operation.saves_first() {
+                self.undo(&["files"])?;
+            }
             self.undo(&KINDS)?;
         }
         failpoint!(AllUndone)?;
@@ -182,9 +185,11 @@ impl Coordinator {
 
     fn undo_tables(&mut self) -> Result<()> {
         let id = self.operation.id;
+        // What somebody else has restored is his.
+        let by_backup = self.operation.is_manual();
         let planned = transaction::run(|| {
             // Before its tables are prepared an operation has put no row into them.
-            if crate::catalog::progress::any_task(id)? {
+            if !by_backup && crate::catalog::progress::any_task(id)? {
                 operations::tables(id)
             } else {
                 Ok(Vec::new())

@@ -64,7 +64,7 @@ fn load_one(
     let started = system::now_micros();
     let folder = Path::new(&files.path);
     let kept = snapshots::file_of(task.id)?.ok_or_else(|| Error::internal("a task without its file"))?;
-    let file = File { path: kept.file.path.clone(), bytes: kept.file.bytes, sha256: kept.file.sha256.clone() };
+    let file = File { path: kept.path, bytes: kept.bytes, sha256: kept.sha256 };
     let reader = ChunkReader::open(folder, &file, files.compression)
         .map_err(|found| trouble(folder, &file.path, found))?;
     let mut kept_stream = Kept { reader, folder, path: &file.path, wrong };
@@ -89,7 +89,7 @@ fn load_one(
         bytes: task.bytes,
         ms: (system::now_micros() - started) as f64 / 1000.0,
         frozen: copied.frozen,
-        snapshot_lsn: kept.snapshot_lsn,
+        snapshot_lsn: Some(kept.snapshot_lsn),
         source_filenode: kept.source_filenode,
         source_natts: kept.source_natts,
     })

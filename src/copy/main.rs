@@ -5,7 +5,7 @@
 //! waits for its latch; when nothing is left, it ends. An error of a task is noted with the task, and decides by its kind
 //! whether the task is tried again; the worker itself goes on unless its connection is gone.
 
-use super::{from_file, load, to_file};
+use super::{from_file, load, to_file, verify};
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::tasks::{self, Task};
 use crate::catalog::{events, progress, user};
@@ -107,6 +107,7 @@ fn join_origin(operation: &Operation, coordinator: i32) -> Result<bool> {
 }
 
 enum Kind {
+    Verify,
     Copy,
     Index,
     Vacuum,
@@ -122,7 +123,9 @@ impl Worker {
     fn claim(&self) -> Result<Claimed> {
         let (operation, me) = (self.operation.id, system::my_pid());
         transaction::run(|| {
-            for (kind, name) in [(Kind::Copy, "copy"), (Kind::Index, "index"), (Kind::Vacuum, "vacuum")] {
+            for (kind, name) in
+                [(Kind::Verify, "verify"), (Kind::Copy, "copy"), (Kind::Index, "index"), (Kind::Vacuum, "vacuum")]
+            {
                 let taken = tasks::claim(operation, name, me, self.batch)?;
                 if !taken.is_empty() {
                     if matches!(kind, Kind::Copy) {
@@ -159,6 +162,10 @@ impl Worker {
                 report_activity(Some(&format!("copying {name}{more}")));
                 ("copy", self.copy(taken))
             }
+            Kind::Verify => {
+                report_activity(Some(&format!("comparing {name}")));
+                ("verify", self.verify(first))
+            }
             Kind::Index => {
                 report_activity(Some(&format!("building index {} of {name}", first.index_oid.unwrap_or(0))));
                 ("index", build_index(first))
@@ -181,7 +188,7 @@ impl Worker {
     }
 
     fn copy(&mut self, taken: &[Task]) -> Result<usize> {
-        if self.operation.is_by_files() {
+        if self.operation.is_by_files() && !self.operation.is_saving() {
             let loaded = from_file::load(taken, self.operation.files()?, self.cached)?;
             failpoint!(RowsCommitted)?;
             self.defer(taken, &loaded.unclear, |table| Error::LeftOvers { table })?;
@@ -191,7 +198,7 @@ impl Worker {
             Some(connection) => connection,
             None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
         };
-        let loaded = if self.operation.is_generation() {
+        let loaded = if self.operation.is_saving() {
             to_file::save(&connection, taken, self.operation.files()?)?
         } else {
             load::load(&connection, taken, self.cached)?
@@ -202,6 +209,39 @@ impl Worker {
         self.defer(taken, &loaded.rewritten, |table| Error::Rewritten { table })?;
         self.defer(taken, &loaded.unclear, |table| Error::LeftOvers { table })?;
         Ok(loaded.freed)
+    }
+
+    /// Compares a table with the source's. One that cannot be compared any more is said, and passed over.
+    fn verify(&mut self, task: &Task) -> Result<usize> {
+        let (Some(snapshot), Some(at)) = (self.operation.options.verify.clone(), self.operation.start_lsn) else {
+            return Err(Error::internal("a comparison without a snapshot"));
+        };
+        let started = system::now_micros();
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
+        };
+        let (rows, said) = match verify::compare(&connection, task, &snapshot, at) {
+            Ok(rows) => {
+                self.connection = Some(connection);
+                (Some(rows), Vec::new())
+            }
+            Err(Error::SnapshotLost { .. }) => {
+                let mut event = self.event("init.table_not_compared", task).message(
+                    "its rows are taken as they are: the snapshot that they could be compared under is not kept any more",
+                );
+                event.severity = event::Severity::Warning;
+                (None, vec![event])
+            }
+            Err(error) => return Err(error),
+        };
+        failpoint!(TableCompared)?;
+        let ms = (system::now_micros() - started) as f64 / 1000.0;
+        transaction::run(|| {
+            tasks::finish_verify(task.id, rows, ms)?;
+            events::write(&said)
+        })?;
+        Ok(0)
     }
 
     /// Puts tables aside that cannot be read under this snapshot any more.

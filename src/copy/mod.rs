@@ -9,3 +9,4 @@ mod load;
 pub mod main;
 mod statement;
 mod to_file;
+mod verify;

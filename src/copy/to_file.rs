@@ -1,4 +1,4 @@
-//! Tasks of an operation that generates a snapshot: the stream of a COPY on the source goes into a file, as it comes.
+//! Tasks of an operation that generates a snapshot, or that initializes by way of files: the stream of a COPY on the source goes into a file, as it comes.
 
 use super::load::Loaded;
 use super::statement::{self, Seen};
@@ -85,8 +85,15 @@ fn save_one(
         source_filenode: seen.filenode.unwrap_or_default(),
         source_natts: seen.natts.unwrap_or_default(),
     };
-    if task.snapshot_lsn.is_none() {
-        return Err(Error::internal("a copy without a snapshot"));
-    }
-    Ok((copied, TaskFile { task_id: task.id, path: file.path, bytes: file.bytes, sha256: file.sha256, rows }))
+    let written = TaskFile {
+        task_id: task.id,
+        path: file.path,
+        bytes: file.bytes,
+        sha256: file.sha256,
+        rows,
+        snapshot_lsn: task.snapshot_lsn.ok_or_else(|| Error::internal("a copy without a snapshot"))?,
+        source_filenode: copied.source_filenode,
+        source_natts: copied.source_natts,
+    };
+    Ok((copied, written))
 }

@@ -80,6 +80,11 @@ fn timeline() -> Option<u32> {
     (!in_recovery()).then(|| unsafe { pg_sys::GetWALInsertionTimeLine() })
 }
 
+/// What is written down of the timelines before one; none when that cannot be read.
+pub fn timeline_history(timeline: u32) -> Option<String> {
+    std::fs::read_to_string(data_directory().join(format!("pg_wal/{timeline:08X}.history"))).ok()
+}
+
 /// Where this process is. None when that cannot be told.
 pub fn here() -> Option<Here> {
     // Written before this process was, or never.

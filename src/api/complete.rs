@@ -1,0 +1,437 @@
+//! A node whose rows came by somebody's own backup begins to replicate: what was restored is looked at, then one row is written.
+//!
+//! A logical backup stands where its slot starts, since it was made under the slot's snapshot. A physical copy stands where it left the
+//! timeline of the source, which its history tells; it brings along whatever the source is besides its tables, which is the
+//! coordinator's to take away (`coordinator/adopt.rs`).
+
+use super::checks::{check_indexes, check_nodes, check_rights_here, check_tables, Strict, Wanted};
+use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, say_remarks, schema_names};
+use super::{given, list, seconds, surroundings, SqlResult};
+use crate::catalog::nodes;
+use crate::catalog::operations::{self, Beforehand, Kind, Method, NewOperation, Options};
+use crate::catalog::{events, user};
+use crate::coordinator::decide::Way;
+use crate::error::{Error, Result, SlotError};
+use crate::pg::lsn::PgLsn;
+use crate::pg::remote::Connection;
+use crate::pg::{instance, raise, role, shmem, system};
+use crate::schema::Plan;
+use crate::settings;
+use crate::source::slots::{self, Slot};
+use crate::source::{self, preflight, publication};
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use steep_repl_core::event::{self, Event};
+use steep_repl_core::ident::{qualified, qualified_display};
+use steep_repl_core::init_slot::{self, Record};
+use steep_repl_core::lsn::Lsn;
+use steep_repl_core::names::{self, application_name, Part, Token};
+use steep_repl_core::node_state::NodeState;
+use steep_repl_core::selection::NoIdentity;
+
+#[pg_extern]
+#[allow(clippy::too_many_arguments)]
+fn complete_init(
+    node: Option<&str>,
+    source: Option<&str>,
+    source_lsn: default!(Option<PgLsn>, "NULL"),
+    slot_name: default!(Option<&str>, "NULL"),
+    publication: default!(Option<&str>, "NULL"),
+    schema_sync: default!(Option<&str>, "NULL"),
+    parallel_workers: default!(Option<i32>, "NULL"),
+    schemas: default!(Option<Vec<Option<String>>>, "NULL"),
+    tables: default!(Option<Vec<Option<String>>>, "NULL"),
+    no_identity: default!(Option<&str>, "'error'"),
+    verify: default!(Option<bool>, "true"),
+    repair: default!(Option<bool>, "false"),
+    timeout: default!(Option<Interval>, "NULL"),
+) -> SqlResult<i64> {
+    let no_identity = parse_no_identity(given("no_identity", no_identity)?)?;
+    if given("repair", repair)? {
+        Err(Error::NotYet {
+            what: "repair => true".to_owned(),
+            hint: "Make another backup under the snapshot of the slot: pg_dump --snapshot=...".to_owned(),
+        })?;
+    }
+    let options = Options {
+        parallel_workers: super::init::workers(parallel_workers)?,
+        init_timeout: seconds("timeout", timeout)?.unwrap_or_else(settings::init_timeout),
+        no_identity: no_identity.as_str().to_owned(),
+        schema_sync: parse_schema_sync(schema_sync)?,
+        schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
+        tables: list("tables", tables)?,
+        ..resolved()
+    };
+    Ok(complete(&Asked {
+        node: given("node", node)?,
+        source: given("source", source)?,
+        lsn: source_lsn.map(|lsn| lsn.0),
+        slot: slot_name,
+        publication,
+        verify: given("verify", verify)?,
+        options,
+    })?)
+}
+
+struct Asked<'a> {
+    node: &'a str,
+    source: &'a str,
+    lsn: Option<Lsn>,
+    slot: Option<&'a str>,
+    publication: Option<&'a str>,
+    verify: bool,
+    options: Options,
+}
+
+/// How this database came by its rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Backup {
+    /// By statements: it is a database of its own.
+    Logical,
+    /// File by file: it is what the source was.
+    Physical,
+}
+
+fn complete(asked: &Asked) -> Result<i64> {
+    shmem::require()?;
+    take_name(asked)?;
+    // Whoever wants to start something on the same node waits here, and is refused then.
+    nodes::lock(asked.node)?;
+    let from = check_nodes(&wanted(asked, NoIdentity::Error, &asked.options))?;
+    let token = Token::new(system::random_u64());
+    let mut connection =
+        Connection::open(&source::target(&from, role::current())?, &application_name(token, Part::Check))?;
+    connection.limit_answers(settings::receive_timeout());
+    let said = preflight::ask(&connection)?;
+    preflight::check_version(asked.source, &said)?;
+    let backup = backup(asked, &connection, &said)?;
+    let (record, slot) = slot(asked, &connection)?;
+    let start = start(asked, backup, &connection, &record, &slot)?;
+    // Of a publication of the user's it is what he says.
+    let no_identity = parse_no_identity(&record.no_identity)?;
+    let published = slots::leaves(&connection, &record.publications)?;
+    if published.is_empty() {
+        return Err(SlotError::Missing {
+            slot: record.slot,
+            node: asked.source.to_owned(),
+            why: Some(format!("Publication {} is gone, or publishes no table.", record.publications.join(", "))),
+        }
+        .into());
+    }
+    let options = Options {
+        no_identity: no_identity.as_str().to_owned(),
+        // What is published is what the node gets, and what it is compared by.
+        tables: Some(
+            asked
+                .options
+                .tables
+                .clone()
+                .unwrap_or_else(|| published.iter().map(|(schema, name)| qualified(schema, name)).collect()),
+        ),
+        ..asked.options.clone()
+    };
+    let wanted = wanted(asked, no_identity, &options);
+    // The publications are there: nobody has to own the tables on the source.
+    let there = Wanted { publication: record.publications.first().map(String::as_str), ..wanted };
+    let plan = check_tables(&mut Strict, &there, &connection, &said)?
+        .ok_or_else(|| Error::internal("a check was passed over"))?;
+    check_rights_here(&wanted, &plan)?;
+    check_indexes(&mut Strict, asked.node, &plan)?;
+    surroundings::check_room(&mut Strict, asked.node, false)?;
+    let snapshot = match backup {
+        Backup::Physical => {
+            check_untouched(&plan)?;
+            None
+        }
+        Backup::Logical => check_restored(asked, &connection, &record, &plan)?,
+    };
+    let mark = publication::mark(&connection, &record.publications)?;
+    drop(connection);
+    let options = Options {
+        verify: snapshot.filter(|_| asked.verify && asked.options.tables.is_none() && start == record.start_lsn),
+        physical: backup == Backup::Physical,
+        ..options
+    };
+    store(
+        asked,
+        token,
+        &options,
+        &record,
+        &Beforehand { prepared: true, start_lsn: start, publication_mark: &mark },
+        &plan,
+    )
+}
+
+fn wanted<'a>(asked: &'a Asked, no_identity: NoIdentity, options: &'a Options) -> Wanted<'a> {
+    Wanted {
+        node: asked.node,
+        source: asked.source,
+        method: Method::Manual,
+        publication: asked.publication,
+        no_identity,
+        options,
+        joins: None,
+        only: None,
+    }
+}
+
+/// A copy of the source says that it is the source. It is the node that is to be.
+fn take_name(asked: &Asked) -> Result<()> {
+    let known = nodes::all()?;
+    let is_local = |name: &str| known.iter().any(|node| node.node == name && node.is_local);
+    let here = known.iter().find(|node| node.node == asked.node);
+    let Some(here) = here.filter(|node| !node.is_local && is_local(asked.source)) else { return Ok(()) };
+    let me = role::current();
+    if !role::is_superuser(me) && !role::has_rights_of(me, here.owner) {
+        return Err(Error::NodeNotYours { node: here.node.clone(), owner: role::name_of(here.owner) });
+    }
+    nodes::make_local(asked.node)
+}
+
+/// How the rows came here. 22023 when this is the source itself, 55000 when a copy cannot be placed.
+fn backup(asked: &Asked, connection: &Connection, said: &preflight::Source) -> Result<Backup> {
+    if said.system_identifier != system::system_identifier().to_string() || said.database_oid != system::database_oid()
+    {
+        return Ok(Backup::Logical);
+    }
+    let key = system::random_u64() as i64;
+    user::lock_advisory(key)?;
+    if slots::sees_lock(connection, key)? {
+        return Err(Error::SourceIsLocal { node: asked.node.to_owned() });
+    }
+    let me = role::current();
+    if !role::is_superuser(me) {
+        return Err(Error::Rights {
+            role: role::name_of(me),
+            lacks: "may not take away what a physical copy of the source has brought along".to_owned(),
+            node: asked.node.to_owned(),
+            hint: "Use a superuser: slots, subscriptions and origins of the original have to go.".to_owned(),
+        });
+    }
+    Ok(Backup::Physical)
+}
+
+/// The slot, with what is known of it.
+fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
+    let node = || asked.source.to_owned();
+    let known = slots::records(connection)?;
+    let name = match asked.slot {
+        Some(name) => name.to_owned(),
+        None => {
+            let unused = |record: &Record| -> Result<bool> {
+                Ok(slots::get(connection, &record.slot)?
+                    .is_some_and(|slot| !slot.active && slot.confirmed == Some(record.start_lsn)))
+            };
+            let mut candidates = Vec::new();
+            for (record, is_there) in &known {
+                if *is_there && unused(record)? {
+                    candidates.push(record.slot.clone());
+                }
+            }
+            match candidates.as_slice() {
+                [one] => one.clone(),
+                _ => return Err(SlotError::Unclear { node: node(), candidates }.into()),
+            }
+        }
+    };
+    let recorded = known.into_iter().map(|(record, _)| record).find(|record| record.slot == name);
+    let Some(slot) = slots::get(connection, &name)? else {
+        let why = recorded.map(|_| "It was made by steep_repl.prepare_init, and was dropped since.".to_owned());
+        return Err(SlotError::Missing { slot: name, node: node(), why }.into());
+    };
+    check_slot(asked, &name, &slot)?;
+    let Some(confirmed) = slot.confirmed else { return Err(Error::SlotLost { slot: name, node: node() }) };
+    match (asked.publication, recorded) {
+        (None, Some(record)) if confirmed > record.start_lsn => Err(SlotError::Unusable {
+            slot: name,
+            node: node(),
+            reason: format!("It has been used up to {confirmed}; it started at {}.", record.start_lsn),
+            hint: "What was confirmed is not sent again. Begin anew: steep_repl.prepare_init, then another backup."
+                .to_owned(),
+        }
+        .into()),
+        (None, Some(record)) => Ok((record, slot)),
+        (None, None) => Err(SlotError::Foreign { slot: name, node: node() }.into()),
+        (Some(publication), recorded) => {
+            if !publication::exists(connection, publication)? {
+                return Err(Error::Publication {
+                    node: node(),
+                    publication: publication.to_owned(),
+                    reason: "It does not exist.".to_owned(),
+                    hint: "Name the one that was committed before the slot was made.".to_owned(),
+                });
+            }
+            let is_recorded = recorded.is_some_and(|record| record.publications.iter().any(|one| one == publication));
+            if !is_recorded && !slots::is_older(connection, publication, &name)? {
+                return Err(SlotError::Younger { publication: publication.to_owned(), node: node(), slot: name }.into());
+            }
+            let record = Record {
+                slot: name,
+                publications: vec![publication.to_owned()],
+                no_identity: asked.options.no_identity.clone(),
+                start_lsn: confirmed,
+                snapshot: None,
+            };
+            Ok((record, slot))
+        }
+    }
+}
+
+/// Refuses a slot that a subscription here could not use.
+fn check_slot(asked: &Asked, name: &str, slot: &Slot) -> Result<()> {
+    let refuse = |reason: &str, hint: &str| -> Result<()> {
+        Err(SlotError::Unusable {
+            slot: name.to_owned(),
+            node: asked.source.to_owned(),
+            reason: reason.to_owned(),
+            hint: hint.to_owned(),
+        }
+        .into())
+    };
+    let another = "Name a logical slot of that database, made with plugin pgoutput before the backup was begun.";
+    if slot.slot_type != "logical" || slot.plugin.as_deref() != Some("pgoutput") {
+        return refuse("It is not a logical slot of plugin pgoutput.", another);
+    }
+    if !slot.is_here {
+        return refuse("It is of another database.", another);
+    }
+    if slot.temporary {
+        return refuse("It is temporary: it goes with the session that made it.", another);
+    }
+    if slot.two_phase {
+        return refuse("It decodes prepared transactions.", "Make one without two_phase.");
+    }
+    if slot.active {
+        return refuse(
+            "Somebody replicates by it.",
+            "A slot serves one node: make another one by steep_repl.prepare_init, and another backup.",
+        );
+    }
+    if slot.wal_status.as_deref() == Some("lost") {
+        return Err(Error::SlotLost { slot: name.to_owned(), node: asked.source.to_owned() });
+    }
+    Ok(())
+}
+
+/// Where replication has to start.
+fn start(asked: &Asked, backup: Backup, connection: &Connection, record: &Record, slot: &Slot) -> Result<Lsn> {
+    let node = || asked.source.to_owned();
+    let name = || record.slot.clone();
+    let start = match backup {
+        Backup::Logical => asked.lsn.ok_or_else(|| SlotError::NoLsn { slot: name() })?,
+        Backup::Physical => {
+            let (timeline, here) = (slots::timeline(connection)?, instance::here().and_then(|here| here.timeline));
+            let here = here.ok_or(Error::Standby)?;
+            if here == timeline {
+                return Err(SlotError::NoTimeline { node: node(), timeline }.into());
+            }
+            let history = instance::timeline_history(here).unwrap_or_default();
+            let at = init_slot::left_at(&init_slot::history(&history), timeline)
+                .ok_or_else(|| SlotError::OtherHistory { node: node(), timeline })?;
+            if let Some(lsn) = asked.lsn.filter(|lsn| *lsn != at) {
+                return Err(SlotError::Elsewhere { lsn, node: node(), at }.into());
+            }
+            at
+        }
+    };
+    if start < record.start_lsn {
+        return Err(SlotError::Before { lsn: start, slot: name(), start: record.start_lsn }.into());
+    }
+    if start > slot.now {
+        return Err(SlotError::Beyond { lsn: start, node: node(), end: slot.now }.into());
+    }
+    Ok(start)
+}
+
+/// Refuses a physical copy that somebody has written to, as far as the server has counted it.
+fn check_untouched(plan: &Plan) -> Result<()> {
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let tables = user::written_to(&relids)?;
+    if tables.is_empty() {
+        return Ok(());
+    }
+    Err(SlotError::Written { tables }.into())
+}
+
+/// Refuses a node that was not restored. Gives the snapshot of the slot, when it is still kept.
+fn check_restored(asked: &Asked, connection: &Connection, record: &Record, plan: &Plan) -> Result<Option<String>> {
+    let located: Vec<(u32, String, String)> =
+        plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
+    let filled = user::waiting_at_most(5000, || user::not_empty(&located))?;
+    let leaves: Vec<(String, String)> =
+        located.iter().map(|(_, schema, name)| (schema.clone(), name.clone())).collect();
+    let under = match &record.snapshot {
+        Some(snapshot) => match slots::not_empty(connection, &leaves, Some(snapshot)) {
+            Ok(there) => Some(there),
+            Err(Error::SnapshotLost { .. }) => None,
+            Err(error) => return Err(error),
+        },
+        None => None,
+    };
+    let is_certain = under.is_some();
+    let there = match under {
+        Some(there) => there,
+        None => slots::not_empty(connection, &leaves, None)?,
+    };
+    let lacking: Vec<String> = there
+        .into_iter()
+        .filter_map(|place| located.get(place))
+        .filter(|(relid, ..)| !filled.contains(relid))
+        .map(|(_, schema, name)| qualified_display(schema, name))
+        .collect();
+    if lacking.is_empty() {
+        return Ok(record.snapshot.clone().filter(|_| is_certain));
+    }
+    if is_certain || filled.is_empty() {
+        return Err(SlotError::NotRestored { node: asked.source.to_owned(), tables: lacking, is_certain }.into());
+    }
+    // They may have got their first rows since the slot was made.
+    raise::warning_with(
+        &format!("tables are empty here that hold rows on node \"{}\" now", asked.source),
+        Some(&crate::error::listed(&lacking)),
+        "That is right if their first rows came after the slot was made; if not, cancel, and restore them first.",
+    );
+    Ok(None)
+}
+
+/// Writes the operation; it begins when the transaction commits.
+fn store(
+    asked: &Asked,
+    token: Token,
+    options: &Options,
+    record: &Record,
+    beforehand: &Beforehand,
+    plan: &Plan,
+) -> Result<i64> {
+    let Asked { node, source, .. } = *asked;
+    let id = operations::insert(&NewOperation {
+        node,
+        source,
+        kind: Kind::Init,
+        method: Method::Manual,
+        options,
+        requested_by: role::current(),
+        token: token.to_string(),
+        slot_name: record.slot.clone(),
+        publications: &record.publications,
+        own_publications: asked.publication.is_none(),
+        publication_plan: &plan.publication,
+        subscription: names::subscription_name(token),
+        subscription_oid: None,
+        bytes_total: plan.bytes_total(),
+        workers_planned: options.parallel_workers,
+        phase: first_phase(Way::Attach, options.schema_sync, plan).as_str(),
+        beforehand: Some(*beforehand),
+    })?;
+    operations::insert_tables(id, &plan.tables)?;
+    nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
+    let change = Event::info(event::INIT_STATE_CHANGE).operation_id(id).node(node).source(source).message("PREPARING");
+    let mut noted = vec![change];
+    let wanted = wanted(asked, NoIdentity::Error, options);
+    noted.extend(super::init::mismatch(id, &wanted, plan));
+    noted.extend(say_remarks(id, &wanted, plan));
+    events::write(&noted)?;
+    shmem::want_at_commit(id)?;
+    super::wait::note_started(id);
+    Ok(id)
+}

@@ -1,0 +1,593 @@
+//! prepare_init and complete_init: the rows come by somebody's own backup, with no help from us in between.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use steep_repl_testkit::{
+    check, compare, describe, root, wait_until, Cluster, ClusterOptions, Db, LoadOptions, Pair, PairOptions, StopMode,
+    Tables,
+};
+
+use crate::copies::{base_backup, wait_until_replayed};
+use crate::refusal::{refused_quickly, Refusal};
+use crate::shop;
+
+/// What prepare_init has returned.
+struct Prepared {
+    slot: String,
+    lsn: String,
+    snapshot: String,
+    commands: String,
+}
+
+fn prepare_with(pair: &Pair, args: &str) -> Result<Prepared, postgres::Error> {
+    let sql =
+        format!("select slot_name, source_lsn::text, snapshot, commands from steep_repl.prepare_init('node_a'{args})");
+    let row = pair.session().query_one(&sql, &[])?;
+    Ok(Prepared { slot: row.get(0), lsn: row.get(1), snapshot: row.get(2), commands: row.get(3) })
+}
+
+/// A slot's name is one in the whole cluster, which tests share.
+fn slot_of(pair: &Pair) -> String {
+    format!("init_{}", pair.source.name())
+}
+
+fn prepare(pair: &Pair) -> Prepared {
+    prepare_as(pair, &slot_of(pair))
+}
+
+fn prepare_as(pair: &Pair, slot: &str) -> Prepared {
+    prepare_with(pair, &format!(", slot_name => '{slot}', no_identity => 'full'")).unwrap()
+}
+
+fn complete(target: &Db, args: &str) -> Result<i64, postgres::Error> {
+    target.connect().query_one(&format!("select steep_repl.complete_init('node_b', 'node_a'{args})"), &[])?.try_get(0)
+}
+
+/// Rows that came by a backup carry no origin of ours, so a later change of one counts as a conflict of origins. All else must be 0.
+fn expect_equal(pair: &Pair) {
+    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(180));
+    if let Err(difference) = compare(&pair.source, &pair.target, &Tables::All) {
+        panic!("{difference}");
+    }
+    let counts: Vec<String> = check::conflict_counts(&pair.target)
+        .into_iter()
+        .filter(|count| !count.contains("update_origin_differs") && !count.contains("delete_origin_differs"))
+        .collect();
+    assert!(counts.is_empty(), "errors or conflicts: {counts:?}");
+}
+
+fn status(pair: &Pair, slot: &str) -> String {
+    pair.target.scalar(&format!(
+        "select status from steep_repl.init_slots where slot_name = '{slot}' order by operation_id desc limit 1"
+    ))
+}
+
+fn wait_for_status(pair: &Pair, slot: &str, wanted: &str) {
+    wait_until(&format!("slot {slot} is {wanted}"), Duration::from_secs(40), || {
+        (status(pair, slot) == wanted).then_some(())
+    });
+}
+
+/// A pair with a filled source and an empty target, whose nodes are registered.
+fn filled(options: PairOptions) -> Pair {
+    let pair = options.build();
+    shop::fill(&pair.source, 0.1);
+    pair.register();
+    pair
+}
+
+/// Runs one of PostgreSQL's programs as the servers' user.
+fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
+    let mut command = root::server_command(&cluster.installation().program(program));
+    let result = command.args(arguments).output().unwrap();
+    assert!(result.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&result.stderr));
+}
+
+fn path(label: &str) -> PathBuf {
+    root::folder(label).join("backup")
+}
+
+#[derive(Clone, Copy)]
+enum Dump {
+    Plain,
+    Custom,
+    Directory,
+}
+
+/// pg_dump and psql or pg_restore, as the returned commands have it.
+fn dump_and_restore(pair: &Pair, how: Dump, snapshot: Option<&str>) {
+    let file = path("dump").display().to_string();
+    let (source, target) = (pair.source.conninfo(), pair.target.conninfo());
+    let snapshot = snapshot.map(|name| format!("--snapshot={name}"));
+    let mut arguments = vec!["--no-publications", "--no-subscriptions", "-d", &source, "-f", &file];
+    arguments.extend(snapshot.as_deref());
+    let restore = ["-d", &target, "-j", "4", "--exit-on-error", &file];
+    match how {
+        Dump::Plain => {
+            run(pair.source.cluster(), "pg_dump", &arguments);
+            run(
+                pair.source.cluster(),
+                "psql",
+                &["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-d", &target, "-f", &file],
+            );
+        }
+        Dump::Custom => {
+            run(pair.source.cluster(), "pg_dump", &[&arguments[..], &["-Fc"]].concat());
+            run(pair.source.cluster(), "pg_restore", &restore);
+        }
+        Dump::Directory => {
+            run(pair.source.cluster(), "pg_dump", &[&arguments[..], &["-Fd", "-j", "4"]].concat());
+            run(pair.source.cluster(), "pg_restore", &restore);
+        }
+    }
+}
+
+fn dumped_under_load(label: &str, how: Dump) {
+    let pair = filled(Pair::options(label));
+    let load = shop::load().start(&pair.source);
+    let prepared = prepare(&pair);
+    dump_and_restore(&pair, how, Some(&prepared.snapshot));
+    complete(&pair.target, &format!(", '{}', slot_name => '{}'", prepared.lsn, prepared.slot)).unwrap();
+    pair.expect_synchronized();
+    load.stop();
+    expect_equal(&pair);
+    let compared = "select count(*) from steep_repl.tasks where kind = 'verify' and status = 'done'";
+    assert!(pair.target.scalar::<i64>(compared) >= 12, "nothing was compared");
+    let done = pair.target.rows("select distinct status from steep_repl.table_progress");
+    assert_eq!(done, ["done"]);
+    wait_for_status(&pair, &prepared.slot, "used");
+    let held = "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'steep\\_repl%keeper'";
+    wait_until("the snapshot is given up", Duration::from_secs(20), || {
+        (pair.source.scalar::<i64>(held) == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_plain_dump_under_load() {
+    dumped_under_load("prep_plain", Dump::Plain);
+}
+
+#[test]
+fn a_custom_dump_under_load() {
+    dumped_under_load("prep_custom", Dump::Custom);
+}
+
+#[test]
+fn a_dump_in_a_directory_by_four_jobs_under_load() {
+    dumped_under_load("prep_dir", Dump::Directory);
+}
+
+#[test]
+fn the_commands_name_what_was_made() {
+    let pair = filled(Pair::options("prep_words"));
+    let prepared = prepare(&pair);
+    for words in [&prepared.slot, &prepared.lsn, &prepared.snapshot] {
+        assert!(prepared.commands.contains(words.as_str()), "{words} is missing in\n{}", prepared.commands);
+    }
+    for program in ["pg_dump", "pg_restore", "pg_basebackup", "complete_init"] {
+        assert!(prepared.commands.contains(program), "{program} is missing in\n{}", prepared.commands);
+    }
+    let shown = pair.target.rows(
+        "select slot_name, node, status, source_lsn::text, snapshot, wal_held_bytes is null or wal_held_bytes >= 0, expires_at > now() + interval '6 days',
+            error from steep_repl.init_slots",
+    );
+    assert_eq!(
+        shown,
+        [format!("{} | node_a | ready | {} | {} | t | t | ~", prepared.slot, prepared.lsn, prepared.snapshot)]
+    );
+    pair.target.exec(&format!("select steep_repl.drop_init_slot('{}')", prepared.slot));
+    wait_for_status(&pair, &prepared.slot, "released");
+    check::assert_clean(&pair.source, &pair.target);
+    let identities = "select count(*) from pg_class where relreplident = 'f' and relname <> 'journal'";
+    assert_eq!(pair.source.scalar::<i64>(identities), 0, "identities stay changed");
+}
+
+#[test]
+fn a_dump_without_the_snapshot_is_found_out() {
+    let pair = filled(Pair::options("prep_without"));
+    let prepared = prepare(&pair);
+    pair.source.exec("update orders set v = v + 1 where id = 5; delete from customers where id = 7");
+    dump_and_restore(&pair, Dump::Custom, None);
+    let before = pair.target.scalar::<i64>("select count(*) from customers");
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    let refusal = Refusal::of(&pair.wait(Duration::from_secs(60)).unwrap_err());
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    refusal.names(&["public.orders", "public.customers", "not the same", "--snapshot"]);
+    assert_eq!(pair.state(), "FAILED");
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("it is cancelled", Duration::from_secs(30), || (pair.state() == "UNINITIALIZED").then_some(()));
+    // What was restored is not ours to take away, nor is the slot, which is as it was.
+    assert_eq!(pair.target.scalar::<i64>("select count(*) from customers"), before);
+    assert_eq!(status(&pair, &prepared.slot), "ready");
+    // A backup under it is taken in.
+    pair.target.exec(
+        "do $$ declare t text; begin for t in select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'
+         loop execute 'drop table if exists ' || t || ' cascade'; end loop; end $$",
+    );
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.expect_synchronized();
+    expect_equal(&pair);
+}
+
+#[test]
+fn what_was_not_restored_is_refused_with_its_names() {
+    let pair = filled(Pair::options("prep_empty"));
+    let prepared = prepare(&pair);
+    pair.target.copy_schema_from(&pair.source);
+    let refusal = refused_quickly(|| complete(&pair.target, &format!(", '{}'", prepared.lsn)));
+    assert_eq!(refusal.code, "55000");
+    refusal.names(&["public.orders", "public.customers", "Restore the backup"]);
+    assert_eq!(pair.state(), "UNINITIALIZED");
+}
+
+#[test]
+fn positions_and_names_that_are_wrong_are_refused() {
+    let pair = filled(Pair::options("prep_wrong"));
+    let prepared = prepare(&pair);
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    let refused = |args: &str, code: &str, words: &[&str]| {
+        let refusal = refused_quickly(|| complete(&pair.target, args));
+        assert_eq!(refusal.code, code, "{args}: {refusal:?}");
+        refusal.names(words);
+        assert_eq!(pair.state(), "UNINITIALIZED", "{args}");
+    };
+    refused(", '0/1'", "22023", &["before the start", &prepared.slot]);
+    refused(", 'FFFF/0'", "22023", &["beyond the end"]);
+    refused("", "22023", &["source_lsn", &prepared.slot]);
+    refused(", '0/1', slot_name => 'no_such_slot'", "42704", &["no_such_slot"]);
+    refused(&format!(", '{}', repair => true", prepared.lsn), "0A000", &["repair"]);
+    refused(&format!(", '{}', publication => 'nothing'", prepared.lsn), "55000", &["nothing", "does not exist"]);
+    // A slot of another kind, of somebody else, and one that is too young for its publication.
+    pair.source.exec("select pg_create_logical_replication_slot('other_plugin', 'test_decoding')");
+    refused(", '0/1', slot_name => 'other_plugin'", "55000", &["pgoutput"]);
+    pair.source.exec("select pg_create_physical_replication_slot('physical_one')");
+    refused(", '0/1', slot_name => 'physical_one'", "55000", &["pgoutput"]);
+    pair.source.exec("select pg_create_logical_replication_slot('foreign_one', 'pgoutput')");
+    refused(&format!(", '{}', slot_name => 'foreign_one'", prepared.lsn), "55000", &["prepare_init", "publication =>"]);
+    pair.source.exec("create publication too_late for table orders");
+    refused(
+        &format!(", '{}', slot_name => 'foreign_one', publication => 'too_late'", prepared.lsn),
+        "55000",
+        &["not older"],
+    );
+    for slot in ["other_plugin", "physical_one", "foreign_one"] {
+        pair.source.exec(&format!("select pg_drop_replication_slot('{slot}')"));
+    }
+    // It is taken in all the same, once, and not twice.
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.expect_synchronized();
+    expect_equal(&pair);
+    let refusal = refused_quickly(|| complete(&pair.target, &format!(", '{}'", prepared.lsn)));
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    refusal.names(&["SYNCHRONIZED"]);
+    let refusal = refused_quickly(|| prepare_with(&pair, &format!(", slot_name => '{}'", prepared.slot)).map(drop));
+    assert_eq!(refusal.code, "42710", "{refusal:?}");
+}
+
+/// Another node finds the slot used.
+#[test]
+fn a_slot_serves_one_node() {
+    let pair = filled(Pair::options("prep_once"));
+    let prepared = prepare(&pair);
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    let other = pair.target.cluster().create_database("prep_once_o", "");
+    other.psql(&pair.source.dump(&["--no-publications", "--no-subscriptions", "--snapshot", &prepared.snapshot]));
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.expect_synchronized();
+    other.exec("create extension steep_repl");
+    other.exec(&format!(
+        "select steep_repl.register_node('node_b', {0}, is_local => true), steep_repl.register_node('node_a', {1})",
+        steep_repl_testkit::quote_literal(&other.conninfo()),
+        steep_repl_testkit::quote_literal(&pair.source.conninfo())
+    ));
+    for args in [format!(", '{}'", prepared.lsn), format!(", '{}', slot_name => '{}'", prepared.lsn, prepared.slot)] {
+        let refusal = refused_quickly(|| complete(&other, &args));
+        assert!(["55000", "22023"].contains(&refusal.code.as_str()), "{refusal:?}");
+    }
+    check::remove_target(&other);
+    expect_equal(&pair);
+}
+
+#[test]
+fn an_expired_slot_is_taken_away_and_said() {
+    let pair = filled(Pair::options("prep_expire"));
+    let prepared =
+        prepare_with(&pair, ", slot_name => 'short_one', expires => '2 seconds', no_identity => 'full'").unwrap();
+    wait_for_status(&pair, "short_one", "expired");
+    check::assert_clean(&pair.source, &pair.target);
+    pair.target.copy_schema_from(&pair.source);
+    let refusal =
+        refused_quickly(|| complete(&pair.target, &format!(", '{}', slot_name => 'short_one'", prepared.lsn)));
+    assert_eq!(refusal.code, "42704", "{refusal:?}");
+    let refusal = refused_quickly(|| pair.target.try_exec("select steep_repl.drop_init_slot('short_one')"));
+    assert_eq!(refusal.code, "42704", "{refusal:?}");
+    // The name is free again.
+    prepare_with(&pair, ", slot_name => 'short_one', no_identity => 'full'").unwrap();
+    pair.target.exec("select steep_repl.drop_init_slot('short_one')");
+    wait_for_status(&pair, "short_one", "released");
+}
+
+#[test]
+fn what_is_rolled_back_is_given_up() {
+    let pair = filled(Pair::options("prep_roll"));
+    let mut session = pair.session();
+    session
+        .batch_execute(
+            "begin; select steep_repl.prepare_init('node_a', 'rolled_back', no_identity => 'full'); rollback",
+        )
+        .unwrap();
+    wait_for_status(&pair, "rolled_back", "released");
+    check::assert_clean(&pair.source, &pair.target);
+    // In one that has written it would wait for itself.
+    let refusal = refused_quickly(|| {
+        pair.session()
+            .batch_execute("begin; create table written (); select steep_repl.prepare_init('node_a', 'never')")
+    });
+    assert_eq!(refusal.code, "25001", "{refusal:?}");
+    pair.source.exec("create table bare (v int)");
+    for (args, code) in
+        [("'node_a', 'Wrong-Name'", "42602"), ("'node_z'", "42704"), ("'node_a', no_identity => 'error'", "55000")]
+    {
+        let refusal = refused_quickly(|| pair.target.try_exec(&format!("select steep_repl.prepare_init({args})")));
+        assert_eq!(refusal.code, code, "{args}: {refusal:?}");
+    }
+    check::assert_clean(&pair.source, &pair.target);
+}
+
+/// A transaction that runs on the source holds the slot up; who waits for it may have enough of it.
+#[test]
+fn who_waits_for_it_may_be_cancelled() {
+    let pair = filled(Pair::options("prep_wait"));
+    let mut holder = pair.source.connect();
+    holder.batch_execute("begin; update countries set v = 1").unwrap();
+    let mut session = pair.session();
+    let cancel = session.cancel_token();
+    let waiting = std::thread::spawn(move || {
+        session.batch_execute("select steep_repl.prepare_init('node_a', 'waited_for', no_identity => 'full')")
+    });
+    wait_until("it waits", Duration::from_secs(30), || {
+        let waits = "select count(*) from pg_stat_activity where query like 'CREATE_REPLICATION_SLOT \"waited_for\"%' and datname = current_database()";
+        (pair.source.scalar::<i64>(waits) == 1).then_some(())
+    });
+    cancel.cancel_query(postgres::NoTls).unwrap();
+    let error = waiting.join().unwrap().unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{}", describe(&error));
+    wait_for_status(&pair, "waited_for", "released");
+    holder.batch_execute("rollback").unwrap();
+    check::assert_clean(&pair.source, &pair.target);
+}
+
+/// The base backup of the source's server that was promoted takes the target's place in the pair.
+fn promoted(pair: &mut Pair, copy: Arc<Cluster>) {
+    copy.connect("postgres").batch_execute("select pg_promote()").unwrap();
+    let source = pair.source.name().to_string();
+    pair.target = Db::new(copy, &source);
+}
+
+/// Registers both nodes in a physical copy of a source without the extension.
+fn register_in_copy(pair: &Pair) {
+    let quoted = |db: &Db| steep_repl_testkit::quote_literal(&db.conninfo());
+    pair.target.exec("create extension if not exists steep_repl");
+    pair.target.exec(&format!("select steep_repl.register_node('node_b', {}, is_local => true)", quoted(&pair.target)));
+    pair.target.exec(&format!("select steep_repl.register_node('node_a', {})", quoted(&pair.source)));
+}
+
+#[test]
+fn a_base_backup_that_is_promoted_under_load() {
+    let source = ClusterOptions::new("psource").start();
+    let mut pair = filled(Pair::options("prep_base").source(Arc::clone(&source)));
+    let manager = pair.target.clone();
+    let load = shop::load().start(&pair.source);
+    prepare_as(&pair, "init_slot");
+    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
+    copy.start();
+    promoted(&mut pair, copy);
+    register_in_copy(&pair);
+    complete(&pair.target, ", slot_name => 'init_slot'").unwrap();
+    pair.expect_synchronized();
+    load.stop();
+    expect_equal(&pair);
+    wait_until("the slot counts as used", Duration::from_secs(30), || {
+        (manager.scalar::<String>("select status from steep_repl.init_slots") == "used").then_some(())
+    });
+    check::remove_target(&manager);
+}
+
+/// The source has the extension, is a node, subscribes to another one, and has slots: none of it is the copy's.
+#[test]
+fn a_standby_that_is_promoted_does_not_believe_that_it_is_the_source() {
+    let source = ClusterOptions::new("psource").preload().start();
+    let upstream = ClusterOptions::new("upstream").start().create_database("prep_up", "");
+    upstream.exec("create table from_upstream (id int primary key); insert into from_upstream select generate_series(1, 100); create publication up for all tables");
+    let mut pair = Pair::options("prep_stand").source(Arc::clone(&source)).build();
+    shop::fill(&pair.source, 0.1);
+    pair.source.exec("create table from_upstream (id int primary key); create extension steep_repl");
+    pair.source.exec_each(&[&format!(
+        "create subscription brought_along connection {} publication up",
+        steep_repl_testkit::quote_literal(&upstream.conninfo())
+    )]);
+    pair.source.exec("select pg_replication_origin_create('somebody_else')");
+    wait_until("the source has its rows", Duration::from_secs(30), || {
+        (pair.source.scalar::<i64>("select count(*) from from_upstream") == 100).then_some(())
+    });
+    let quoted = |db: &Db| steep_repl_testkit::quote_literal(&db.conninfo());
+    pair.source.exec(&format!("select steep_repl.register_node('node_a', {}, is_local => true)", quoted(&pair.source)));
+    let manager = pair.target.clone();
+    // It is made by the source itself.
+    let made =
+        pair.source.rows("select slot_name from steep_repl.prepare_init('node_a', 'init_slot', no_identity => 'full')");
+    assert_eq!(made, ["init_slot"]);
+    let load = shop::load().start(&pair.source);
+    // Nobody may apply here what the source's subscription is sent.
+    let copy = base_backup(
+        &source,
+        ClusterOptions::new("pcopy").preload().set("max_logical_replication_workers", "0"),
+        &["-R"],
+    );
+    copy.start();
+    wait_until_replayed(&source, &copy);
+    promoted(&mut pair, Arc::clone(&copy));
+    // As whoever promotes such a copy has to: enabled, it would take the slot there from the source.
+    pair.target.exec("alter subscription brought_along disable");
+    copy.restart_with(&[("max_logical_replication_workers", "32")]);
+    pair.target.exec(&format!("select steep_repl.register_node('node_b', {})", quoted(&pair.target)));
+    complete(&pair.target, ", slot_name => 'init_slot'").unwrap();
+    pair.expect_synchronized();
+    load.stop();
+    expect_equal(&pair);
+    let local = pair.target.rows("select node, is_local::text, state from steep_repl.nodes order by node");
+    assert_eq!(local, ["node_a | false | UNINITIALIZED", "node_b | true | SYNCHRONIZED"]);
+    let subscriptions = pair.target.rows("select subname from pg_subscription where subname = 'brought_along'");
+    let origins = pair.target.rows("select roname from pg_replication_origin where roname = 'somebody_else'");
+    assert!(subscriptions.is_empty() && origins.is_empty(), "{subscriptions:?} {origins:?}");
+    // The source goes on with what is its own.
+    upstream.exec("insert into from_upstream values (1000)");
+    wait_until("the source still gets its rows", Duration::from_secs(30), || {
+        (pair.source.scalar::<i64>("select count(*) from from_upstream where id = 1000") == 1).then_some(())
+    });
+    expect_equal(&pair);
+    pair.source.exec_each(&["drop subscription brought_along"]);
+    check::remove_target(&manager);
+}
+
+#[test]
+fn a_copy_without_a_timeline_of_its_own_cannot_be_placed() {
+    let source = ClusterOptions::new("psource").start();
+    let mut pair = filled(Pair::options("prep_noline").source(Arc::clone(&source)));
+    let manager = pair.target.clone();
+    prepare_as(&pair, "init_slot");
+    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &[]);
+    copy.start();
+    pair.target = Db::new(copy, pair.source.name());
+    register_in_copy(&pair);
+    let refusal = refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    refusal.names(&["standby.signal", "promote"]);
+    assert_eq!(pair.state(), "UNINITIALIZED");
+    manager.exec("select steep_repl.drop_init_slot('init_slot')");
+    wait_until("it is released", Duration::from_secs(30), || {
+        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
+    });
+    check::remove_target(&manager);
+}
+
+#[test]
+fn a_copy_that_was_written_to_or_is_older_than_the_slot_is_refused() {
+    let source = ClusterOptions::new("psource").start();
+    let mut pair = filled(Pair::options("prep_written").source(Arc::clone(&source)));
+    let manager = pair.target.clone();
+    // Promoted before there is a slot.
+    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
+    copy.start();
+    promoted(&mut pair, Arc::clone(&copy));
+    register_in_copy(&pair);
+    manager.exec("select steep_repl.prepare_init('node_a', 'init_slot', no_identity => 'full')");
+    let refusal = refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
+    assert_eq!(refusal.code, "22023", "{refusal:?}");
+    refusal.names(&["before the start", "init_slot"]);
+    // And one that is young enough, and has been written to.
+    copy.stop(StopMode::Fast);
+    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
+    copy.start();
+    promoted(&mut pair, copy);
+    pair.target.exec("update orders set v = v + 1 where id < 10");
+    register_in_copy(&pair);
+    let refused = || refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
+    wait_until("the statistics know it", Duration::from_secs(20), || {
+        let seen = "select n_tup_upd > 0 from pg_stat_user_tables where relname = 'orders'";
+        pair.target.scalar::<bool>(seen).then_some(())
+    });
+    let refusal = refused();
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    refusal.names(&["public.orders", "written"]);
+    manager.exec("select steep_repl.drop_init_slot('init_slot')");
+    wait_until("it is released", Duration::from_secs(30), || {
+        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
+    });
+    check::remove_target(&manager);
+}
+
+/// Restarts on either side take the snapshot, not the slot.
+#[test]
+fn a_restart_takes_the_snapshot_and_not_the_slot() {
+    let source = ClusterOptions::new("psource").start();
+    let target = ClusterOptions::new("ptarget").preload().start();
+    let mut pair = filled(Pair::options("prep_restart").source(Arc::clone(&source)).target(Arc::clone(&target)));
+    let prepared = prepare(&pair);
+    target.restart();
+    wait_until("it is known that the snapshot is gone", Duration::from_secs(60), || {
+        let lost = "select count(*) from steep_repl.init_slots where status = 'ready' and snapshot is null and wal_held_bytes > 0";
+        (pair.target.scalar::<i64>(lost) == 1).then_some(())
+    });
+    source.restart();
+    wait_until("it is looked at again", Duration::from_secs(90), || {
+        pair.target
+            .scalar::<bool>("select seen_at > now() - interval '6 seconds' from steep_repl.init_slots")
+            .then_some(())
+    });
+    assert_eq!(status(&pair, &prepared.slot), "ready");
+    assert!(prepared.commands.contains(&prepared.snapshot));
+    let load = LoadOptions::default().keyed("orders").keys(5000).rate(50).start(&pair.source);
+    let manager = pair.target.clone();
+    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
+    copy.start();
+    promoted(&mut pair, copy);
+    register_in_copy(&pair);
+    complete(&pair.target, "").unwrap();
+    pair.expect_synchronized();
+    load.stop();
+    expect_equal(&pair);
+    check::remove_target(&manager);
+}
+
+/// Those who replicate with a publication of their own.
+#[test]
+fn a_publication_of_the_users() {
+    let pair = filled(Pair::options("prep_pub"));
+    pair.source.exec("create publication mine for table orders, customers, countries");
+    let prepared = prepare_with(
+        &pair,
+        ", slot_name => 'with_mine', publication => 'mine', tables => '{orders, customers, countries}'",
+    )
+    .unwrap();
+    let load = LoadOptions::default().keyed("orders").keyed("customers").keys(5000).rate(100).start(&pair.source);
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    let position = &prepared.lsn;
+    let refusal = refused_quickly(|| complete(&pair.target, &format!(", '{position}', slot_name => 'with_mine'")));
+    assert_eq!(refusal.code, "55000");
+    refusal.names(&["publication =>"]);
+    complete(&pair.target, &format!(", '{position}', slot_name => 'with_mine', publication => 'mine'")).unwrap();
+    pair.expect_synchronized();
+    load.stop();
+    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(60));
+    compare(&pair.source, &pair.target, &Tables::only(&["orders", "customers", "countries"])).unwrap();
+}
+
+#[test]
+fn cancelled_while_it_catches_up_and_without_the_slot_it_used() {
+    let pair = filled(Pair::options("prep_cancel").proxied());
+    let prepared = prepare(&pair);
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    pair.source.exec(
+        "insert into orders (id, v, note) select i, 1, repeat('x', 500) from generate_series(1000000, 1040000) i",
+    );
+    let rows = pair.target.scalar::<i64>("select count(*) from customers");
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.proxy().throttle(200_000);
+    wait_until("it catches up", Duration::from_secs(60), || (pair.state() == "CATCHING_UP").then_some(()));
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("it is cancelled", Duration::from_secs(30), || (pair.state() == "UNINITIALIZED").then_some(()));
+    pair.proxy().throttle(0);
+    assert!(pair.target.scalar::<i64>("select count(*) from customers") >= rows - 1, "rows of the backup are gone");
+    // Used up, it is of no use to anybody.
+    wait_until("slot and publication are gone", Duration::from_secs(30), || {
+        let left = "select (select count(*) from pg_replication_slots where database = current_database()) + (select count(*) from pg_publication)";
+        (pair.source.scalar::<i64>(left) == 0).then_some(())
+    });
+    wait_until("the slot is not kept", Duration::from_secs(30), || {
+        (status(&pair, &prepared.slot) != "ready").then_some(())
+    });
+}
