@@ -149,6 +149,8 @@ fn under_load(label: &str, compression: Compression) {
     load.stop();
     let seen = monitor.stop();
     pair.expect_equal();
+    // The load went on for a while after the end.
+    pair.target.exec("select steep_repl.sync_sequences('node_b')");
     compare_sequences(&pair.source, &pair.target).unwrap();
     before.assert_same(&pair.target);
     assert_progress_is_sane(&seen, operation);
@@ -181,4 +183,31 @@ fn under_load_by_gzip() {
 #[test]
 fn under_load_without_compression() {
     under_load("kept_none", Compression::None);
+}
+
+/// One operation that writes the files, loads them, and removes them.
+#[test]
+fn two_phases_of_one_initialization() {
+    let pair = Pair::new("kept_both");
+    let folder = root::folder("kept_both");
+    shop::fill(&pair.source, 0.4);
+    pair.prepare();
+    let before = SchemaState::of(&pair.target);
+    let load = shop::load().start(&pair.source);
+    let monitor = pair.monitor();
+    let directory = folder.display().to_string();
+    let operation = pair.synchronize_with(
+        &[("snapshot_directory", &directory), ("chunk_size", "1MB")],
+        "method => 'two_phase', parallel_workers => 3",
+    );
+    load.stop();
+    let seen = monitor.stop();
+    pair.expect_equal();
+    before.assert_same(&pair.target);
+    assert_progress_is_sane(&seen, operation);
+    let phases = pair.target.rows("select details ->> 'message' from steep_repl.events where event = 'init.phase_started' order by id");
+    let expected = ["publication", "slot", "subscription", "tables", "files", "copy", "indexes", "sequences", "enable", "catchup"];
+    assert_eq!(phases, expected.map(|phase| format!("phase {phase}")));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
+    assert!(pair.target.rows("select id from steep_repl.snapshots").is_empty());
 }

@@ -311,3 +311,50 @@ fn a_snapshot_expires() {
     assert_eq!(told, ["1"]);
     assert!(LONG > Duration::from_secs(1));
 }
+
+/// In either half; nothing is left, and it can be begun again.
+#[test]
+fn two_phases_cancelled_and_restarted() {
+    let target = ClusterOptions::new("kept_phase").preload().start();
+    let pair = midway::prepared(Pair::options("kept_phase").target(Arc::clone(&target)));
+    let folder = root::folder("kept_phase");
+    let directory = folder.display().to_string();
+    let start = |slow: u64| {
+        pair.proxy().throttle(slow);
+        let settings = [("snapshot_directory", directory.as_str()), ("chunk_size", "256kB")];
+        pair.init_with(&settings, &format!("method => 'two_phase', {ARGS}")).unwrap();
+    };
+    let until_files = || {
+        wait_until("files are written", Duration::from_secs(60), || {
+            let done = "select count(*) from steep_repl.snapshot_files f join steep_repl.tasks t on t.id = f.task_id
+                where t.operation_id = (select max(id) from steep_repl.operations)";
+            (pair.target.scalar::<i64>(done) > 1).then_some(())
+        });
+    };
+    let before = SchemaState::of(&pair.target);
+    start(midway::SLOW);
+    until_files();
+    assert_eq!(pair.progress().unwrap().phase.as_deref(), Some("files"));
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    midway::until_undone(&pair);
+    before.assert_same(&pair.target);
+    midway::expect_emptied(&pair, &["large", "log", "small"]);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
+    start(midway::SLOW);
+    until_files();
+    target.crash();
+    pair.source.exec("update large set v = v + 1");
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
+    before.assert_same(&pair.target);
+    midway::expect_replicates(&pair);
+}
+
+/// Without a directory there is nowhere to write.
+#[test]
+fn two_phases_need_a_directory() {
+    let pair = midway::prepared(Pair::options("kept_nodir"));
+    let refusal = crate::refusal::refused(&pair, &format!("method => 'two_phase', {ARGS}")).names(&["snapshot_directory"]);
+    assert_eq!(refusal.code, "55000");
+}

@@ -210,6 +210,9 @@ impl Coordinator {
         self.check_publications()?;
         self.set_sequences()?;
         self.drop_replaced_slot()?;
+        if self.operation.saves_first() {
+            self.remove_files()?;
+        }
         let operation = self.operation.clone();
         let id = operation.id;
         let retention = self.operation.options.event_retention;
@@ -227,9 +230,6 @@ impl Coordinator {
             failpoint!(Completed)
         })?;
         failpoint!(CompletionCommitted)?;
-        if operation.saves_first() {
-            self.remove_files()?;
-        }
         shmem::watch(system::database_oid());
         self.refresh().map(drop)
     }

@@ -114,6 +114,7 @@ pub fn synchronized() -> Reading {
             .collect(),
         subscriptions: vec![Subscription { slot: Some("steep_repl_1".into()), enabled: true, running: true }],
         offers: vec!["preflight".into()],
+        kept: Vec::new(),
         tables: Some(Arc::new(tables)),
         events: events(),
     }
@@ -214,6 +215,7 @@ pub fn copying() -> Reading {
             .collect(),
         subscriptions: vec![Subscription { slot: Some("steep_repl_1".into()), enabled: false, running: false }],
         offers: vec!["preflight".into()],
+        kept: Vec::new(),
         tables: Some(Arc::new(tables)),
         events: events(),
     }
