@@ -47,6 +47,12 @@ macro_rules! points {
 points! {
     /// Launcher: a coordinator was asked for, which is not noted yet.
     CoordinatorAsked "coordinator_asked",
+    /// Coordinator: a slot has the name that was asked for, and its first one too.
+    SlotCopied "slot_copied",
+    /// Coordinator: a slot is described on the source, which is not noted yet.
+    SlotDescribed "slot_described",
+    /// Coordinator: inside the transaction that notes that a kept slot is used.
+    SlotUsed "slot_used",
     /// Copy worker: a table was compared, which is not noted yet.
     TableCompared "table_compared",
     /// Coordinator: the operation is taken up, tasks of dead workers are not.

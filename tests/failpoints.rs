@@ -10,6 +10,7 @@ use std::time::Duration;
 use steep_repl_testkit::{check, test_all, wait_until, Cluster, ClusterOptions, Pair, SchemaState};
 
 use crate::campaign::drive::{self, Asked};
+use crate::campaign::fault::ask;
 
 const INIT: &str = "select steep_repl.init_node('node_b', 'node_a', method => 'parallel', parallel_workers => 2,
     no_identity => 'full', force => true)";
@@ -21,6 +22,8 @@ const JOINING: [&str; 6] =
 const MATCHING: [&str; 4] = ["schema_dumped", "schema_applied", "schema_replanned", "schema_undone"];
 /// Those that only an operation comes to whose source is altered while it catches up.
 const FOLLOWING: [&str; 2] = ["catchup_stopped", "catchup_stop_committed"];
+/// Those that only slots come to that are made for a backup of somebody's own.
+const PREPARING: [&str; 4] = ["slot_copied", "slot_described", "table_compared", "slot_used"];
 /// The failpoints from this one on are those of a cancel.
 const UNDOING: &str = "cancel_begun";
 
@@ -212,6 +215,61 @@ fn one_joining(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action
     drive::assert_sound(target);
 }
 
+/// One moment of a slot that is made for a dump, or of the node that the dump is restored into.
+fn one_prepared(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
+    target.disarm();
+    let pair = Pair::options("fp").source(Arc::clone(source)).target(Arc::clone(target)).build();
+    pair.source.exec(
+        "create table big (id int primary key, v int, note text);
+         insert into big select i, i % 100, repeat('x', 80) from generate_series(1, 20000) i;
+         create table one (id int primary key, note text, unique (note));
+         insert into one select i, repeat(md5(i::text), 4) from generate_series(1, 9000) i",
+    );
+    pair.register();
+    let armed = format!("1*{action}");
+    target.arm(point, &armed);
+    let ready = "select source_lsn || ' ' || snapshot from steep_repl.init_slots where status = 'ready' and snapshot is not null limit 1";
+    let mut made = None;
+    // Whoever waits for it when the server goes down does not hear of it. One that has lost its snapshot is of no use for a dump.
+    for _ in 0..3 {
+        let _ = pair
+            .target
+            .cluster()
+            .config(pair.target.name())
+            .connect(postgres::NoTls)
+            .map(|mut client| client.batch_execute("select steep_repl.prepare_init('node_a', 'fp_slot')"));
+        made = steep_repl_testkit::try_wait_until("the slot is kept", Duration::from_secs(20), || {
+            ask(pair.target.cluster(), pair.target.name(), ready)
+        });
+        if made.is_some() {
+            break;
+        }
+        let _ = pair.target.try_exec("select steep_repl.drop_init_slot('fp_slot')");
+        wait_until("it is released", Duration::from_secs(60), || {
+            let left = "select (count(*) = 0)::text from steep_repl.init_slots where status in ('ready', 'preparing', 'ending')";
+            ask(pair.target.cluster(), pair.target.name(), left).filter(|none| none == "true")
+        });
+    }
+    let made = made.unwrap_or_else(|| panic!("no slot is kept: {:?}", pair.events()));
+    let (lsn, snapshot) = made.split_once(' ').unwrap();
+    pair.target.psql(&pair.source.dump(&["--no-publications", "--no-subscriptions", "--snapshot", snapshot]));
+    pair.source.exec("update big set v = v + 1 where id < 1000; delete from one where id < 100");
+    let complete = format!("select steep_repl.complete_init('node_b', 'node_a', '{lsn}', slot_name => 'fp_slot')");
+    drive::start(&pair, &Asked { begun: "kind = 'init'", settings: &SETTINGS, sql: &complete });
+    drive::finish(&pair);
+    wait_until("the slot counts as used", Duration::from_secs(60), || {
+        ask(pair.target.cluster(), pair.target.name(), "select 'used' from steep_repl.init_slots where status = 'used'")
+    });
+    drive::wait_until_quiet(&pair);
+    assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
+    target.disarm();
+    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(60));
+    steep_repl_testkit::compare(&pair.source, &pair.target, &steep_repl_testkit::Tables::All).unwrap();
+    drive::assert_settled(&pair);
+    drive::assert_sound(source);
+    drive::assert_sound(target);
+}
+
 #[test]
 fn each_moment() {
     let target = ClusterOptions::new("fptgt").preload().start();
@@ -231,7 +289,9 @@ fn each_moment() {
         }
         for action in &actions[..most] {
             let _ = writeln!(std::io::stderr(), "{point} {action}");
-            if JOINING.contains(&point.as_str()) {
+            if PREPARING.contains(&point.as_str()) {
+                one_prepared(&source, &target, point, action);
+            } else if JOINING.contains(&point.as_str()) {
                 one_joining(&source, &target, point, action);
             } else if FOLLOWING.contains(&point.as_str()) {
                 one_following(&source, &target, point, action);

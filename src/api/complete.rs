@@ -175,12 +175,13 @@ fn wanted<'a>(asked: &'a Asked, no_identity: NoIdentity, options: &'a Options) -
     }
 }
 
-/// A copy of the source says that it is the source. It is the node that is to be.
+/// Whoever begins to replicate here is this database, whatever has been restored into it: a copy of the source, or a dump of it with the
+/// extension, says that it is the source. What is registered as another node is left alone.
 fn take_name(asked: &Asked) -> Result<()> {
     let known = nodes::all()?;
-    let is_local = |name: &str| known.iter().any(|node| node.node == name && node.is_local);
+    let is_free = known.iter().find(|node| node.is_local).is_none_or(|local| local.node == asked.source);
     let here = known.iter().find(|node| node.node == asked.node);
-    let Some(here) = here.filter(|node| !node.is_local && is_local(asked.source)) else { return Ok(()) };
+    let Some(here) = here.filter(|node| !node.is_local && is_free) else { return Ok(()) };
     let me = role::current();
     if !role::is_superuser(me) && !role::has_rights_of(me, here.owner) {
         return Err(Error::NodeNotYours { node: here.node.clone(), owner: role::name_of(here.owner) });

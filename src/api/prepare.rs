@@ -20,7 +20,6 @@ use crate::source::{self, preflight, publication};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
-use steep_repl_core::conninfo::Conninfo;
 use steep_repl_core::event::Event;
 use steep_repl_core::ident::qualified;
 use steep_repl_core::init_slot::{self, Record};
@@ -127,7 +126,7 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
     };
     let nothing = Vec::new();
     let commands = init_slot::commands(&init_slot::Way {
-        conninfo: &address(&source::parse(&from.node, &from.conninfo)?),
+        conninfo: &source::parse(&from.node, &from.conninfo)?.address(),
         source: wanted.node,
         record: &record,
         tables: wanted.options.tables.as_ref().unwrap_or(&nothing),
@@ -145,17 +144,6 @@ fn node(name: &str) -> Result<Node> {
         return Ok(node);
     }
     Err(Error::NodeNotYours { node: node.node, owner: role::name_of(node.owner) })
-}
-
-/// How somebody else gets to a node: no more of its connection string than that.
-fn address(conninfo: &Conninfo) -> String {
-    let mut address = Conninfo::default();
-    for keyword in ["host", "hostaddr", "port", "dbname", "user"] {
-        if let Some(value) = conninfo.get(keyword) {
-            address.set(keyword, value);
-        }
-    }
-    address.to_string()
 }
 
 /// What must hold of the source, as for every initialization.

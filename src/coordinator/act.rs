@@ -69,7 +69,9 @@ impl Coordinator {
                     return self.begin_loading();
                 }
                 if phase == Phase::Slot && self.operation.is_preparation() {
+                    self.name_slot()?;
                     self.describe_slot()?;
+                    failpoint!(SlotDescribed)?;
                 }
                 self.enter_next(phase)
             }

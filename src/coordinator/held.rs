@@ -6,12 +6,13 @@
 
 use super::main::Coordinator;
 use crate::catalog::{events, operations, slots};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SlotError};
 use crate::pg::{shmem, system, transaction};
 use crate::source::state;
 use steep_repl_core::errors::Problem;
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::init_slot::Record;
+use steep_repl_core::names::slot_name;
 
 /// How often the slot is looked at, in seconds.
 const LOOK: f64 = 5.0;
@@ -28,6 +29,27 @@ impl Coordinator {
             no_identity: operation.options.no_identity.clone(),
             start_lsn: operation.start_lsn.ok_or_else(|| Error::internal("no slot"))?,
             snapshot: operation.snapshot.clone(),
+        })
+    }
+
+    /// Gives the slot the name that was asked for, by copying it: only the copy can be told from a slot of the same name that somebody has
+    /// made meanwhile, since it stands where ours does.
+    pub(super) fn name_slot(&mut self) -> Result<()> {
+        let (wanted, made) = (self.operation.slot_name.clone(), slot_name(self.operation.token()?));
+        if wanted == made {
+            return Ok(());
+        }
+        let (start, node) = (self.operation.start_lsn, self.operation.source.clone());
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| {
+            let found = state::slot(connection, &wanted)?;
+            if found.confirmed.is_none() {
+                state::copy_slot(connection, &made, &wanted)?;
+            } else if found.confirmed != start {
+                return Err(SlotError::Exists { slot: wanted.clone(), node }.into());
+            }
+            failpoint!(SlotCopied)?;
+            state::drop_slot(connection, &made)
         })
     }
 
@@ -108,7 +130,7 @@ impl Coordinator {
             if operations::set_status(id, "completed", None)? {
                 events::write(&[used])?;
             }
-            Ok(())
+            failpoint!(SlotUsed)
         })?;
         self.refresh().map(drop)
     }

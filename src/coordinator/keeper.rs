@@ -69,15 +69,17 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
     report_activity(Some("creating the replication slot"));
     let name = application_name(operation.token()?, Part::Keeper);
     let main = operation.start_lsn.is_none();
-    let slot = if main { operation.slot_name.clone() } else { temporary_slot_name(operation.token()?, number) };
+    let slot = match main {
+        // Under a name that is nobody else's, so that what is left of an attempt is known for ours; it gets the one that was asked for later.
+        true => slot_name(operation.token()?),
+        false => temporary_slot_name(operation.token()?, number),
+    };
     let connection = transaction::run_without_snapshot(|| {
         let connection = Connection::open(target, &name)?;
         if main {
             // One of ours from an attempt that died before it could be noted: its snapshot is gone, so it is of no use.
             state::end_sessions(&connection, &name)?;
-            if operation.slot_name == slot_name(operation.token()?) {
-                state::drop_slot(&connection, &slot)?;
-            }
+            state::drop_slot(&connection, &slot)?;
         }
         Ok(connection)
     })?;

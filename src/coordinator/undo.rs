@@ -6,9 +6,10 @@
 
 use super::main::Coordinator;
 use super::node;
-use crate::catalog::operations::{self, PlannedTable};
+use crate::catalog::operations::{self, Operation, PlannedTable};
 use crate::catalog::{cleanup, events, indexes, user};
 use crate::error::{Error, Result};
+use crate::pg::remote::Connection;
 use crate::pg::{index, origin, subscription, system, transaction};
 use crate::source::{publication, state};
 use steep_repl_core::event;
@@ -237,8 +238,6 @@ impl Coordinator {
             self.give_slot_back()?;
         }
         let token = operation.token()?;
-        // A name that was chosen may be somebody else's slot, unless it is known that it was made.
-        let is_slot_ours = operation.slot_name == slot_name(token) || operation.start_lsn.is_some();
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let plan = transaction::run(|| operations::publication_plan(operation.id))?;
         let planned = transaction::run(|| operations::tables(operation.id))?;
@@ -256,7 +255,9 @@ impl Coordinator {
             // A worker of the server's that was ended may have sent the command to make its slot.
             state::end_sessions_named(connection, &tablesync_slots)?;
             // Once its tables have joined, the subscription goes on with the operation's slot.
-            if is_slot_ours {
+            if operation.is_preparation() {
+                drop_prepared(connection, &operation)?;
+            } else {
                 state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
             }
             failpoint!(SlotDropped)?;
@@ -291,4 +292,15 @@ impl Coordinator {
         }
         Ok(())
     }
+}
+
+/// Drops the slot of a preparation, under whichever of its names. One of the name that was asked for may have been made by somebody else
+/// meanwhile; ours stands where it was made, since nobody has used it.
+fn drop_prepared(connection: &Connection, operation: &Operation) -> Result<()> {
+    state::drop_slot(connection, &slot_name(operation.token()?))?;
+    let found = state::slot(connection, &operation.slot_name)?;
+    if operation.start_lsn.is_some() && found.confirmed == operation.start_lsn {
+        state::drop_slot(connection, &operation.slot_name)?;
+    }
+    Ok(())
 }

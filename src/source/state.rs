@@ -146,6 +146,16 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
         .map(drop)
 }
 
+/// Copies a slot that nobody has used: the copy stands where it does. 42710 when there is one of that name.
+pub fn copy_slot(connection: &Connection, from: &str, to: &str) -> Result<()> {
+    let query = format!(
+        "SELECT slot_name::text FROM pg_catalog.pg_copy_logical_replication_slot({}, {})",
+        quote_literal(from),
+        quote_literal(to)
+    );
+    connection.value(&query, &format!("could not make replication slot \"{to}\"")).map(drop)
+}
+
 /// Statement that begins a transaction under an exported snapshot. 22023 when the snapshot is gone.
 pub fn begin_under(snapshot: &str) -> String {
     format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot))

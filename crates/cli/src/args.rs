@@ -257,9 +257,9 @@ pub enum ByHand {
     Prepare {
         #[arg(long)]
         node: String,
-        /// Name of the slot
+        /// Name of the slot; one is made up without it
         #[arg(long)]
-        slot: String,
+        slot: Option<String>,
         /// Give the slot up after this time, such as 2d
         #[arg(long, value_parser = duration::parse)]
         expires: Option<Duration>,
@@ -270,9 +270,18 @@ pub enum ByHand {
         node: String,
         #[arg(long)]
         source: String,
-        /// Where the backup stands, such as 0/1234ABCD
+        /// Where the backup stands, such as 0/1234ABCD; a physical copy knows it by itself
         #[arg(long, value_name = "LSN", value_parser = lsn)]
-        source_lsn: String,
+        source_lsn: Option<String>,
+        /// The slot that was made for it; needed where there are several
+        #[arg(long)]
+        slot: Option<String>,
+        /// Publication that was there before a slot of your own
+        #[arg(long)]
+        publication: Option<String>,
+        /// Take the rows as they are, without comparing them with the source's
+        #[arg(long)]
+        no_verify: bool,
         /// Connection string by which the node reaches its source, when it does not know it yet
         #[arg(long, value_name = "CONNINFO")]
         source_dsn: Option<String>,

@@ -63,6 +63,25 @@ impl Conninfo {
         self.pairs().find(|(name, _)| *name == keyword).map(|(_, value)| value)
     }
 
+    /// Where it leads and as whom, for somebody to type: quotes only where they are needed, and nothing else of it.
+    pub fn address(&self) -> String {
+        let is_plain = |value: &str| {
+            !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./:@%+-".contains(&byte))
+        };
+        ["host", "hostaddr", "port", "dbname", "user"]
+            .into_iter()
+            .filter_map(|keyword| {
+                let value = self.get(keyword)?;
+                Some(if is_plain(value) {
+                    format!("{keyword}={value}")
+                } else {
+                    render([(keyword, value)].into_iter())
+                })
+            })
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
     /// All keywords and values, in order, secrets included.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str()))

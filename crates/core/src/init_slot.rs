@@ -95,10 +95,7 @@ pub fn commands(way: &Way) -> String {
         let _ = writeln!(lines, "pg_restore -d 'dbname=NEW_DATABASE' -j 4 node.dump      # or node.dir");
         let _ = writeln!(lines, "# then, in that database:");
         let _ = writeln!(lines, "CREATE EXTENSION steep_repl;");
-        let _ = writeln!(
-            lines,
-            "SELECT steep_repl.register_node('NEW_NODE', 'host=... dbname=NEW_DATABASE', is_local => true);"
-        );
+        let _ = writeln!(lines, "SELECT steep_repl.register_node('NEW_NODE', 'host=... dbname=NEW_DATABASE');");
         let _ = writeln!(lines, "SELECT steep_repl.register_node({source}, '... as the new node reaches it ...');");
         let _ = writeln!(lines, "{}", complete(&at_start));
         let _ = writeln!(lines);

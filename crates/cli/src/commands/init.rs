@@ -20,9 +20,10 @@ pub(super) struct Started<'a> {
 pub fn run(context: &Context, options: Init) -> Result<(), Failure> {
     match options.by_hand {
         None => start(context, options),
-        Some(ByHand::Prepare { node, slot, expires }) => prepare(context, &node, &slot, expires),
-        Some(ByHand::Complete { node, source, source_lsn, source_dsn }) => {
-            complete(context, &node, &source, &source_lsn, source_dsn.as_deref())
+        Some(ByHand::Prepare { node, slot, expires }) => prepare(context, &node, slot.as_deref(), expires),
+        Some(ByHand::Complete { node, source, source_lsn, slot, publication, no_verify, source_dsn }) => {
+            let backup = Backup { lsn: source_lsn, slot, publication, verify: !no_verify };
+            complete(context, &node, &source, &backup, source_dsn.as_deref())
         }
     }
 }
@@ -98,26 +99,66 @@ pub(super) fn started(
     tables::summary(context, &mut session, &ended)
 }
 
+/// What is said of a backup.
+struct Backup {
+    lsn: Option<String>,
+    slot: Option<String>,
+    publication: Option<String>,
+    verify: bool,
+}
+
 fn seconds(time: Option<Duration>) -> Option<f64> {
     time.map(|time| time.as_secs_f64())
 }
 
-fn prepare(context: &Context, node: &str, slot: &str, expires: Option<Duration>) -> Result<(), Failure> {
+fn prepare(context: &Context, node: &str, slot: Option<&str>, expires: Option<Duration>) -> Result<(), Failure> {
     let mut session = context.connector.first()?;
     session.require_function("prepare_init")?;
     session.node(node)?;
-    let query = "SELECT * FROM steep_repl.prepare_init(node => $1, slot_name => $2, expires => pg_catalog.make_interval(secs => $3))";
-    tables::any(context, &mut session, query, &[&node, &slot, &seconds(expires)])
+    let query = "SELECT * FROM steep_repl.prepare_init(node => $1, slot_name => $2, expires => coalesce(pg_catalog.make_interval(secs => $3), '7 days'))";
+    let rows: Vec<Prepared> = session.rows(query, &[&node, &slot, &seconds(expires)])?;
+    let Some(prepared) = rows.into_iter().next() else {
+        return Err(Failure::new(Exit::Failed, "the server returned no slot"));
+    };
+    if context.out.json {
+        return context.out.value(&prepared);
+    }
+    let Prepared { slot_name, source_lsn, snapshot, publications, expires_at, commands } = &prepared;
+    let until = expires_at.as_ref().map_or_else(|| "for ever".to_owned(), |time| format!("until {time}"));
+    context.out.line(format!("slot          {slot_name}, kept {until}"))?;
+    context.out.line(format!("source LSN    {source_lsn}"))?;
+    context.out.line(format!("snapshot      {}", snapshot.as_deref().unwrap_or("-")))?;
+    context.out.line(format!("publications  {}", publications.join(", ")))?;
+    context.out.line(format!("\n{commands}"))
+}
+
+/// What `prepare_init` returns, and `--json` gives.
+#[derive(Serialize, serde::Deserialize)]
+struct Prepared {
+    slot_name: String,
+    source_lsn: String,
+    snapshot: Option<String>,
+    publications: Vec<String>,
+    expires_at: Option<String>,
+    commands: String,
 }
 
 /// On a restored database nothing may be there yet: the extension and the rows of both nodes are made first, all in one transaction, which
 /// takes them back when the server cannot go on.
-fn complete(context: &Context, node: &str, source: &str, lsn: &str, source_dsn: Option<&str>) -> Result<(), Failure> {
+fn complete(
+    context: &Context,
+    node: &str,
+    source: &str,
+    backup: &Backup,
+    source_dsn: Option<&str>,
+) -> Result<(), Failure> {
     let conninfo = context.connector.configured(node)?.unwrap_or_else(|| context.connector.conninfo.clone());
     let mut session = Session::begin(&conninfo, context.connector.prompt)?;
     session.require_function("complete_init")?;
     let known = session.nodes()?;
-    if let Some(other) = known.iter().find(|other| other.is_local && other.node != node) {
+    // A copy of the source, or a dump of it, says that it is the source; complete_init sees whether it is.
+    let local = known.iter().find(|other| other.is_local);
+    if let Some(other) = local.filter(|other| other.node != node && other.node != source) {
         return Err(Failure::new(
             Exit::Failed,
             format!("the database at {} is node \"{}\"", conninfo.describe(), other.node),
@@ -126,7 +167,7 @@ fn complete(context: &Context, node: &str, source: &str, lsn: &str, source_dsn: 
     }
     if !known.iter().any(|other| other.node == node) {
         let here = address(&conninfo);
-        session.client().query("SELECT steep_repl.register_node($1, $2, is_local => true)", &[&node, &here])?;
+        session.client().query("SELECT steep_repl.register_node($1, $2)", &[&node, &here])?;
     }
     if !known.iter().any(|other| other.node == source) {
         let configured = context.connector.config.nodes.get(source).map(String::as_str);
@@ -137,8 +178,8 @@ fn complete(context: &Context, node: &str, source: &str, lsn: &str, source_dsn: 
         session.client().query("SELECT steep_repl.register_node($1, $2)", &[&source, &dsn])?;
     }
     let operation: i64 = session.value(
-        "SELECT steep_repl.complete_init(node => $1, source => $2, source_lsn => $3::text::pg_lsn)",
-        &[&node, &source, &lsn],
+        include_str!("../../sql/complete.sql"),
+        &[&node, &source, &backup.lsn, &backup.slot, &backup.publication, &backup.verify],
     )?;
     session.client().batch_execute("COMMIT")?;
     started(context, session, node, operation, false)

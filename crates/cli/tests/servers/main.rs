@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod authority;
+mod by_hand;
 mod commands;
 mod conninfo;
 mod json;

@@ -26,6 +26,10 @@ const PHASES: [&str; 11] = [
     "done",
 ];
 
+/// The same of a node whose rows came by somebody's own backup.
+const PHASES_OF_BACKUP: [&str; 8] =
+    ["schema", "adopt", "subscription", "verify", "sequences", "enable", "catchup", "done"];
+
 /// Draws the page.
 pub fn draw(model: &Model, id: NodeId, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
@@ -153,7 +157,8 @@ fn figures(model: &Model, node: &Node, progress: &Progress, canvas: &mut Canvas<
 ///
 /// Those that have begun come in the order in which they began, whatever they are; then those that usually follow.
 fn phase_list(reading: &Reading, progress: &Progress) -> Vec<(String, std::cmp::Ordering)> {
-    let place = |phase: &str| PHASES.iter().position(|known| *known == phase);
+    let usual = if progress.method == "manual" { &PHASES_OF_BACKUP[..] } else { &PHASES[..] };
+    let place = |phase: &str| usual.iter().position(|known| *known == phase);
     let mut list: Vec<&str> = Vec::new();
     for phase in reading.phases.iter().map(|start| start.phase.as_str()).chain([progress.phase.as_str()]) {
         if !list.contains(&phase) {
@@ -163,10 +168,10 @@ fn phase_list(reading: &Reading, progress: &Progress) -> Vec<(String, std::cmp::
     let last = list.iter().filter_map(|phase| place(phase)).max();
     if reading.phases.is_empty() {
         // What has begun was not read yet. Schemas are looked at in two of three modes only.
-        let before = &PHASES[1..last.unwrap_or(1).max(1)];
+        let before = &usual[1..last.unwrap_or(1).max(1)];
         list.splice(0..0, before.iter().copied());
     }
-    list.extend(&PHASES[last.map_or(0, |last| last + 1)..]);
+    list.extend(&usual[last.map_or(0, |last| last + 1)..]);
     let now = list.iter().position(|phase| *phase == progress.phase).unwrap_or(0);
     let over = progress.phase == "done";
     let order = |n: usize| if over { std::cmp::Ordering::Less } else { n.cmp(&now) };
