@@ -110,7 +110,7 @@ points! {
     /// Coordinator: which slot of a snapshot is to be taken is noted, and nothing done.
     ClaimNoted "claim_noted",
     /// Coordinator: that slot is copied, and not dropped.
-    SlotCopied "slot_copied",
+    ClaimCopied "claim_copied",
     /// Coordinator: it is dropped, and noted as taken.
     SlotClaimed "slot_claimed",
     /// Coordinator: all files of a snapshot were found to be whole.

@@ -22,7 +22,10 @@ pub fn call(db: &Db, folder: &Path, settings: &[(&str, &str)], call: &str) -> Re
     for (name, value) in settings {
         client.batch_execute(&format!("set steep_repl.{name} = {}", quote_literal(value)))?;
     }
-    client.query_one(&format!("select (steep_repl.{call})::text"), &[])?.try_get::<_, Option<String>>(0).map(Option::unwrap_or_default)
+    client
+        .query_one(&format!("select (steep_repl.{call})::text"), &[])?
+        .try_get::<_, Option<String>>(0)
+        .map(Option::unwrap_or_default)
 }
 
 pub fn wait_complete(db: &Db, id: &str) -> Result<(), postgres::Error> {
@@ -33,7 +36,12 @@ pub fn wait_complete(db: &Db, id: &str) -> Result<(), postgres::Error> {
 /// Generates a snapshot of node_a on the target, in `folder`/one.
 pub fn generate(pair: &Pair, folder: &Path, args: &str) -> String {
     let comma = if args.is_empty() { "" } else { ", " };
-    let id = match call(&pair.target, folder, &[("chunk_size", "1MB")], &format!("generate_snapshot('node_a', 'one'{comma}{args})")) {
+    let id = match call(
+        &pair.target,
+        folder,
+        &[("chunk_size", "1MB")],
+        &format!("generate_snapshot('node_a', 'one'{comma}{args})"),
+    ) {
         Ok(id) => id,
         Err(error) => panic!("generate_snapshot({args}): {}", describe(&error)),
     };
@@ -134,12 +142,16 @@ fn under_load(label: &str, compression: Compression) {
     let shown = pair.target.rows(
         "select status, percent, slots, slots_free, tables = tables_done, bytes, rows_done, compression, wal_held_bytes >= 0 from steep_repl.snapshots",
     );
-    let expected =
-        format!("complete | 100.0 | 1 | 1 | t | {} | {} | {compression} | t", manifest.bytes, manifest.rows);
+    let expected = format!("complete | 100.0 | 1 | 1 | t | {} | {} | {compression} | t", manifest.bytes, manifest.rows);
     assert_eq!(shown, [expected]);
     // What people and psql find.
     let whole = Path::new("sha256sum");
-    let sum = root::server_command(whole).arg("-c").arg("manifest.json.sha256").current_dir(folder.join("one")).output().unwrap();
+    let sum = root::server_command(whole)
+        .arg("-c")
+        .arg("manifest.json.sha256")
+        .current_dir(folder.join("one"))
+        .output()
+        .unwrap();
     assert!(sum.status.success(), "{sum:?}");
     let monitor = pair.monitor();
     let began = Instant::now();
@@ -154,7 +166,10 @@ fn under_load(label: &str, compression: Compression) {
     compare_sequences(&pair.source, &pair.target).unwrap();
     before.assert_same(&pair.target);
     assert_progress_is_sane(&seen, operation);
-    assert_eq!(pair.target.rows("select method, phase, state from steep_repl.init_progress"), ["two_phase | done | SYNCHRONIZED"]);
+    assert_eq!(
+        pair.target.rows("select method, phase, state from steep_repl.init_progress"),
+        ["two_phase | done | SYNCHRONIZED"]
+    );
     // The slot is the subscription's now, and the publication is in use: both stay.
     pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
     wait_until("the files are gone", Duration::from_secs(30), || (!folder.join("one").exists()).then_some(()));
@@ -205,8 +220,11 @@ fn two_phases_of_one_initialization() {
     pair.expect_equal();
     before.assert_same(&pair.target);
     assert_progress_is_sane(&seen, operation);
-    let phases = pair.target.rows("select details ->> 'message' from steep_repl.events where event = 'init.phase_started' order by id");
-    let expected = ["publication", "slot", "subscription", "tables", "files", "copy", "indexes", "sequences", "enable", "catchup"];
+    let phases = pair
+        .target
+        .rows("select details ->> 'message' from steep_repl.events where event = 'init.phase_started' order by id");
+    let expected =
+        ["publication", "slot", "subscription", "tables", "files", "copy", "indexes", "sequences", "enable", "catchup"];
     assert_eq!(phases, expected.map(|phase| format!("phase {phase}")));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
     assert!(pair.target.rows("select id from steep_repl.snapshots").is_empty());

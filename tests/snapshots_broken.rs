@@ -107,14 +107,10 @@ fn every_file_flipped_cut_and_gone() {
             fs::remove_file(path).unwrap();
             std::os::unix::fs::symlink("/etc/hostname", path).unwrap();
         };
-        kept.with(
-            &path,
-            linked,
-            || {
-                refused("linked");
-                fs::remove_file(&path).unwrap();
-            },
-        );
+        kept.with(&path, linked, || {
+            refused("linked");
+            fs::remove_file(&path).unwrap();
+        });
     }
     kept.applies();
 }

@@ -71,7 +71,9 @@ fn several_targets_and_one_too_many() {
     assert_eq!(third.db.scalar::<i64>("select count(*) from customers"), 0);
     // The publication is in use by both.
     pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
-    wait_until("the snapshot is gone", Duration::from_secs(30), || (status(&pair).is_empty() && !folder.join("one").exists()).then_some(()));
+    wait_until("the snapshot is gone", Duration::from_secs(30), || {
+        (status(&pair).is_empty() && !folder.join("one").exists()).then_some(())
+    });
     pair.source.exec("update customers set v = -5 where id < 20");
     pair.expect_equal();
     second.expect_equal();
@@ -240,7 +242,14 @@ fn places() {
         client.batch_execute("select steep_repl.generate_snapshot('node_a', 'one')")
     });
     assert_eq!(unset.code, "55000", "{unset:?}");
-    for bad in ["compression => 'zip'", "targets => 0", "targets => 1000", "parallel_workers => 0", "compression => null", "expires => '-1 s'"] {
+    for bad in [
+        "compression => 'zip'",
+        "targets => 0",
+        "targets => 1000",
+        "parallel_workers => 0",
+        "compression => null",
+        "expires => '-1 s'",
+    ] {
         let what = format!("generate_snapshot('node_a', 'one', {bad})");
         let refusal = refused_quickly(|| call(&pair.target, &folder, &[], &what));
         assert!(["22023", "22004"].contains(&refusal.code.as_str()), "{bad}: {refusal:?}");
@@ -250,10 +259,13 @@ fn places() {
     let id = call(&pair.target, &folder, &[], &format!("generate_snapshot('node_a', 'out/two', {ARGS})")).unwrap();
     wait_complete(&pair.target, &id).unwrap();
     assert!(elsewhere.join("two/manifest.json").exists());
-    let mode = |path: &Path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777;
+    let mode =
+        |path: &Path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777;
     assert_eq!((mode(&elsewhere.join("two")), mode(&elsewhere.join("two/data"))), (0o700, 0o700));
     assert_eq!(mode(&elsewhere.join("two/manifest.json")), 0o600);
-    let busy = refused_quickly(|| call(&pair.target, &folder, &[], &format!("generate_snapshot('node_a', 'out/two', {ARGS})")));
+    let busy = refused_quickly(|| {
+        call(&pair.target, &folder, &[], &format!("generate_snapshot('node_a', 'out/two', {ARGS})"))
+    });
     assert_eq!(busy.code, "58P02", "{busy:?}");
     pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
     expect_gone(&pair, &folder);
@@ -298,7 +310,8 @@ fn a_snapshot_expires() {
     let target = ClusterOptions::new("kept_exp").preload().set("steep_repl.source_check_interval", "1s").start();
     let pair = midway::prepared(Pair::options("kept_exp").target(target));
     let folder = root::folder("kept_exp");
-    let id = call(&pair.target, &folder, &[], &format!("generate_snapshot('node_a', 'one', expires => '4 s', {ARGS})")).unwrap();
+    let id = call(&pair.target, &folder, &[], &format!("generate_snapshot('node_a', 'one', expires => '4 s', {ARGS})"))
+        .unwrap();
     wait_complete(&pair.target, &id).unwrap();
     assert!(folder.join("one/manifest.json").exists());
     pair.source.exec("select pg_logical_emit_message(false, 'tests', repeat('x', 1000000))");
@@ -355,6 +368,7 @@ fn two_phases_cancelled_and_restarted() {
 #[test]
 fn two_phases_need_a_directory() {
     let pair = midway::prepared(Pair::options("kept_nodir"));
-    let refusal = crate::refusal::refused(&pair, &format!("method => 'two_phase', {ARGS}")).names(&["snapshot_directory"]);
+    let refusal =
+        crate::refusal::refused(&pair, &format!("method => 'two_phase', {ARGS}")).names(&["snapshot_directory"]);
     assert_eq!(refusal.code, "55000");
 }

@@ -190,7 +190,8 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
         workers_planned: workers_planned(method, options)?,
-        phase: first_phase(if method == Method::TwoPhase { Way::Both } else { Way::Whole }, options.schema_sync, plan).as_str(),
+        phase: first_phase(if method == Method::TwoPhase { Way::Both } else { Way::Whole }, options.schema_sync, plan)
+            .as_str(),
         beforehand: None,
     })?;
     operations::insert_tables(id, &plan.tables)?;

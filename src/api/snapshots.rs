@@ -14,8 +14,8 @@ use crate::pg::remote::Connection;
 use crate::pg::{raise, role, shmem, snapshot, system};
 use crate::schema::{self, Plan, Request};
 use crate::settings;
-use crate::snapshot::place::{self, Access};
 use crate::snapshot::contents;
+use crate::snapshot::place::{self, Access};
 use crate::source::{self, preflight, publication, target_slots};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
@@ -270,7 +270,10 @@ fn examine_source(source: &str, publication: Option<&str>, token: Token, options
         return Err(Error::TooFew { node: source.to_owned(), what, free: said.free().0, needed: targets, setting });
     }
     if let Some(message) = preflight::limited_retention(&said) {
-        raise::notice_with_hint(&message, "A slot that falls behind more than that is lost, and with it what the snapshot is good for.");
+        raise::notice_with_hint(
+            &message,
+            "A slot that falls behind more than that is lost, and with it what the snapshot is good for.",
+        );
     }
     let inventory = schema::source_inventory(&connection, true)?;
     let request = Request {
@@ -354,7 +357,10 @@ fn check_source(source: &str, folder: &Path, manifest: &Manifest, options: &Opti
         ));
     }
     if said.database_oid != manifest.database_oid {
-        return other(format!("It is of database \"{}\", and the node is database \"{}\".", manifest.database, said.database));
+        return other(format!(
+            "It is of database \"{}\", and the node is database \"{}\".",
+            manifest.database, said.database
+        ));
     }
     let differences = crate::coordinator::differences(manifest, &schema::source_inventory(&connection, false)?);
     if !differences.is_empty() {

@@ -163,10 +163,7 @@ pub struct Described<'a> {
 
 /// Puts what the manifest says of tables into the plan.
 pub fn describe(operation: i64, tables: &[Described]) -> Result<()> {
-    execute(
-        include_str!("../../sql/queries/snapshot_describe.sql"),
-        &[Arg::Int(operation), Arg::Text(&json(&tables)?)],
-    )
+    execute(include_str!("../../sql/queries/snapshot_describe.sql"), &[Arg::Int(operation), Arg::Text(&json(&tables)?)])
 }
 
 /// Stores the slot's start of an operation that takes a slot which was made beforehand.
@@ -218,6 +215,11 @@ pub fn was_complete(operation: i64) -> Result<bool> {
 pub fn looked(operation: i64, look: &Look) -> Result<()> {
     execute(
         include_str!("../../sql/queries/snapshot_looked.sql"),
-        &[Arg::Int(operation), Arg::MaybeInt(look.bytes), Arg::Int(look.slots_free), Arg::MaybeInt(look.wal_held_bytes)],
+        &[
+            Arg::Int(operation),
+            Arg::MaybeInt(look.bytes),
+            Arg::Int(look.slots_free),
+            Arg::MaybeInt(look.wal_held_bytes),
+        ],
     )
 }

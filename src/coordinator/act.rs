@@ -62,7 +62,8 @@ impl Coordinator {
             }
             Step::NextPhase => {
                 // The server's workers read under snapshots of their own.
-                if matches!(phase, Phase::Files | Phase::Copy) || phase == Phase::Slot && self.operation.is_by_server() {
+                if matches!(phase, Phase::Files | Phase::Copy) || phase == Phase::Slot && self.operation.is_by_server()
+                {
                     self.give_snapshot_up()?;
                 }
                 if phase == Phase::Files {

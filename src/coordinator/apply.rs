@@ -43,7 +43,8 @@ impl Coordinator {
         let (_, manifest) = self.manifest()?;
         let claimed = transaction::run(|| snapshots::claimed(id))?;
         let connection = self.source()?;
-        let found = transaction::run_without_snapshot(|| slots::look(connection, std::slice::from_ref(&mine), manifest.lsn))?;
+        let found =
+            transaction::run_without_snapshot(|| slots::look(connection, std::slice::from_ref(&mine), manifest.lsn))?;
         if found.is_free(&mine) {
             // From an attempt that died in between: whoever has dropped the original, this copy of it is good.
             if let Some(original) = &claimed {
@@ -71,7 +72,7 @@ impl Coordinator {
                     Err(error) if error.problem().sqlstate == "42704" => return Ok(false),
                     outcome => outcome?,
                 }
-                failpoint!(SlotCopied)?;
+                failpoint!(ClaimCopied)?;
                 slots::drop_if_there(connection, &original)
             })?;
             if won {
@@ -85,7 +86,8 @@ impl Coordinator {
 
     fn begin_with(&mut self, manifest: &Manifest) -> Result<()> {
         let id = self.operation.id;
-        let event = self.event("snapshot.slot_taken").message(format!("slot {} at {}", self.operation.slot_name, manifest.lsn));
+        let event =
+            self.event("snapshot.slot_taken").message(format!("slot {} at {}", self.operation.slot_name, manifest.lsn));
         transaction::run(|| {
             snapshots::set_start(id, manifest.lsn)?;
             events::write(&[event])
@@ -249,8 +251,7 @@ pub fn differences(manifest: &Manifest, there: &[Table]) -> Vec<String> {
                 now.column(&column.name)
                     .is_some_and(|other| other.number == column.number && other.type_name == column.type_name)
             });
-            (!is_same || now.natts != table.origin.natts)
-                .then(|| format!("columns of table {name} are others now"))
+            (!is_same || now.natts != table.origin.natts).then(|| format!("columns of table {name} are others now"))
         })
         .collect()
 }

@@ -87,8 +87,8 @@ impl Way {
     /// Its phases, in their order.
     pub fn phases(self) -> &'static [Phase] {
         use Phase::{
-            Adopt, Catchup, Copy, Done, Enable, Files, Held, Indexes, Publication, Schema, Sequences, Slot, Subscription,
-            Tables, Verify,
+            Adopt, Catchup, Copy, Done, Enable, Files, Held, Indexes, Publication, Schema, Sequences, Slot,
+            Subscription, Tables, Verify,
         };
         match self {
             Way::Whole => {
@@ -98,9 +98,20 @@ impl Way {
             Way::Attach => &[Schema, Adopt, Subscription, Verify, Sequences, Enable, Catchup, Done],
             Way::Hold => &[Publication, Slot, Held, Done],
             Way::Write => &[Publication, Slot, Tables, Copy, Sequences, Done],
-            Way::Both => {
-                &[Schema, Publication, Slot, Subscription, Tables, Files, Copy, Indexes, Sequences, Enable, Catchup, Done]
-            }
+            Way::Both => &[
+                Schema,
+                Publication,
+                Slot,
+                Subscription,
+                Tables,
+                Files,
+                Copy,
+                Indexes,
+                Sequences,
+                Enable,
+                Catchup,
+                Done,
+            ],
             Way::Read => &[Schema, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
         }
     }
@@ -499,7 +510,8 @@ mod tests {
 
     #[test]
     fn files_need_neither_keeper_nor_snapshot() {
-        let files = Seen { by_files: true, has_snapshot: false, awaits_snapshot: true, keeper: Keeper::None, ..copying() };
+        let files =
+            Seen { by_files: true, has_snapshot: false, awaits_snapshot: true, keeper: Keeper::None, ..copying() };
         assert_eq!(decide(&files), Step::StartWorkers(4));
         assert_eq!(decide(&Seen { workers: 4, ..files }), Step::Wait);
         assert_eq!(decide(&Seen { tables_unfinished: 0, ..files }), Step::NextPhase);

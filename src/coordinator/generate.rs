@@ -9,10 +9,10 @@
 
 use super::decide::Phase;
 use super::main::Coordinator;
+use crate::catalog::events;
 use crate::catalog::operations::{self, Files, PlannedTable};
 use crate::catalog::snapshots::{self, Look, Saved};
 use crate::catalog::tasks;
-use crate::catalog::events;
 use crate::error::{Error, Result, SnapshotError};
 use crate::pg::remote::Connection;
 use crate::pg::{shmem, system, transaction};
@@ -267,8 +267,7 @@ fn still_wanted(id: i64) -> Result<()> {
 /// In which way a table is not what it was when it was planned.
 fn difference(planned: &PlannedTable, inventory: &[Table]) -> Option<String> {
     let name = steep_repl_core::ident::qualified_display(&planned.table_schema, &planned.table_name);
-    let now =
-        inventory.iter().find(|table| table.schema == planned.table_schema && table.name == planned.table_name);
+    let now = inventory.iter().find(|table| table.schema == planned.table_schema && table.name == planned.table_name);
     let Some(now) = now.filter(|now| now.oid == planned.source_relid) else {
         return Some(format!("table {name} was dropped or replaced"));
     };
@@ -342,11 +341,7 @@ fn columns(table: &PlannedTable) -> Vec<Column> {
         .iter()
         .zip(types)
         .zip(numbers)
-        .map(|((name, type_name), number)| Column {
-            name: name.clone(),
-            type_name: type_name.clone(),
-            number: *number,
-        })
+        .map(|((name, type_name), number)| Column { name: name.clone(), type_name: type_name.clone(), number: *number })
         .collect()
 }
 

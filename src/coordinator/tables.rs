@@ -91,8 +91,7 @@ impl Coordinator {
 
     /// Adds the builds of what was suspended.
     fn plan_builds(&self, planned: &[PlannedTable]) -> Result<()> {
-        let large: Vec<u32> =
-            planned.iter().filter(|table| self.suspends(table)).map(|table| table.relid).collect();
+        let large: Vec<u32> = planned.iter().filter(|table| self.suspends(table)).map(|table| table.relid).collect();
         tasks::insert_index_tasks(self.operation.id, &large)
     }
 
@@ -271,8 +270,7 @@ impl Coordinator {
             empty(&tables, &tables)?;
             suspend_indexes(id, tables.iter().copied().filter(|table| !table.keeps_indexes))?;
             tasks::restart_tables(id, relids)?;
-            let large: Vec<u32> =
-                tables.iter().filter(|table| !table.keeps_indexes).map(|table| table.relid).collect();
+            let large: Vec<u32> = tables.iter().filter(|table| !table.keeps_indexes).map(|table| table.relid).collect();
             tasks::insert_index_tasks(id, &large)
         })?;
         system::report_statistics();

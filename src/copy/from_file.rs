@@ -65,8 +65,8 @@ fn load_one(
     let folder = Path::new(&files.path);
     let kept = snapshots::file_of(task.id)?.ok_or_else(|| Error::internal("a task without its file"))?;
     let file = File { path: kept.path, bytes: kept.bytes, sha256: kept.sha256 };
-    let reader = ChunkReader::open(folder, &file, files.compression)
-        .map_err(|found| trouble(folder, &file.path, found))?;
+    let reader =
+        ChunkReader::open(folder, &file, files.compression).map_err(|found| trouble(folder, &file.path, found))?;
     let mut kept_stream = Kept { reader, folder, path: &file.path, wrong };
     let copied = copy_in(
         From::Kept(&mut kept_stream),

@@ -53,8 +53,7 @@ pub(super) fn begin(connection: &Connection, taken: &[Task]) -> Result<Vec<Seen>
     connection
         .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
         .map_err(|error| error.of_snapshot_import(connection.node()))?;
-    let contents =
-        connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
+    let contents = connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
     if contents != taken.first().and_then(|task| task.snapshot_contents.clone()) {
         // After a restart of the source its names begin anew.
         return Err(Error::SnapshotLost { node: connection.node().to_owned() });

@@ -2,10 +2,10 @@
 //!
 //! One runs at a time, however many databases there are and however slow their sources. It writes only what has changed, so that a node for which all is well takes no transaction id.
 
+use crate::catalog::events;
 use crate::catalog::nodes;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::snapshots::{self, Known};
-use crate::catalog::events;
 use crate::coordinator;
 use crate::error::Result;
 use crate::pg::remote::Connection;

@@ -47,7 +47,11 @@ impl<'a> CopyOut<'a> {
                     let left = this.stream.length - this.taken;
                     if left > 0 {
                         let count = left.min(whole - read);
-                        ptr::copy_nonoverlapping(this.stream.message.cast::<u8>().add(this.taken), out.add(read), count);
+                        ptr::copy_nonoverlapping(
+                            this.stream.message.cast::<u8>().add(this.taken),
+                            out.add(read),
+                            count,
+                        );
                         this.taken += count;
                         read += count;
                         continue;

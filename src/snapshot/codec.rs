@@ -246,10 +246,8 @@ impl ChunkReader {
     /// Begins to read the file below `folder`.
     pub fn open(folder: &Path, expected: &File, compression: Compression) -> Result<ChunkReader, Trouble> {
         let file = open(folder, &expected.path)?;
-        let source = BufReader::with_capacity(
-            PIECE,
-            Checking { file, sum: Sha256::new(), bytes: 0, most: expected.bytes },
-        );
+        let source =
+            BufReader::with_capacity(PIECE, Checking { file, sum: Sha256::new(), bytes: 0, most: expected.bytes });
         let decoder = match compression {
             Compression::None => Decoder::None(source),
             Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(source))),

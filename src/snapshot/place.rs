@@ -92,7 +92,8 @@ fn canonical(path: &Path, access: Access) -> Result<PathBuf> {
             Ok(parent.join(name))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(SnapshotError::Missing { path: path.display().to_string(), reason: "It does not exist.".to_owned() }.into())
+            Err(SnapshotError::Missing { path: path.display().to_string(), reason: "It does not exist.".to_owned() }
+                .into())
         }
         Err(error) => Err(failed(path, &error)),
     }
@@ -195,7 +196,10 @@ fn empty(folder: &Path) -> Result<()> {
         Err(error)
             if matches!(
                 error.kind(),
-                ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy | ErrorKind::PermissionDenied
+                ErrorKind::NotFound
+                    | ErrorKind::DirectoryNotEmpty
+                    | ErrorKind::ResourceBusy
+                    | ErrorKind::PermissionDenied
             ) =>
         {
             Ok(())

@@ -103,7 +103,9 @@ fn follow(context: &Context, session: &mut Session, id: &str) -> Result<Kept, Fa
                     message: kept.error.unwrap_or_else(|| format!("snapshot {id} failed")),
                     sqlstate: kept.sqlstate,
                     detail: kept.detail,
-                    hint: kept.hint.or_else(|| Some("The same command goes on with it; steep-repl snapshot delete removes it.".to_owned())),
+                    hint: kept.hint.or_else(|| {
+                        Some("The same command goes on with it; steep-repl snapshot delete removes it.".to_owned())
+                    }),
                 })
             }
             Some(kept) => {

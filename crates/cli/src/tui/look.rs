@@ -132,11 +132,8 @@ impl Looker {
             self.tables = None;
             self.phases.clear();
         }
-        let kept: Vec<Kept> = if node.offers.iter().any(|name| name == "snapshots") {
-            run.all(SNAPSHOTS, &[], &[])?
-        } else {
-            Vec::new()
-        };
+        let kept: Vec<Kept> =
+            if node.offers.iter().any(|name| name == "snapshots") { run.all(SNAPSHOTS, &[], &[])? } else { Vec::new() };
         let log = run.log;
         let Node { nodes, progress, subscriptions, offers } = node;
         let (phases, tables, events) = (self.phases.clone(), self.tables.clone(), Arc::clone(&self.events_shown));

@@ -99,13 +99,31 @@ fn a_manifest_must_agree_with_itself() {
 #[test]
 fn no_path_leads_out_of_the_folder() {
     let long = "x".repeat(129);
-    for path in
-        ["", ".", "..", "/etc/passwd", "../x", "data/../x", "data/", "data//x", "data/a/b", "a/b", ".x", "a\0", "a b", &long]
-    {
+    for path in [
+        "",
+        ".",
+        "..",
+        "/etc/passwd",
+        "../x",
+        "data/../x",
+        "data/",
+        "data//x",
+        "data/a/b",
+        "a/b",
+        ".x",
+        "a\0",
+        "a b",
+        &long,
+    ] {
         assert!(!is_safe_path(path), "{path:?}");
         assert!(contradiction(|m| m.sequences.path = path.to_owned()).contains("no name of a file"), "{path:?}");
     }
-    for path in [SCHEMA, SEQUENCES, &chunk_path(1, None, Compression::None), &chunk_path(u32::MAX, Some(u32::MAX), Compression::Gzip)] {
+    for path in [
+        SCHEMA,
+        SEQUENCES,
+        &chunk_path(1, None, Compression::None),
+        &chunk_path(u32::MAX, Some(u32::MAX), Compression::Gzip),
+    ] {
         assert!(is_safe_path(path), "{path:?}");
     }
 }
