@@ -72,6 +72,17 @@ run_copy_out() {
     printf '%s\n' "$took"
 }
 
+# What the disk takes of as many bytes.
+run_dd() {
+    local took
+    sync
+    clock_start
+    as_server dd if=/dev/zero of="$servers_dir/zeros" bs=1M count="$(kept_size none)" conv=fsync status=none
+    took=$(clock_stop)
+    rm -f "$servers_dir/zeros"
+    printf '%s\n' "$took"
+}
+
 applied() {
     local took
     kept_ready "$2"
@@ -117,6 +128,7 @@ kept_results() {
             "$(ratio "$(median kept "generate_$way")" "$(median kept "dump_$way")") times as fast"
     done
     row "COPY to nowhere, binary, $JOBS sessions" kept copy_out "$(ratio "$(median kept generate_none)" "$(median kept copy_out)") times as fast, uncompressed"
+    row 'dd of as many bytes' kept dd "$(ratio "$(median kept generate_none)" "$(median kept dd)") times as fast, uncompressed"
     for way in zstd none; do
         row "apply_snapshot, $way" kept "apply_$way" ''
         row "pg_restore -j$JOBS, $way" kept "restore_$way" "$(ratio "$(median kept "apply_$way")" "$(median kept "restore_$way")") times as fast"

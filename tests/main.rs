@@ -78,6 +78,7 @@ mod snapshot_age;
 mod snapshots;
 mod snapshots_broken;
 mod snapshots_faults;
+mod snapshots_moments;
 mod take_over;
 mod views;
 mod waiting;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use steep_repl_core::manifest::{self, Compression, Manifest};
 use steep_repl_testkit::{
-    check, compare, compare_sequences, describe, quote_literal, root, wait_until, Db, Pair, SchemaState, Tables,
+    check, compare, compare_sequences, describe, quote_literal, root, wait_until, ClusterOptions, Db, Pair, SchemaState, Tables,
 };
 
 use crate::outcome::assert_progress_is_sane;
@@ -228,4 +228,55 @@ fn two_phases_of_one_initialization() {
     assert_eq!(phases, expected.map(|phase| format!("phase {phase}")));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
     assert!(pair.target.rows("select id from steep_repl.snapshots").is_empty());
+}
+
+/// The tables are made by the definitions of the source; one of an older major version writes the files.
+#[test]
+fn schemas_are_made_and_the_source_is_older() {
+    let old = ClusterOptions::old("kept_old").start();
+    let pair = Pair::options("kept_old").source(old).build();
+    let folder = root::folder("kept_old");
+    pair.source.exec(
+        "create schema sales; create type sales.mood as enum ('good', 'bad');
+         create table sales.orders (id int primary key, mood sales.mood, note text); create index on sales.orders (note);
+         insert into sales.orders select i, 'good', 'note ' || i from generate_series(1, 20000) i;
+         create table parts (id int, v text, primary key (id)) partition by range (id);
+         create table parts_low partition of parts for values from (0) to (500);
+         create table parts_high partition of parts default;
+         insert into parts select i, repeat('p', i % 50) from generate_series(1, 2000) i",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.register();
+    generate(&pair, &folder, "parallel_workers => 2");
+    let formats: Vec<(String, String)> =
+        read_manifest(&folder).tables.into_iter().map(|table| (table.name, table.format)).collect();
+    assert!(formats.contains(&("orders".into(), "text".into())) && formats.contains(&("parts_low".into(), "binary".into())), "{formats:?}");
+    // By the usual programs, without us.
+    let by_hand = pair.target.cluster().create_database("kept_by_hand", "");
+    by_hand.psql(&fs::read_to_string(folder.join("one/schema.sql")).unwrap());
+    let manifest = read_manifest(&folder);
+    for table in &manifest.tables {
+        for file in &table.files {
+            let path = folder.join("one").join(&file.file.path);
+            let rows = std::process::Command::new("zstd").arg("-dc").arg(path).output().unwrap().stdout;
+            let plain = folder.join("plain");
+            fs::write(&plain, rows).unwrap();
+            root::hand_over(&plain);
+            let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+            by_hand.exec(&format!(
+                "copy {}.{} ({}) from '{}' with (format {})",
+                table.schema,
+                table.name,
+                columns.join(", "),
+                plain.display(),
+                table.format
+            ));
+        }
+    }
+    compare(&pair.source, &by_hand, &Tables::All).unwrap();
+    by_hand.drop_database().unwrap();
+    pair.source.exec("update sales.orders set mood = 'bad' where id < 100; insert into parts values (100000, 'late')");
+    apply(&pair.target, "node_b", &folder, "schema_sync => 'auto'").unwrap();
+    expect_synchronized(&pair.target, "node_b");
+    pair.expect_equal();
 }

@@ -3,4 +3,5 @@ SELECT s.id, s.source, s.path, s.status, s.phase, s.percent, s.lsn, s.slots, s.s
        CASE WHEN s.eta IS NOT NULL THEN greatest(extract(epoch FROM s.eta - pg_catalog.clock_timestamp()), 0) END AS eta_seconds,
        s.compression, s.operation_id, s.sqlstate, s.error, s.detail, s.hint
 FROM steep_repl.snapshots s
-WHERE s.id = $1
+WHERE $1::text IS NULL OR s.id = $1
+ORDER BY s.operation_id

@@ -29,12 +29,11 @@ pub fn run(context: &Context, command: Snapshot) -> Result<(), Failure> {
         Snapshot::List => {
             let mut session = context.connector.first()?;
             session.require_function("generate_snapshot")?;
-            let query = if context.out.json {
-                "SELECT * FROM steep_repl.snapshots"
-            } else {
-                "SELECT id, source, status, percent, slots, slots_free, pg_catalog.pg_size_pretty(wal_held_bytes) AS wal_held, \
-                 pg_catalog.pg_size_pretty(bytes) AS size, compression, path, coalesce(error, '') AS error FROM steep_repl.snapshots"
-            };
+            if context.out.json {
+                return context.out.value(&kept(&mut session, None)?);
+            }
+            let query = "SELECT id, source, status, percent, slots, slots_free, pg_catalog.pg_size_pretty(wal_held_bytes) AS wal_held, \
+                         pg_catalog.pg_size_pretty(bytes) AS size, compression, path, coalesce(error, '') AS error FROM steep_repl.snapshots";
             tables::any(context, &mut session, query, &[])
         }
         Snapshot::Delete { id } => delete(context, &id),
@@ -78,8 +77,13 @@ fn generate(context: &Context, options: Generate) -> Result<(), Failure> {
     ))
 }
 
+/// One snapshot, or all.
+fn kept(session: &mut Session, id: Option<&str>) -> Result<Vec<Kept>, Failure> {
+    session.rows(include_str!("../../sql/snapshot.sql"), &[&id])
+}
+
 fn look(session: &mut Session, id: &str) -> Result<Option<Kept>, Failure> {
-    Ok(session.rows::<Kept>(include_str!("../../sql/snapshot.sql"), &[&id])?.pop())
+    Ok(kept(session, Some(id))?.pop())
 }
 
 /// Watches until a snapshot is complete. The server needs nobody who does.
