@@ -67,6 +67,12 @@ points! {
     SlotToBeMade "slot_to_be_made",
     /// Keeper: the slot is made, its snapshot is not exported.
     SlotMade "slot_made",
+    /// Keeper: the slot for the base backup is made, the backup is not begun.
+    BackupSlotMade "backup_slot_made",
+    /// Keeper: the backup is here, no position is taken.
+    BackupMade "backup_made",
+    /// Keeper: the private server is started, and nobody has looked at it.
+    PrivateServerStarted "private_server_started",
     /// Keeper: the snapshot is exported and not noted.
     SnapshotExported "snapshot_exported",
     /// Keeper: slot and snapshot are noted.

@@ -14,6 +14,10 @@ static INIT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CATCHUP_LAG: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static SOURCE_CHECK_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(600);
 static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
+static SNAPSHOT_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LARGE_TABLE_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(10 * 1024 * 1024);
+static LARGE_TABLE_METHOD: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"copy"));
+static SCRATCH_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static SCHEMA_SYNC_MODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"strict"));
 static SNAPSHOT_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
@@ -132,6 +136,64 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::SUPERUSER_ONLY,
     );
+    define_large_tables();
+}
+
+/// Those of methods auto and snapshot.
+fn define_large_tables() {
+    for (name, short, long, setting) in [
+        (
+            c"steep_repl.snapshot_threshold",
+            c"Method auto is snapshot when the tables take less than this together, and parallel otherwise.",
+            c"0 is always parallel.",
+            &SNAPSHOT_THRESHOLD,
+        ),
+        (
+            c"steep_repl.large_table_threshold",
+            c"By method snapshot tables larger than this go by steep_repl.large_table_method.",
+            c"All others are copied by the server's own table synchronization.",
+            &LARGE_TABLE_THRESHOLD,
+        ),
+    ] {
+        let (context, flags) = (GucContext::Userset, GucFlags::UNIT_KB);
+        GucRegistry::define_int_guc(name, short, long, setting, 0, i32::MAX, context, flags);
+    }
+    GucRegistry::define_string_guc(
+        c"steep_repl.large_table_method",
+        c"How method snapshot copies large tables: copy, pg_dump or basebackup.",
+        c"copy: by copy workers, in ranges side by side.",
+        &LARGE_TABLE_METHOD,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"steep_repl.scratch_directory",
+        c"Where large_table_method basebackup puts the base backup of the source for the time of the copy.",
+        c"A directory on this server that the server's user owns, with room for the whole source.",
+        &SCRATCH_DIRECTORY,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+}
+
+/// Bytes.
+pub fn snapshot_threshold() -> i64 {
+    i64::from(SNAPSHOT_THRESHOLD.get()) * 1024
+}
+
+/// Bytes.
+pub fn large_table_threshold() -> i64 {
+    i64::from(LARGE_TABLE_THRESHOLD.get()) * 1024
+}
+
+/// copy, pg_dump or basebackup.
+pub fn large_table_method() -> String {
+    LARGE_TABLE_METHOD.get().and_then(|method| method.into_string().ok()).unwrap_or_else(|| "copy".to_owned())
+}
+
+/// A path; empty when it is not set.
+pub fn scratch_directory() -> String {
+    SCRATCH_DIRECTORY.get().and_then(|path| path.into_string().ok()).unwrap_or_default()
 }
 
 /// Copy workers.

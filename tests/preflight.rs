@@ -239,3 +239,24 @@ fn a_disk_that_is_too_small() {
         "{found}"
     );
 }
+
+#[test]
+fn both_nodes_on_one_server() {
+    let pair = Pair::options("pre_same").source(shared::target()).build();
+    one_table(&pair);
+    let said = row(&pair, "same_server", "");
+    assert!(said.contains(" | warning | ") && said.contains("of one server") && said.ends_with(" | t"), "{said}");
+}
+
+#[test]
+fn owners_that_are_not_here() {
+    let owner = Role::create(&shared::source(), "preowner", "");
+    let pair = Pair::new("pre_owner");
+    one_table(&pair);
+    pair.source.exec(&format!("alter table t owner to {owner}"));
+    // Only what is made here gets an owner by the source's.
+    assert!(row(&pair, "roles", "").starts_with("roles | ok"), "by strict");
+    let said = row(&pair, "roles", ", schema_sync => 'auto'");
+    assert!(said.contains(" | warning | ") && said.contains("preowner"), "{said}");
+    pair.source.exec("alter table t owner to current_user");
+}

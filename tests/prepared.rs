@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steep_repl_testkit::{
-    check, compare, describe, root, wait_until, Cluster, ClusterOptions, Db, LoadOptions, Pair, PairOptions, StopMode,
-    Tables,
+    check, compare, describe, root, shared, wait_until, Cluster, ClusterOptions, Db, LoadOptions, Pair, PairOptions,
+    Role, StopMode, Tables,
 };
 
 use crate::copies::{base_backup, wait_until_replayed};
@@ -349,7 +349,7 @@ fn who_waits_for_it_may_be_cancelled() {
         session.batch_execute("select steep_repl.prepare_init('node_a', 'waited_for', no_identity => 'full')")
     });
     wait_until("it waits", Duration::from_secs(30), || {
-        let waits = "select count(*) from pg_stat_activity where query like 'CREATE_REPLICATION_SLOT \"waited_for\"%' and datname = current_database()";
+        let waits = "select count(*) from pg_stat_activity where query like 'CREATE_REPLICATION_SLOT \"steep\\_repl%' and datname = current_database()";
         (pair.source.scalar::<i64>(waits) == 1).then_some(())
     });
     cancel.cancel_query(postgres::NoTls).unwrap();
@@ -590,4 +590,95 @@ fn cancelled_while_it_catches_up_and_without_the_slot_it_used() {
     wait_until("the slot is not kept", Duration::from_secs(30), || {
         (status(&pair, &prepared.slot) != "ready").then_some(())
     });
+}
+
+/// Everything that may happen to links and servers between the slot and the catch-up.
+#[test]
+fn the_source_goes_down_while_rows_are_compared_and_caught_up() {
+    let source = ClusterOptions::new("psource").start();
+    let pair = filled(Pair::options("prep_faults").source(Arc::clone(&source)).proxied());
+    let load = shop::load().tolerant().start(&pair.source);
+    let prepared = prepare(&pair);
+    dump_and_restore(&pair, Dump::Directory, Some(&prepared.snapshot));
+    pair.source.exec(
+        "insert into orders (id, v, note) select i, 1, repeat('x', 300) from generate_series(2000000, 2040000) i",
+    );
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    // Tables are compared under the snapshot; those that are left when it is gone are taken as they are, and that is said.
+    pair.proxy().cut();
+    source.restart();
+    pair.proxy().restore();
+    pair.proxy().throttle(300_000);
+    wait_until("it catches up", Duration::from_secs(120), || (pair.state() == "CATCHING_UP").then_some(()));
+    pair.proxy().cut();
+    source.crash();
+    pair.proxy().restore();
+    pair.proxy().throttle(0);
+    load.stop();
+    pair.expect_synchronized();
+    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(120));
+    compare(&pair.source, &pair.target, &Tables::All).unwrap();
+}
+
+#[test]
+fn the_target_goes_down_while_rows_are_compared_and_caught_up() {
+    let target = ClusterOptions::new("ptarget").preload().start();
+    let pair = filled(Pair::options("prep_down").target(Arc::clone(&target)).proxied());
+    let load = shop::load().start(&pair.source);
+    let prepared = prepare(&pair);
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.proxy().throttle(100_000);
+    target.restart();
+    wait_until("it catches up", Duration::from_secs(120), || (pair.state() != "PREPARING").then_some(()));
+    target.crash();
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    load.stop();
+    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(120));
+    compare(&pair.source, &pair.target, &Tables::All).unwrap();
+}
+
+/// Who may use the source's connection string may have a slot made, and nobody else may have it taken away.
+#[test]
+fn slots_belong_to_who_asked() {
+    let operator = Role::create(&shared::target(), "preparer", "login in role pg_create_subscription");
+    let other = Role::create(&shared::target(), "otherone", "login in role pg_create_subscription");
+    let pair = filled(Pair::options("prep_roles"));
+    let as_role = |role: &Role, sql: &str| {
+        let mut client = pair.target.connect();
+        client.batch_execute(&format!("set session authorization {role}"))?;
+        client.batch_execute(sql)
+    };
+    let prepare = "select steep_repl.prepare_init('node_a', 'of_operator', no_identity => 'full')";
+    let refusal = refused_quickly(|| as_role(&operator, prepare));
+    assert_eq!(refusal.code, "42501", "{refusal:?}");
+    let prepared = prepare_as(&pair, &slot_of(&pair));
+    for role in [&operator, &other] {
+        let refusal =
+            refused_quickly(|| as_role(role, &format!("select steep_repl.drop_init_slot('{}')", prepared.slot)));
+        assert_eq!(refusal.code, "42501", "{refusal:?}");
+        // They may see what WAL it holds back.
+        as_role(role, "select slot_name, wal_held_bytes from steep_repl.init_slots").unwrap();
+    }
+    pair.target.exec(&format!("select steep_repl.drop_init_slot('{}')", prepared.slot));
+    wait_for_status(&pair, &prepared.slot, "released");
+}
+
+#[test]
+fn an_older_source() {
+    let source = ClusterOptions::old("oldsrc").start();
+    let pair = Pair::options("prep_old").source(source).build();
+    pair.source.exec(
+        "create table orders (id bigint primary key, v int, note text);
+         insert into orders select i, i, 'row ' || i from generate_series(1, 20000) i; create table log (v int, note text)",
+    );
+    pair.register();
+    let load = LoadOptions::default().keyed("orders").appended("log").keys(20_000).rate(100).start(&pair.source);
+    let prepared = prepare_with(&pair, ", slot_name => 'old_one', no_identity => 'insert_only'").unwrap();
+    dump_and_restore(&pair, Dump::Directory, Some(&prepared.snapshot));
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.expect_synchronized();
+    load.stop();
+    expect_equal(&pair);
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use steep_repl_core::manifest::{self, Compression, Manifest};
 use steep_repl_testkit::{
-    check, compare, compare_sequences, describe, quote_literal, root, wait_until, ClusterOptions, Db, Pair, SchemaState, Tables,
+    check, compare, compare_sequences, describe, quote_literal, root, wait_until, ClusterOptions, Db, Pair,
+    SchemaState, Tables,
 };
 
 use crate::outcome::assert_progress_is_sane;
@@ -250,7 +251,10 @@ fn schemas_are_made_and_the_source_is_older() {
     generate(&pair, &folder, "parallel_workers => 2");
     let formats: Vec<(String, String)> =
         read_manifest(&folder).tables.into_iter().map(|table| (table.name, table.format)).collect();
-    assert!(formats.contains(&("orders".into(), "text".into())) && formats.contains(&("parts_low".into(), "binary".into())), "{formats:?}");
+    assert!(
+        formats.contains(&("orders".into(), "text".into())) && formats.contains(&("parts_low".into(), "binary".into())),
+        "{formats:?}"
+    );
     // By the usual programs, without us.
     let by_hand = pair.target.cluster().create_database("kept_by_hand", "");
     by_hand.psql(&fs::read_to_string(folder.join("one/schema.sql")).unwrap());

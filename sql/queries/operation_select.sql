@@ -9,6 +9,8 @@ SELECT pg_catalog.jsonb_build_object(
     'snapshot', o.snapshot, 'awaits_snapshot', o.awaits_snapshot, 'snapshot_expired', o.snapshot_expired,
     'snapshot_age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - o.snapshot_at), 'enable_lsn', o.enable_lsn,
     'apply_stopped', o.apply_stopped, 'applied_lsn', o.applied_lsn, 'replaced_slot', o.replaced_slot,
-    'bytes_total', o.bytes_total, 'overall_percent', o.overall_percent, 'workers_planned', o.workers_planned, 'attempts', o.attempts,
+    'own_transport', CASE WHEN o.method = 'snapshot' THEN (SELECT t.transport FROM steep_repl.operation_tables t
+        WHERE t.operation_id = o.id AND t.transport <> 'server' LIMIT 1) ELSE 'copy' END,
+    'bytes_total', o.bytes_total, 'overall_percent', o.overall_percent, 'attempts', o.attempts,
     'age_seconds', extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(o.resumed_at, o.started_at)), 'error', o.error)::text
 FROM steep_repl.operations o

@@ -10,7 +10,7 @@ WITH found AS MATERIALIZED (
     LEFT JOIN pg_catalog.pg_subscription_rel r ON r.srsubid = $2::oid AND r.srrelid = o.relid
     LEFT JOIN pg_catalog.pg_stat_get_subscription(NULL) w ON w.subid = $2::oid AND w.relid = o.relid AND w.pid IS NOT NULL
     LEFT JOIN pg_catalog.pg_stat_progress_copy c ON c.pid = w.pid AND c.relid = o.relid
-    WHERE o.operation_id = $1 AND o.status NOT IN ('done', 'failed')
+    WHERE o.operation_id = $1 AND o.status NOT IN ('done', 'failed') AND o.transport = 'server'
 ), copies AS (
     UPDATE steep_repl.tasks t
     SET status = CASE WHEN f.is_copied THEN 'done' WHEN f.pid IS NOT NULL THEN 'running' ELSE 'pending' END,

@@ -4,5 +4,5 @@ SELECT pg_catalog.jsonb_build_object(
                        AND t.kind = 'copy' AND t.claims > 0)
                OR EXISTS (SELECT FROM steep_repl.suspended_indexes s WHERE s.operation_id = o.operation_id AND s.relid = o.relid
                           AND s.restored_at IS NOT NULL),
-    'deferred', o.status = 'deferred', 'deferrals', o.deferrals)::text
+    'transport', o.transport, 'deferred', o.status = 'deferred', 'deferrals', o.deferrals)::text
 FROM steep_repl.operation_tables o WHERE o.operation_id = $1 AND o.copies_left > 0 ORDER BY o.ordinal

@@ -118,7 +118,7 @@ COMMENT ON COLUMN steep_repl.operations.overall_percent IS 'Share of all work do
 COMMENT ON COLUMN steep_repl.operations.eta IS 'Expected time of the end; null while unknown';
 COMMENT ON COLUMN steep_repl.operations.lag_bytes IS 'Bytes of WAL the node is behind the source while catching up; as it was at the end once complete';
 COMMENT ON COLUMN steep_repl.operations.workers_active IS 'Copy workers, or the server''s table synchronization workers, running now';
-COMMENT ON COLUMN steep_repl.operations.workers_planned IS 'Copy workers asked for; of method snapshot max_sync_workers_per_subscription';
+COMMENT ON COLUMN steep_repl.operations.workers_planned IS 'Copy workers asked for; while the server copies max_sync_workers_per_subscription';
 COMMENT ON COLUMN steep_repl.operations.attempts IS 'Times a coordinator took the operation up';
 COMMENT ON COLUMN steep_repl.operations.created_at IS 'When it was requested';
 COMMENT ON COLUMN steep_repl.operations.started_at IS 'When work began';
@@ -138,6 +138,7 @@ CREATE TABLE steep_repl.operation_tables (
     column_numbers  smallint[] NOT NULL,
     column_types    text[] NOT NULL,
     format          text NOT NULL CHECK (format IN ('binary', 'text')),
+    transport       text NOT NULL CHECK (transport IN ('copy', 'server', 'pg_dump', 'basebackup')),
     small           boolean NOT NULL,
     keeps_indexes   boolean NOT NULL,
     heap            boolean NOT NULL,
@@ -177,6 +178,7 @@ COMMENT ON COLUMN steep_repl.operation_tables.columns IS 'Columns that are copie
 COMMENT ON COLUMN steep_repl.operation_tables.column_numbers IS 'Their attnum on the source: a column that is dropped and added again is another one';
 COMMENT ON COLUMN steep_repl.operation_tables.column_types IS 'Their types on the source';
 COMMENT ON COLUMN steep_repl.operation_tables.format IS 'COPY format: binary where every type travels safely, text otherwise';
+COMMENT ON COLUMN steep_repl.operation_tables.transport IS 'How its rows get here: copy: by copy workers from the source; server: by the server''s own table synchronization; pg_dump: by pg_dump; basebackup: by copy workers from a base backup of the source';
 COMMENT ON COLUMN steep_repl.operation_tables.small IS 'True when the table is copied in a batch with others';
 COMMENT ON COLUMN steep_repl.operation_tables.keeps_indexes IS 'True when the table keeps its indexes during the load: a small one, or one that joins a subscription';
 COMMENT ON COLUMN steep_repl.operation_tables.heap IS 'True when the table is of access method heap on the source, so that it can be cut in ctid ranges';

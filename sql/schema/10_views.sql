@@ -56,7 +56,7 @@ COMMENT ON COLUMN steep_repl.init_progress.bytes_total IS 'Size of the tables on
 COMMENT ON COLUMN steep_repl.init_progress.rows_per_second IS 'Rows copied per second over the last 10 seconds; null when nothing is copied';
 COMMENT ON COLUMN steep_repl.init_progress.bytes_per_second IS 'Bytes copied per second over the last 10 seconds; null when nothing is copied';
 COMMENT ON COLUMN steep_repl.init_progress.workers_active IS 'Copy workers, or the server''s table synchronization workers, running';
-COMMENT ON COLUMN steep_repl.init_progress.workers_planned IS 'Copy workers asked for; of method snapshot max_sync_workers_per_subscription';
+COMMENT ON COLUMN steep_repl.init_progress.workers_planned IS 'Copy workers asked for; while the server copies max_sync_workers_per_subscription';
 COMMENT ON COLUMN steep_repl.init_progress.started_at IS 'When work began';
 COMMENT ON COLUMN steep_repl.init_progress.updated_at IS 'When the figures were taken';
 COMMENT ON COLUMN steep_repl.init_progress.eta IS 'Expected time of the end; null while unknown';
@@ -77,7 +77,7 @@ SELECT t.operation_id,
            WHEN t.bytes_total > 0
                THEN least(t.bytes_done::double precision / t.bytes_total + coalesce(l.copied_share, 0), 0.99)
                     -- The server builds indexes along with the rows.
-                    / CASE WHEN o.method = 'snapshot' OR o.kind = 'generate' THEN 1 ELSE 1.4 END
+                    / CASE WHEN t.transport = 'server' OR o.kind = 'generate' THEN 1 ELSE 1.4 END
            ELSE 0 END)::numeric, 1) AS percent,
        t.rows_done + coalesce(l.rows_arrived, 0) AS rows_done,
        t.bytes_done + (coalesce(l.copied_share, 0) * t.bytes_total)::bigint AS bytes_done,

@@ -22,7 +22,7 @@ COMMENT ON FUNCTION steep_repl.init_node(text, text, text, text, integer, boolea
     'Initializes the local node from a source: copies its tables, builds indexes, catches up; returns the operation''s number at once';
 COMMENT ON FUNCTION steep_repl.wait_for_init(text, interval) IS
     'Waits until the newest operation of a node has ended; raises its error when it failed, 57014 at the timeout; returns the state';
-COMMENT ON FUNCTION steep_repl.preflight(text, text, text, text[], text[], text, text, boolean, text) IS
+COMMENT ON FUNCTION steep_repl.preflight(text, text, text, text[], text[], text, text, boolean, text, text, text) IS
     'What init_node would say, all at once and without starting anything: one row a check, status ok, notice, warning or error';
 COMMENT ON FUNCTION steep_repl.prepare_init(text, text, interval, text[], text[], text, text) IS
     'Makes a replication slot on a node, and keeps it with its snapshot for a backup of your own; returns its position and the commands that follow; see init_slots, complete_init, drop_init_slot';

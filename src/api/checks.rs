@@ -4,6 +4,7 @@
 //! the two is the judge's matter ([`Judge`]); the checks and their order are the same.
 
 use super::init::workers_planned;
+use super::large_tables;
 use super::surroundings;
 use crate::catalog::cleanup;
 use crate::catalog::nodes::{self, Node};
@@ -52,6 +53,8 @@ impl Wanted<'_> {
 pub(super) struct Examined {
     /// Its identity; the look at the source was made under it.
     pub token: Token,
+    /// How: method auto has become another one.
+    pub method: Method,
     /// What is to be done.
     pub plan: Plan,
 }
@@ -123,6 +126,8 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
         surroundings::check_databases(judge, wanted, &connection)?;
     }
     let Some(plan) = check_tables(judge, wanted, &connection, &said)? else { return Ok(None) };
+    let wanted = &Wanted { method: large_tables::resolve(wanted, &said, &plan)?, ..*wanted };
+    large_tables::check(judge, wanted, &connection, &said, &plan)?;
     if let Some(name) = wanted.publication {
         judge.judge("publication", publication::check(&connection, wanted.source, name, &plan.leaves()))?;
     }
@@ -142,14 +147,14 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
         surroundings::check_sync(judge, wanted, &said)?;
     }
     let (needed, free) =
-        (i64::from(workers_planned(wanted.method, wanted.options)?) + 2, user::free_worker_processes()?);
+        (i64::from(workers_planned(wanted.method, wanted.options, &plan)?) + 2, user::free_worker_processes()?);
     let workers = (free < needed).then(|| {
         let message = format!("{free} of max_worker_processes are free, {needed} would be used");
         let hint = "It goes on with fewer workers, down to one. Raise max_worker_processes and restart the server to give it more.";
         Remark { message, hint: hint.to_owned(), ..Remark::default() }
     });
     judge.remark("workers", workers);
-    Ok(Some(Examined { token, plan }))
+    Ok(Some(Examined { token, method: wanted.method, plan }))
 }
 
 fn connect(from: &Node, token: Token, options: &Options) -> Result<Connection> {

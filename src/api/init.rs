@@ -3,7 +3,7 @@
 
 use super::checks::{examine, Strict, Wanted};
 use super::{given, list, seconds, SqlResult};
-use crate::catalog::operations::{self, Kind, Method, NewOperation, Options};
+use crate::catalog::operations::{self, Kind, Method, NewOperation, Options, Transport};
 use crate::catalog::{events, nodes, user};
 use crate::coordinator::decide::{Phase, Way};
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ use steep_repl_core::names::{self, Token};
 use steep_repl_core::node_state::NodeState;
 use steep_repl_core::schema_sync::Mode;
 use steep_repl_core::selection::NoIdentity;
+use steep_repl_core::size;
 
 #[pg_extern]
 #[allow(clippy::too_many_arguments)]
@@ -43,16 +44,10 @@ fn init_node(
     if given("bidirectional", bidirectional)? {
         Err(Error::NotYet { what: "bidirectional => true".to_owned(), hint: "Leave it out.".to_owned() })?;
     }
-    if large_table_threshold.is_some() || large_table_method.is_some() {
-        let method = if method == Method::Snapshot { "snapshot" } else { "parallel" };
-        raise::notice(&format!("large_table_threshold and large_table_method are ignored by method {method}"));
-    }
-    if parallel_workers.is_some() && method == Method::Snapshot {
-        raise::notice_with_hint(
-            "parallel_workers is ignored by method snapshot",
-            "max_sync_workers_per_subscription says how many tables the server copies at a time.",
-        );
-    }
+    let said = Said {
+        workers: parallel_workers.is_some(),
+        large_tables: large_table_threshold.is_some() || large_table_method.is_some(),
+    };
     let no_identity = parse_no_identity(no_identity)?;
     let parallel_workers = workers(parallel_workers)?;
     let options = Options {
@@ -64,9 +59,37 @@ fn init_node(
         schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
         files: if method == Method::TwoPhase { Some(super::snapshots::passing()?) } else { None },
+        large_table_threshold: parse_threshold(large_table_threshold)?,
+        large_table_method: parse_large_table_method(large_table_method)?,
         ..resolved()
     };
-    Ok(start(&Wanted { node, source, method, publication, no_identity, options: &options, joins: None, only: None })?)
+    let wanted = Wanted { node, source, method, publication, no_identity, options: &options, joins: None, only: None };
+    Ok(start(&wanted, said)?)
+}
+
+/// Arguments that were given and that not every method heeds.
+#[derive(Clone, Copy)]
+struct Said {
+    /// parallel_workers.
+    workers: bool,
+    /// One of those about large tables.
+    large_tables: bool,
+}
+
+impl Said {
+    /// Tells which of them are not heeded.
+    fn say_ignored(self, wanted: &Wanted, plan: &Plan) {
+        if wanted.method != Method::Snapshot {
+            if self.large_tables {
+                raise::notice("large_table_threshold and large_table_method are ignored by method parallel");
+            }
+        } else if self.workers && !plan.has_larger_than(wanted.options.large_table_threshold) {
+            raise::notice_with_hint(
+                "parallel_workers is ignored by method snapshot",
+                "max_sync_workers_per_subscription says how many tables the server copies at a time.",
+            );
+        }
+    }
 }
 
 /// How many copy workers are asked for: as the argument says, or the setting.
@@ -94,6 +117,9 @@ pub(super) fn resolved() -> Options {
         init_timeout: settings::init_timeout(),
         catchup_lag: settings::catchup_lag(),
         event_retention: settings::event_retention(),
+        large_table_threshold: settings::large_table_threshold(),
+        large_table_method: Transport::default(),
+        scratch_directory: settings::scratch_directory(),
         no_identity: NoIdentity::Error.as_str().to_owned(),
         schema_sync: Mode::Strict,
         force: false,
@@ -132,7 +158,8 @@ pub(super) fn schema_names(names: &[String]) -> Result<Vec<String>> {
 
 pub(super) fn parse_method(method: &str) -> Result<Method> {
     match method {
-        "auto" | "parallel" => Ok(Method::Parallel),
+        "auto" => Ok(Method::Auto),
+        "parallel" => Ok(Method::Parallel),
         "snapshot" => Ok(Method::Snapshot),
         "two_phase" => Ok(Method::TwoPhase),
         _ => Err(Error::Argument {
@@ -141,6 +168,27 @@ pub(super) fn parse_method(method: &str) -> Result<Method> {
             hint: "It can be auto, parallel, snapshot or two_phase.".to_owned(),
         }),
     }
+}
+
+/// How large tables get here: as the argument says, or the setting.
+pub(super) fn parse_large_table_method(method: Option<&str>) -> Result<Transport> {
+    let method = method.map_or_else(settings::large_table_method, str::to_owned);
+    let known = Transport::OF_LARGE_TABLES.iter().find(|(word, _)| *word == method);
+    known.map(|(_, transport)| *transport).ok_or_else(|| Error::Argument {
+        argument: "large_table_method",
+        value: method,
+        hint: "It can be copy, pg_dump or basebackup.".to_owned(),
+    })
+}
+
+/// Above which size tables are large: as the argument says, or the setting; in bytes.
+pub(super) fn parse_threshold(size: Option<&str>) -> Result<i64> {
+    let Some(size) = size else { return Ok(settings::large_table_threshold()) };
+    size::parse(size).ok_or_else(|| Error::Argument {
+        argument: "large_table_threshold",
+        value: size.to_owned(),
+        hint: "Give a size, such as 10GB or 512MB.".to_owned(),
+    })
 }
 
 /// What to do when schemas differ: as the argument says, or the setting.
@@ -154,12 +202,18 @@ pub(super) fn parse_schema_sync(mode: Option<&str>) -> Result<Mode> {
 }
 
 /// Examines what is wanted, strictly, and starts it.
-fn start(wanted: &Wanted) -> Result<i64> {
+fn start(wanted: &Wanted, said: Said) -> Result<i64> {
     shmem::require()?;
     // Whoever wants to start something on the same node waits here, and is refused then.
     nodes::lock(wanted.node)?;
     let examined = examine(&mut Strict, wanted)?.ok_or_else(|| Error::internal("a check was passed over"))?;
-    store(wanted, examined.token, &examined.plan)
+    let chosen = Wanted { method: examined.method, ..*wanted };
+    said.say_ignored(&chosen, &examined.plan);
+    let id = store(&chosen, examined.token, &examined.plan)?;
+    if wanted.method == Method::Auto {
+        events::write(&[method_chosen(id, &chosen, &examined.plan)])?;
+    }
+    Ok(id)
 }
 
 /// Writes the operation; it begins when the transaction commits.
@@ -189,7 +243,7 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         subscription: names::subscription_name(token),
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
-        workers_planned: workers_planned(method, options)?,
+        workers_planned: workers_planned(method, options, plan)?,
         phase: first_phase(if method == Method::TwoPhase { Way::Both } else { Way::Whole }, options.schema_sync, plan)
             .as_str(),
         beforehand: None,
@@ -207,11 +261,34 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
 }
 
 /// How many tables or parts of them are copied at a time.
-pub(super) fn workers_planned(method: Method, options: &Options) -> Result<u32> {
+pub(super) fn workers_planned(method: Method, options: &Options, plan: &Plan) -> Result<u32> {
     Ok(match method {
-        Method::Parallel | Method::TwoPhase | Method::Manual => options.parallel_workers,
-        Method::Snapshot => u32::try_from(user::room()?.sync_workers).unwrap_or_default(),
+        // Large tables come first.
+        Method::Snapshot if !plan.has_larger_than(options.large_table_threshold) => {
+            u32::try_from(user::room()?.sync_workers).unwrap_or_default()
+        }
+        _ => options.parallel_workers,
     })
+}
+
+/// The event about what method auto has come to.
+fn method_chosen(id: i64, chosen: &Wanted, plan: &Plan) -> Event {
+    let (method, than) = match chosen.method {
+        Method::Snapshot => ("snapshot", "less than"),
+        _ => ("parallel", "not less than"),
+    };
+    let sizes = (plan.chosen_bytes_total(), settings::snapshot_threshold());
+    let why = if chosen.method == Method::Parallel && sizes.0 < sizes.1 {
+        "the server has no room for table synchronization workers".to_owned()
+    } else {
+        format!("the tables take {} kB, {than} snapshot_threshold: {} kB", sizes.0 / 1024, sizes.1 / 1024)
+    };
+    Event::info("init.method_chosen")
+        .operation_id(id)
+        .node(chosen.node)
+        .source(chosen.source)
+        .bytes(sizes.0)
+        .message(format!("method auto is {method}: {why}"))
 }
 
 /// What an operation begins with. Differences that nobody has to look at are none.

@@ -7,6 +7,7 @@ mod checks;
 mod complete;
 mod control;
 mod init;
+mod large_tables;
 mod nodes;
 mod preflight;
 mod prepare;

@@ -1,7 +1,10 @@
 //! Everything that stands against an initialization, listed at once.
 
 use super::checks::{examine, Judge, Remark, Wanted};
-use super::init::{parse_method, parse_no_identity, parse_schema_sync, resolved, schema_names};
+use super::init::{
+    parse_large_table_method, parse_method, parse_no_identity, parse_schema_sync, parse_threshold, resolved,
+    schema_names,
+};
 use super::{given, list};
 use crate::catalog::operations::Options;
 use crate::error::Result;
@@ -77,6 +80,8 @@ fn preflight(
     no_identity: default!(Option<&str>, "'error'"),
     force: default!(Option<bool>, "false"),
     schema_sync: default!(Option<&str>, "NULL"),
+    large_table_threshold: default!(Option<&str>, "NULL"),
+    large_table_method: default!(Option<&str>, "NULL"),
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -97,6 +102,8 @@ fn preflight(
         tables: list("tables", tables)?,
         force: given("force", force)?,
         schema_sync: parse_schema_sync(schema_sync)?,
+        large_table_threshold: parse_threshold(large_table_threshold)?,
+        large_table_method: parse_large_table_method(large_table_method)?,
         ..resolved()
     };
     let wanted = Wanted {

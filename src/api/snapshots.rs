@@ -397,7 +397,7 @@ fn store(wanted: &Wanted, manifest: &Manifest, examined: &Examined) -> Result<i6
         subscription: names::subscription_name(token),
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
-        workers_planned: workers_planned(Method::TwoPhase, options)?,
+        workers_planned: workers_planned(Method::TwoPhase, options, plan)?,
         phase: first_phase(Way::Read, options.schema_sync, plan).as_str(),
         beforehand: None,
     })?;

@@ -6,12 +6,13 @@ use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::instance;
 use crate::pg::remote::Connection;
+use crate::pg::scratch::free_bytes;
 use crate::pg::system;
 use crate::schema::Plan;
 use crate::source::{preflight, state};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use steep_repl_core::database::{lacking_extensions, notes, Site};
+use std::path::PathBuf;
+use steep_repl_core::database::{lacking_extensions, notes, Known, Site};
 use steep_repl_core::schema_sync::Mode;
 
 /// Seconds that a transaction of the source may be old before it is worth a word.
@@ -26,12 +27,16 @@ pub(super) fn check_databases(judge: &mut impl Judge, wanted: &Wanted, connectio
     // The source looked at its clock at some moment in between.
     here.clock = source.clock.clamp(before, after.max(before));
     let mode = wanted.options.schema_sync;
-    let available = match mode {
-        Mode::Auto => user::available_extensions(&lacking_extensions(&source, &here))?,
-        Mode::Strict | Mode::Manual => Vec::new(),
+    let (available, roles) = match mode {
+        Mode::Auto => (
+            user::available_extensions(&lacking_extensions(&source, &here))?,
+            user::roles()?.into_iter().map(|(name, _)| name).collect(),
+        ),
+        Mode::Strict | Mode::Manual => (Vec::new(), Vec::new()),
     };
+    let known = Known { available: &available, roles: &roles };
     let (source, here) = (Site { node: wanted.source, database: &source }, Site { node: wanted.node, database: &here });
-    for (check, note) in notes(source, here, mode, &available) {
+    for (check, note) in notes(source, here, mode, known) {
         let remark = note.map(|note| Remark { message: note.message, hint: note.hint.to_owned(), ..Remark::default() });
         judge.remark(check, remark);
     }
@@ -164,10 +169,4 @@ pub(super) fn check_space(judge: &mut impl Judge, plan: &Plan, index_bytes: &[(u
     });
     judge.remark("disk_space", remark);
     Ok(())
-}
-
-/// What may still be written to a file system. None where it does not tell.
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let said = rustix::fs::statvfs(folder).ok()?;
-    Some(said.f_bavail.saturating_mul(said.f_frsize))
 }

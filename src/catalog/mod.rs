@@ -4,6 +4,7 @@
 //! row, which serde reads into a struct. The extension's tables are written and read as the extension's owner, whoever calls;
 //! what concerns the user's own tables ([`user`]) runs as the current role.
 
+pub mod base_backups;
 pub mod cleanup;
 pub mod copied;
 pub mod events;

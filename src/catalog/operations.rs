@@ -37,6 +37,15 @@ pub struct Options {
     /// What to do when schemas differ.
     #[serde(default)]
     pub schema_sync: Mode,
+    /// By method snapshot tables larger than this are copied by `large_table_method`, in bytes.
+    #[serde(default)]
+    pub large_table_threshold: i64,
+    /// copy, pg_dump or basebackup.
+    #[serde(default)]
+    pub large_table_method: Transport,
+    /// Where a base backup is put.
+    #[serde(default)]
+    pub scratch_directory: String,
     /// Empty tables that are not.
     pub force: bool,
     /// Schemas asked for.
@@ -99,6 +108,8 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
+    /// Whichever of the next two suits the size of the tables. It is decided before anything is stored.
+    Auto,
     /// By copy workers of ours, under one snapshot.
     Parallel,
     /// By the server's own table synchronization workers, each under a snapshot of its own.
@@ -107,6 +118,28 @@ pub enum Method {
     Manual,
     /// By a portable snapshot.
     TwoPhase,
+}
+
+/// How the rows of a table get here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// By copy workers of ours, from the source.
+    #[default]
+    Copy,
+    /// By the server's own table synchronization workers.
+    Server,
+    /// By pg_dump, whose output a copy worker loads.
+    #[serde(rename = "pg_dump")]
+    PgDump,
+    /// By copy workers of ours, from a base backup of the source.
+    BaseBackup,
+}
+
+impl Transport {
+    /// Those that large tables can go by.
+    pub const OF_LARGE_TABLES: [(&'static str, Transport); 3] =
+        [("copy", Transport::Copy), ("pg_dump", Transport::PgDump), ("basebackup", Transport::BaseBackup)];
 }
 
 /// An operation.
@@ -167,12 +200,12 @@ pub struct Operation {
     pub applied_lsn: Option<Lsn>,
     /// Slot that the subscription used before the tables of a refresh joined it.
     pub replaced_slot: Option<String>,
+    /// How the tables get here that the server does not copy itself; none when it copies all.
+    pub own_transport: Option<Transport>,
     /// Size of its tables when it was planned, in bytes.
     pub bytes_total: i64,
     /// Share done, 0 to 100.
     pub overall_percent: f64,
-    /// Copy workers asked for.
-    pub workers_planned: u32,
     /// Times a coordinator took it up so far.
     pub attempts: u32,
     /// Seconds since work began.
@@ -249,12 +282,22 @@ impl Operation {
 
     /// Whether a table whose rows lack what was written into all of them on the source meanwhile cannot be copied once more.
     pub fn is_copied_once(&self) -> bool {
-        self.is_by_server() || self.is_manual() || self.is_by_files()
+        self.is_manual() || self.is_by_files()
     }
 
-    /// Whether the server itself copies the tables.
+    /// Whether the server itself copies the tables, all that are not large.
     pub fn is_by_server(&self) -> bool {
         self.method == Method::Snapshot
+    }
+
+    /// Whether tables are copied under the snapshot of the operation's slot.
+    pub fn uses_slot_snapshot(&self) -> bool {
+        matches!(self.own_transport, Some(Transport::Copy | Transport::PgDump))
+    }
+
+    /// Whether tables are copied from a base backup of the source.
+    pub fn uses_base_backup(&self) -> bool {
+        self.own_transport == Some(Transport::BaseBackup)
     }
 
     /// Whether the tables of a refresh have joined the subscription.
@@ -370,6 +413,9 @@ pub struct PlannedTable {
     pub source_natts: Option<i16>,
     /// binary or text.
     pub format: String,
+    /// How its rows get here; decided when the plan is stored.
+    #[serde(default)]
+    pub transport: Transport,
     /// Copied in a batch.
     pub small: bool,
     /// Loaded with its indexes on.
@@ -554,6 +600,14 @@ pub fn take_up(operation: i64) -> Result<()> {
          started_at = coalesce(started_at, pg_catalog.clock_timestamp()), updated_at = pg_catalog.clock_timestamp() \
          WHERE id = $1 AND status IN ('pending', 'running')",
         &[Arg::Int(operation)],
+    )
+}
+
+/// Says how many workers there are to be from now on.
+pub fn set_workers_planned(operation: i64, workers: u32) -> Result<()> {
+    execute(
+        "UPDATE steep_repl.operations SET workers_planned = $2 WHERE id = $1",
+        &[Arg::Int(operation), Arg::Int(i64::from(workers))],
     )
 }
 

@@ -29,6 +29,8 @@ pub struct Running {
     pub worker_pid: Option<i32>,
     /// copy, index or vacuum.
     pub kind: String,
+    /// Whether the server itself does it.
+    pub by_server: bool,
     /// Its share of bytes.
     pub bytes: i64,
     /// Rows it is expected to have; not positive when unknown.
@@ -52,10 +54,14 @@ pub struct Observed {
     pub index: Counted,
     /// Vacuums.
     pub vacuum: Counted,
+    /// Copies that are pending or running, those of the server left out.
+    pub own_copies_open: i64,
     /// Comparisons.
     pub verify: Counted,
     /// Copies that can be taken of tables that are begun.
     pub copies_begun: i64,
+    /// Bytes of a base backup that are here, and in all.
+    pub backup: (i64, i64),
     /// Rows of copies that are done.
     pub rows_done: i64,
     /// What runs.

@@ -62,10 +62,10 @@ pub fn note_failure(operation: i64, relid: u32, problem: &Problem, last: bool) -
     )
 }
 
-/// How many tables of an operation are not done.
+/// How many of the tables that the server copies are not done.
 pub fn left(operation: i64) -> Result<i64> {
     let counts: Vec<i64> = rows(
-        "SELECT count(*)::text FROM steep_repl.operation_tables WHERE operation_id = $1 AND status <> 'done'",
+        "SELECT count(*)::text FROM steep_repl.operation_tables WHERE operation_id = $1 AND status <> 'done' AND transport = 'server'",
         &[Arg::Int(operation)],
     )?;
     Ok(counts.into_iter().next().unwrap_or(0))

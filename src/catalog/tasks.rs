@@ -1,5 +1,6 @@
 //! Rows of `steep_repl.tasks`: taking, finishing, giving back.
 
+use super::operations::Transport;
 use super::{execute, json, rows, write, Arg};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -63,7 +64,9 @@ pub struct Task {
     pub heap: bool,
     /// The pages of the table are about full on the source.
     pub packed: bool,
-    /// The only copy task of its table.
+    /// How its rows get here.
+    pub transport: Transport,
+    /// The only copy task of its table, and one that may lock it.
     pub single: bool,
     /// All rows so far were loaded frozen.
     pub frozen: bool,
@@ -239,6 +242,8 @@ pub struct Unfinished {
     pub table_name: String,
     /// Some of its rows may be here already, or its indexes were brought back meanwhile.
     pub touched: bool,
+    /// How its rows get here.
+    pub transport: Transport,
     /// Put aside because it was rewritten on the source.
     pub deferred: bool,
     /// Times it was put aside.
@@ -296,6 +301,8 @@ pub struct Failed {
     pub table: String,
     /// copy, index or vacuum.
     pub kind: String,
+    /// How the table's rows get here.
+    pub transport: Transport,
     /// What stopped it.
     pub error: Problem,
 }
@@ -305,10 +312,10 @@ pub fn first_failed(operation: i64) -> Result<Option<Failed>> {
     Ok(rows(include_str!("../../sql/queries/tasks_failed.sql"), &[Arg::Int(operation)])?.into_iter().next())
 }
 
-/// How many tables are not wholly copied.
+/// How many tables are not wholly copied, those that the server copies left out.
 pub fn unfinished_count(operation: i64) -> Result<i64> {
     let counts: Vec<i64> = rows(
-        "SELECT count(*)::text FROM steep_repl.operation_tables WHERE operation_id = $1 AND copies_left > 0",
+        "SELECT count(*)::text FROM steep_repl.operation_tables WHERE operation_id = $1 AND copies_left > 0 AND transport <> 'server'",
         &[Arg::Int(operation)],
     )?;
     Ok(counts.into_iter().next().unwrap_or(0))

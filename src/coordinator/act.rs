@@ -3,8 +3,8 @@
 use super::decide::{Phase, Step};
 use super::main::{Coordinator, Worker};
 use super::node;
-use crate::catalog::operations::{self, Published};
-use crate::catalog::{events, tasks, user};
+use crate::catalog::operations::{self, Published, Transport};
+use crate::catalog::{base_backups, events, tasks, user};
 use crate::error::{Error, Result};
 use crate::pg::subscription::{self, NewSubscription, TableState};
 use crate::pg::worker::{self, Assignment, Kind};
@@ -22,6 +22,9 @@ const BLOCKER_LOOK: f64 = 3.0;
 
 /// How long a keeper that is not needed any more may take to end by itself, in seconds.
 const KEEPER_LEAVES_WITHIN: f64 = 10.0;
+
+/// The same of one that has a base backup to remove, in seconds.
+const BACKUP_GOES_WITHIN: f64 = 600.0;
 
 /// How often to look for an apply worker that does not run, in seconds.
 const APPLY_LOOK: f64 = 1.0;
@@ -61,8 +64,9 @@ impl Coordinator {
                 self.enter_next(phase)
             }
             Step::NextPhase => {
-                // The server's workers read under snapshots of their own.
-                if matches!(phase, Phase::Files | Phase::Copy) || phase == Phase::Slot && self.operation.is_by_server()
+                // The server's workers read under snapshots of their own, and so does who reads from a base backup; who has files needs none.
+                if matches!(phase, Phase::Files | Phase::Copy)
+                    || phase == Phase::Slot && !self.operation.uses_slot_snapshot()
                 {
                     self.give_snapshot_up()?;
                 }
@@ -87,6 +91,7 @@ impl Coordinator {
             }
             Step::HandleKeeperError => self.handle_keeper_error(),
             Step::StartWorkers(count) => self.start_workers(count),
+            Step::GiveSnapshotUp => self.give_snapshot_up(),
             Step::StartSync => self.start_sync(),
             Step::WatchSync => self.watch_sync(),
             Step::PlanVerify => self.plan_verify(),
@@ -189,6 +194,10 @@ impl Coordinator {
     }
 
     fn start_keeper(&mut self) -> Result<()> {
+        if self.operation.uses_base_backup() && !self.leaving.is_empty() {
+            // It removes the very directory that the next one makes.
+            return Ok(());
+        }
         let id = self.operation.id;
         let number = transaction::run(|| operations::next_keeper(id))?;
         failpoint!(KeeperNumbered)?;
@@ -227,6 +236,13 @@ impl Coordinator {
             return Ok(());
         }
         self.shown_at = now;
+        let id = self.operation.id;
+        if self.operation.uses_base_backup()
+            && self.operation.start_lsn.is_some()
+            && !transaction::run(|| base_backups::waits_for_slot(id))?
+        {
+            return Ok(());
+        }
         let connection = self.source()?;
         let blockers = transaction::run_without_snapshot(|| state::blockers(connection))?;
         // What our role may not see the age of has run for as long as we have waited for it.
@@ -254,6 +270,10 @@ impl Coordinator {
         };
         let id = self.operation.id;
         transaction::run(|| operations::clear_error(id))?;
+        if problem.sqlstate == Error::PRIVATE_SERVER {
+            // Another backup would end like this one.
+            return self.fail(&Error::Server(Box::new(problem)));
+        }
         // What stops a keeper is the source, whichever side noticed.
         Err(Error::Source { context: "could not take a snapshot".to_owned(), problem: Box::new(problem) })
     }
@@ -267,7 +287,8 @@ impl Coordinator {
             if let worker::Status::Running(pid) = keeper.status() {
                 system::wake(pid);
             }
-            self.leaving.push((keeper, system::now_secs() + KEEPER_LEAVES_WITHIN));
+            let within = if self.operation.uses_base_backup() { BACKUP_GOES_WITHIN } else { KEEPER_LEAVES_WITHIN };
+            self.leaving.push((keeper, system::now_secs() + within));
         }
         Ok(())
     }
@@ -289,8 +310,8 @@ impl Coordinator {
                 publications: &operation.publications,
                 slot: &operation.slot_name,
             })?;
-            let state = if operation.is_by_server() { TableState::Init } else { TableState::Ready };
             for table in operations::tables(operation.id)? {
+                let state = if table.transport == Transport::Server { TableState::Init } else { TableState::Ready };
                 subscription::add_table(created, table.relid, state, Lsn::INVALID);
             }
             origin::advance(&origin_name(created), start)?;
@@ -359,7 +380,7 @@ impl Coordinator {
         if self.operation.is_manual() {
             return self.fail_by_rows();
         }
-        if self.operation.is_by_server() {
+        if failed.transport == Transport::Server {
             // Whether it was altered was looked at when it failed, and the error tells all.
             return self.fail(&Error::Server(Box::new(failed.error)));
         }

@@ -158,10 +158,12 @@ pub enum Keeper {
 pub struct Seen {
     /// The step it is in.
     pub phase: Phase,
-    /// Whether the server itself copies the tables.
+    /// Whether the server itself copies the tables, all that are not large.
     pub by_server: bool,
     /// Whether they are loaded from files.
     pub by_files: bool,
+    /// Tables not wholly copied that the server does not copy; of any operation.
+    pub own_unfinished: i64,
     /// Whether this process has seen to it that it does.
     pub sync_started: bool,
     /// Whether somebody has to look at the differences of the schemas first.
@@ -229,6 +231,8 @@ pub enum Step {
     AwaitSnapshot,
     /// Start that many workers.
     StartWorkers(u32),
+    /// Give the snapshot up: what was to be copied under it is here.
+    GiveSnapshotUp,
     /// Let the server copy the tables.
     StartSync,
     /// Look how far the server is with them.
@@ -268,7 +272,7 @@ pub fn decide(seen: &Seen) -> Step {
         // One that waits there is taken.
         Phase::Slot if seen.by_files => Step::DoPhase,
         Phase::Slot => snapshot_needed(seen),
-        Phase::Copy if seen.by_server => sync(seen),
+        Phase::Copy if seen.by_server => large_ones_first(seen),
         // What loads is another kind of worker.
         Phase::Files => match copy(seen) {
             Step::NextPhase if seen.workers > 0 => Step::Wait,
@@ -339,6 +343,24 @@ fn copy(seen: &Seen) -> Step {
     workers_for(seen, seen.copies_open + seen.builds_open)
 }
 
+/// Large tables are ours. They are copied and indexed before the server is let at the others: the apply worker that it takes for that brings
+/// the changes of all tables, and there is one from then on.
+fn large_ones_first(seen: &Seen) -> Step {
+    if seen.task_failed {
+        Step::FailByTask
+    } else if seen.own_unfinished > 0 {
+        copy(&Seen { tables_unfinished: seen.own_unfinished, ..*seen })
+    } else if seen.has_snapshot {
+        Step::GiveSnapshotUp
+    } else if seen.builds_left > 0 {
+        workers_for(seen, seen.builds_open)
+    } else if seen.workers > 0 {
+        Step::Wait
+    } else {
+        sync(seen)
+    }
+}
+
 /// Whether the server copies is looked at anew by each process: it may have been stopped by a failure, or by somebody.
 fn sync(seen: &Seen) -> Step {
     if seen.task_failed {
@@ -379,6 +401,7 @@ mod tests {
             phase: Phase::Copy,
             by_server: false,
             by_files: false,
+            own_unfinished: 5,
             sync_started: false,
             awaits_confirmation: false,
             has_slot: true,
@@ -490,7 +513,14 @@ mod tests {
 
     #[test]
     fn the_server_copies_by_itself_once_it_is_told_to() {
-        let server = Seen { by_server: true, has_snapshot: false, keeper: Keeper::None, ..copying() };
+        let server = Seen {
+            by_server: true,
+            own_unfinished: 0,
+            builds_left: 0,
+            has_snapshot: false,
+            keeper: Keeper::None,
+            ..copying()
+        };
         assert_eq!(decide(&server), Step::StartSync);
         // No worker, keeper or snapshot of ours is wanted for it.
         let started = Seen { sync_started: true, ..server };
@@ -526,6 +556,26 @@ mod tests {
         let saved = Seen { tables_unfinished: 0, copies_open: 0, ..saving };
         assert_eq!(decide(&saved), Step::NextPhase);
         assert_eq!(decide(&Seen { workers: 1, ..saved }), Step::Wait);
+    }
+
+    #[test]
+    fn large_tables_are_copied_and_indexed_before_the_server_begins() {
+        let large = Seen { by_server: true, own_unfinished: 1, ..copying() };
+        assert_eq!(decide(&large), Step::StartWorkers(4));
+        assert_eq!(decide(&Seen { task_failed: true, ..large }), Step::FailByTask);
+        assert_eq!(decide(&Seen { keeper: Keeper::None, ..large }), Step::RenewSnapshot);
+        // Nothing on the source is held for index builds.
+        let copied = Seen { own_unfinished: 0, copies_open: 0, workers: 1, ..large };
+        assert_eq!(decide(&copied), Step::GiveSnapshotUp);
+        let released = Seen { has_snapshot: false, keeper: Keeper::None, builds_open: 3, ..copied };
+        assert_eq!(decide(&released), Step::StartWorkers(2));
+        // Workers have joined the origin that the apply worker takes.
+        let built = Seen { builds_left: 0, builds_open: 0, ..released };
+        assert_eq!(decide(&built), Step::Wait);
+        assert_eq!(decide(&Seen { workers: 0, ..built }), Step::StartSync);
+        // One that has to be copied again, after it was rewritten, goes the same way.
+        let again = Seen { sync_started: false, own_unfinished: 1, has_snapshot: false, workers: 0, ..built };
+        assert_eq!(decide(&again), Step::RenewSnapshot);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::decide::Phase;
 use super::main::Coordinator;
 use super::node;
 use super::schema::{applied, in_transaction};
-use crate::catalog::operations::{self, PlannedTable};
+use crate::catalog::operations::{self, PlannedTable, Transport};
 use crate::catalog::{events, tasks, user};
 use crate::error::{Error, Result};
 use crate::pg::transaction;
@@ -26,6 +26,13 @@ fn unless_any(differences: Vec<String>) -> Result<()> {
         return Ok(());
     }
     Err(Error::SourceChanged { differences })
+}
+
+/// Why tables cannot stay as they are that the server has copied.
+fn copied_by_server(planned: &[PlannedTable], stale: &[(u32, String)]) -> Vec<String> {
+    let by_server =
+        |relid: u32| planned.iter().any(|table| table.relid == relid && table.transport == Transport::Server);
+    stale.iter().filter(|(relid, _)| by_server(*relid)).map(|(_, why)| why.clone()).collect()
 }
 
 impl Coordinator {
@@ -70,11 +77,17 @@ impl Coordinator {
         });
         let mut aside: Vec<(u32, String)> = found.stale.clone();
         aside.extend(replaced.filter(|(relid, _)| !found.stale.iter().any(|(other, _)| other == relid)));
+        // The server copies a table once.
+        unless_any(copied_by_server(planned, &aside))?;
         if self.operation.is_copied_once() {
-            // By the server, into files, or by a backup.
+            // Into files, or by a backup.
             unless_any(aside.iter().map(|(_, why)| why.clone()).collect())?;
         }
         if !aside.is_empty() {
+            if self.operation.is_by_server() {
+                // The apply worker would go on with what is emptied.
+                self.stop_sync()?;
+            }
             self.put_aside(&aside)?;
             return Ok(true);
         }
@@ -112,9 +125,10 @@ impl Coordinator {
         let found = self.look_at_source(&planned, true)?;
         let mut differences = found.differences.clone();
         if self.operation.is_refresh() || self.operation.is_copied_once() {
-            // They have joined a subscription that replicates others, which are not to wait for a copy; and the server copies a table once.
+            // They have joined a subscription that replicates others, which are not to wait for a copy; and files and backups were made once.
             differences.extend(found.stale.iter().map(|(_, why)| why.clone()));
         }
+        differences.extend(copied_by_server(&planned, &found.stale));
         unless_any(differences)?;
         if found.stale.is_empty() {
             return self.alter(found, &planned);
@@ -183,8 +197,10 @@ impl Coordinator {
             .collect();
         let back = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
         let is_new = self.operation.phase != Phase::Copy.as_str();
+        let workers = self.operation.options.parallel_workers;
         transaction::run(|| {
             let newly = tasks::defer_tables(id, &relids)?;
+            operations::set_workers_planned(id, workers)?;
             operations::set_phase(id, Phase::Copy.as_str())?;
             let said: Vec<Event> =
                 said.into_iter().filter(|(relid, _)| newly.contains(relid)).map(|(_, event)| event).collect();

@@ -6,8 +6,10 @@
 //! The walsender that made the slot exports the snapshot N; a plain connection imports it and exports it again as K; the
 //! walsender is closed (holding a snapshot it is "idle in transaction", cannot be probed, and dies of timeouts); workers
 //! import K. The slot's name stands in the operation's row before the slot is made. When replication has a start already,
-//! this is a later snapshot for unfinished tables, and its slot is a temporary one: only its start and its snapshot count.
+//! this is a later snapshot for unfinished tables, and its slot is a temporary one: only its start and its snapshot count. Where large tables are
+//! copied from a base backup a private server stands in for the snapshot ([`super::backup`]).
 
+use super::backup::{self, Readable};
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::user;
 use crate::error::{Error, Result};
@@ -20,6 +22,8 @@ use steep_repl_core::names::{application_name, slot_name, temporary_slot_name, P
 
 /// How often the snapshot's connection is asked for a sign of life, in milliseconds: more often than a firewall forgets.
 const PING_MS: i64 = 20_000;
+/// How often a private server is looked at, in milliseconds.
+const SERVER_LOOK_MS: i64 = 1_000;
 
 /// Runs until the snapshot is given up or lost.
 pub fn run(assignment: Assignment) -> Result<()> {
@@ -46,7 +50,8 @@ pub fn run(assignment: Assignment) -> Result<()> {
         }
     };
     shmem::wake_coordinator(system::database_oid(), operation.id);
-    let outcome = keep(&operation, &kept);
+    let mut kept = kept;
+    let outcome = keep(&operation, &mut kept);
     if let Err(error) = &outcome {
         let problem = error.problem();
         transaction::run(|| {
@@ -54,14 +59,25 @@ pub fn run(assignment: Assignment) -> Result<()> {
             operations::note_error(operation.id, &problem)
         })?;
     }
+    if let Held::Backup(readable) = kept.held {
+        readable.end()?;
+    }
     shmem::wake_coordinator(system::database_oid(), operation.id);
     outcome
 }
 
-/// The connection that holds the snapshot, and its name.
+/// What tables are copied under, and its name.
 struct Kept {
-    connection: Connection,
+    held: Held,
     snapshot: String,
+}
+
+/// What holds it.
+enum Held {
+    /// The connection that has exported it.
+    Snapshot(Connection),
+    /// A private server that stands still.
+    Backup(Box<Readable>),
 }
 
 /// None when another keeper has been started meanwhile.
@@ -83,6 +99,17 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
         }
         Ok(connection)
     })?;
+    if !main && operation.uses_base_backup() {
+        let readable = Box::new(backup::make(operation, target, connection, number)?);
+        let made = operations::Snapshot { start: readable.lsn, name: &readable.conninfo, contents: &readable.contents };
+        let wanted = transaction::run(|| operations::set_snapshot(operation.id, &made, number))?;
+        let snapshot = readable.conninfo.clone();
+        if !wanted {
+            readable.end()?;
+            return Ok(None);
+        }
+        return Ok(Some(Kept { held: Held::Backup(readable), snapshot }));
+    }
     // As the one that the subscription of a refresh uses now.
     let failover = main && operation.is_refresh() && failover(operation)?;
     let (start, snapshot, contents) =
@@ -91,7 +118,7 @@ fn make(operation: &Operation, target: &Target, number: u32) -> Result<Option<Ke
     let made = operations::Snapshot { start, name: &snapshot, contents: &contents };
     let wanted = transaction::run(|| operations::set_snapshot(operation.id, &made, number))?;
     failpoint!(SnapshotNoted)?;
-    Ok(wanted.then_some(Kept { connection, snapshot }))
+    Ok(wanted.then_some(Kept { held: Held::Snapshot(connection), snapshot }))
 }
 
 /// How long a slot is to last.
@@ -136,10 +163,10 @@ fn export(
 }
 
 /// Holds the snapshot until the operation's row says that it is not wanted any more.
-fn keep(operation: &Operation, kept: &Kept) -> Result<()> {
+fn keep(operation: &Operation, kept: &mut Kept) -> Result<()> {
     report_activity(None);
     loop {
-        system::wait_latch(PING_MS);
+        system::wait_latch(if matches!(kept.held, Held::Backup(_)) { SERVER_LOOK_MS } else { PING_MS });
         system::reload_configuration_if_asked();
         let wanted = transaction::run(|| {
             let Some(now) = operations::get(operation.id)? else {
@@ -150,6 +177,13 @@ fn keep(operation: &Operation, kept: &Kept) -> Result<()> {
         if !wanted {
             return Ok(());
         }
-        transaction::run_without_snapshot(|| kept.connection.value("SELECT 1::text", "could not keep the snapshot"))?;
+        let connection = match &mut kept.held {
+            Held::Snapshot(connection) => &*connection,
+            Held::Backup(readable) => {
+                readable.check()?;
+                &readable.connection
+            }
+        };
+        transaction::run_without_snapshot(|| connection.value("SELECT 1::text", "could not keep the snapshot"))?;
     }
 }

@@ -146,7 +146,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
             break;
         }
         coordinator.notify();
-        if !matches!(step, Step::DoPhase | Step::NextPhase | Step::StartSync) {
+        if !matches!(step, Step::DoPhase | Step::NextPhase | Step::GiveSnapshotUp | Step::StartSync) {
             // Nothing tells of the source's progress; a short catch-up should not last a whole tick.
             looks = if matches!(step, Step::WatchCatchup | Step::WatchSync) { looks + 1 } else { 0 };
             system::wait_latch(match looks {
@@ -158,8 +158,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
             coordinator.wake_workers();
         }
     }
-    coordinator.leave();
-    Ok(())
+    coordinator.leave()
 }
 
 /// Refuses to go on with the rights of a role that is not the operation's, or not there any more.
@@ -313,10 +312,11 @@ impl Coordinator {
             return Ok(Step::DoPhase);
         }
         let seen = self.observe()?;
-        if self.workers.len() < self.known_workers && (seen.copies_open > 0 || seen.builds_open > 0) {
+        let asks_source = seen.copies_open + seen.verifies_open > 0 && !seen.by_files;
+        if self.workers.len() < self.known_workers && (seen.copies_open + seen.verifies_open + seen.builds_open > 0) {
             // A worker that was ended from outside could not give its task back; one that lost the source has left.
             self.recover_tasks()?;
-            if seen.copies_open > 0 && !seen.by_files {
+            if asks_source {
                 self.probe_source()?;
             }
         }
@@ -466,6 +466,7 @@ impl Coordinator {
     /// Stops the operation with an error that says cause and cure. What is done is kept.
     pub(super) fn fail(&mut self, error: &Error) -> Result<()> {
         self.end_workers();
+        self.try_to_clear_scratch()?;
         let operation = self.operation.clone();
         if operation.is_preparation() {
             return self.give_slot_up(&error.problem());
@@ -576,10 +577,13 @@ impl Coordinator {
     }
 
     /// The end: nothing of this process is left, and the launcher need not start another.
-    fn leave(&mut self) {
+    fn leave(&mut self) -> Result<()> {
         self.end_workers();
         self.release_origin();
+        // A keeper that was still at it has been ended now.
+        let cleared = if self.operation.status == "completed" { self.try_to_clear_scratch() } else { Ok(()) };
         self.notify_now();
         shmem::forget(system::database_oid(), self.operation.id);
+        cleared
     }
 }

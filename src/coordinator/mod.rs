@@ -15,6 +15,7 @@
 mod act;
 mod adopt;
 mod apply;
+pub mod backup;
 mod catchup;
 pub mod decide;
 mod drift;

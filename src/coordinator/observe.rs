@@ -56,9 +56,15 @@ fn work(observed: &Observed) -> Work {
             total(kind, counted.tasks, counted.bytes)
         }
     };
+    // A base backup is a copy before the copies.
+    let (backup_done, backup_total) = match observed.backup {
+        (bytes, total) if total > 0 => (weight(TaskKind::Copy, bytes.min(total)), weight(TaskKind::Copy, total)),
+        _ => (0.0, 0.0),
+    };
+    let copied = if observed.copy.tasks == 0 { 0.0 } else { done(TaskKind::Copy, &observed.copy) };
     Work {
-        copy_total: all(TaskKind::Copy, &observed.copy).max(TASK_BASE_WEIGHT),
-        copy_done: if observed.copy.tasks == 0 { 0.0 } else { done(TaskKind::Copy, &observed.copy) },
+        copy_total: all(TaskKind::Copy, &observed.copy).max(TASK_BASE_WEIGHT) + backup_total,
+        copy_done: copied + backup_done,
         index_total: all(TaskKind::Index, &observed.index),
         index_done: done(TaskKind::Index, &observed.index),
         vacuum_total: all(TaskKind::Vacuum, &observed.vacuum),
@@ -100,21 +106,20 @@ impl Coordinator {
             .phase
             .parse()
             .map_err(|()| Error::internal(format!("unknown phase {}", self.operation.phase)))?;
-        let (observed, unfinished) = transaction::run(|| {
+        let (observed, own_unfinished, unfinished) = transaction::run(|| {
             let observed = progress::observe(id)?;
-            let unfinished = match phase {
-                Phase::Copy if by_server => sync::left(id)?,
-                Phase::Files | Phase::Copy => tasks::unfinished_count(id)?,
-                _ => 0,
-            };
-            Ok((observed, unfinished))
+            let own = if matches!(phase, Phase::Files | Phase::Copy) { tasks::unfinished_count(id)? } else { 0 };
+            let unfinished = if phase == Phase::Copy && by_server { sync::left(id)? } else { own };
+            Ok((observed, own, unfinished))
         })?;
-        let running_copies = observed.running.iter().filter(|running| running.kind == "copy").count() as i64;
+        let is_own_copy = |running: &&Running| running.kind == "copy" && !running.by_server;
+        let running_copies = observed.running.iter().filter(is_own_copy).count() as i64;
         let (limit, oldest) = (self.operation.options.init_timeout, self.operation.options.max_snapshot_age);
         let seen = Seen {
             phase,
             by_server,
             by_files: self.operation.is_by_files() && (phase == Phase::Copy || !self.operation.saves_first()),
+            own_unfinished,
             sync_started: self.sync.is_started,
             awaits_confirmation: self.operation.awaits_confirmation,
             has_slot: self.operation.start_lsn.is_some(),
@@ -122,12 +127,14 @@ impl Coordinator {
             awaits_snapshot: self.operation.awaits_snapshot,
             // One that was never used would be renewed again and again.
             snapshot_too_old: oldest > 0.0
+                // A base backup holds nothing back on the source.
+                && !self.operation.uses_base_backup()
                 && self.operation.snapshot_age_seconds.is_some_and(|age| age > oldest)
                 && (running_copies > 0 || observed.copy.tasks_done > self.copies_at_renewal),
             snapshot_expired: self.operation.snapshot_expired,
             keeper: if self.keeper.is_some() { Keeper::Running } else { Keeper::None },
             keeper_failed: self.keeper.is_none() && self.operation.error.is_some() && self.operation.snapshot.is_none(),
-            copies_open: observed.copy.open,
+            copies_open: observed.own_copies_open,
             copies_begun: observed.copies_begun,
             copies_running: running_copies,
             copies_done: observed.copy.tasks_done,
@@ -141,7 +148,8 @@ impl Coordinator {
             task_failed: observed.copy.failed + observed.index.failed + observed.vacuum.failed + observed.verify.failed
                 > 0,
             workers: self.workers.len() as u32,
-            workers_planned: self.operation.workers_planned,
+            // By method snapshot the column counts the server's workers while these are at work.
+            workers_planned: self.operation.options.parallel_workers,
             timed_out: limit > 0.0 && self.operation.age_seconds.is_some_and(|age| age > limit),
             may_try_source: now >= self.try_source_at,
         };
@@ -152,7 +160,7 @@ impl Coordinator {
         }
         if phase >= Phase::Files && phase <= Phase::Indexes {
             // The last look is always shown, or the figures would stop short of the whole.
-            let is_last = seen.builds_left == 0 && (!by_server || seen.tables_unfinished == 0);
+            let is_last = seen.builds_left == 0 && (!by_server || seen.own_unfinished + seen.tables_unfinished == 0);
             self.show(&observed, is_last)?;
         }
         Ok(seen)

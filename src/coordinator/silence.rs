@@ -99,8 +99,12 @@ impl Coordinator {
         if self.silence.heard {
             self.source_is_back()?;
         }
-        if self.operation.is_by_server() {
+        if self.sync.is_started {
             return self.watch_sync_silence();
+        }
+        if self.operation.uses_base_backup() {
+            // They read from a server of ours.
+            return Ok(());
         }
         let silent: Vec<u32> = self
             .workers
@@ -205,6 +209,7 @@ mod tests {
 
     fn copy(id: i32, bytes_arrived: i64, receiving: bool) -> Running {
         Running {
+            by_server: false,
             worker_pid: Some(100 + id),
             kind: "copy".to_owned(),
             bytes: 1000,

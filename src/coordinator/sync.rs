@@ -1,7 +1,8 @@
 //! Tables that the server itself copies (method `snapshot`): PostgreSQL's own initial synchronization, started, watched and judged.
 //!
-//! Publication, slot and subscription are made as always, and the tables stand in `pg_subscription_rel` as to be copied (`'i'`). Phase
-//! `copy` begins with a look at what was altered meanwhile; then the subscription is enabled, and its apply worker starts a table
+//! Publication, slot and subscription are made as always, and the tables stand in `pg_subscription_rel` as to be copied (`'i'`); large ones
+//! as ready, since workers of ours copy them first (docs/decisions/0011). Phase `copy` begins with them; then what was altered meanwhile is looked at;
+//! then the subscription is enabled, and its apply worker starts a table
 //! synchronization worker for each table, as many at a time as max_sync_workers_per_subscription says. Each makes a slot of its own on the
 //! source, copies under that slot's snapshot, catches up and hands over. `pg_subscription_rel` says how far each is; it is written
 //! down in the operation's tasks and tables, from which everything is shown.
@@ -133,6 +134,8 @@ impl Coordinator {
             self.sync = Watch::started(&applying);
             return Ok(());
         }
+        // The apply worker needs the origin that copy workers of large tables have joined.
+        self.release_origin();
         self.stop_sync()?;
         self.copy_lost_again()?;
         let (planned, any_copied) = self.tables_by_copy()?;
@@ -147,6 +150,10 @@ impl Coordinator {
         let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
         transaction::run(|| {
             sync::set_seen(id, &as_is)?;
+            for (relid, lsn) in tasks::later_tables(id)? {
+                subscription::set_table(oid, relid, TableState::SyncDone, lsn);
+            }
+            operations::set_workers_planned(id, u32::try_from(user::room()?.sync_workers).unwrap_or_default())?;
             operations::set_enable_lsn(id, now)?;
             user::enable_subscription(&found.name, true)
         })?;
@@ -257,10 +264,13 @@ impl Coordinator {
         if self.follow_before_enabling(&planned, true)? {
             return Ok(());
         }
+        let name = self.joined_subscription()?.name;
         let connection = self.source()?;
         let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Catchup));
         transaction::run(|| {
+            // It may have been stopped to copy a large table again.
+            user::enable_subscription(&name, true)?;
             operations::set_enable_lsn(operation.id, now)?;
             operations::set_phase(operation.id, Phase::Catchup.as_str())?;
             node::enter(&operation, NodeState::CatchingUp)?;

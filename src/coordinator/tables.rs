@@ -4,7 +4,7 @@ use super::decide::Phase;
 use super::main::Coordinator;
 use super::node;
 use super::schema::{applied, Doing};
-use crate::catalog::operations::{self, PlannedTable};
+use crate::catalog::operations::{self, PlannedTable, Transport};
 use crate::catalog::tasks::{self, NewTask};
 use crate::catalog::{events, indexes, user};
 use crate::error::{Error, Result};
@@ -59,21 +59,27 @@ impl Coordinator {
         // Told at the end, that the tables were emptied would undo what is told of their rows meanwhile.
         system::report_statistics();
         failpoint!(TablesPrepared)?;
-        let (tasks, manifest) = if self.operation.is_by_server() {
-            (plan_mirrored(&planned), None)
-        } else if self.operation.saves_first() {
+        let (by_server, own): (Vec<_>, Vec<_>) =
+            planned.iter().cloned().partition(|table| table.transport == Transport::Server);
+        let (mut tasks, mut manifest) = (Vec::new(), None);
+        if self.operation.saves_first() {
             // Builds and vacuums come with what they are of.
-            (copies_of(&planned, &self.operation.options), None)
+            tasks = copies_of(&planned, &self.operation.options);
         } else if self.operation.is_by_files() {
-            let (_, manifest) = self.manifest()?;
-            (self.tasks_of_files(&planned)?.into_iter().chain(vacuums(&planned)).collect(), Some(manifest))
+            tasks = self.tasks_of_files(&planned)?.into_iter().chain(vacuums(&planned)).collect();
+            manifest = Some(self.manifest()?.1);
         } else {
-            (plan_tasks(&planned, &self.operation.options), None)
-        };
+            tasks.extend(plan_tasks(&own, &self.operation.options));
+            tasks.extend(plan_mirrored(&by_server));
+        }
         let operation = self.operation.clone();
         let next = super::way_of(&operation).after(Phase::Tables);
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {next}"));
         transaction::run(|| {
+            if operation.uses_base_backup() {
+                // It is made when the slot is there, and brings what the tables are copied under.
+                operations::await_snapshot(id)?;
+            }
             tasks::insert(id, &tasks)?;
             if let Some(manifest) = &manifest {
                 self.assign_files(&planned, manifest)?;
@@ -91,7 +97,7 @@ impl Coordinator {
 
     /// Adds the builds of what was suspended.
     fn plan_builds(&self, planned: &[PlannedTable]) -> Result<()> {
-        let large: Vec<u32> = planned.iter().filter(|table| self.suspends(table)).map(|table| table.relid).collect();
+        let large: Vec<u32> = planned.iter().filter(|table| Self::suspends(table)).map(|table| table.relid).collect();
         tasks::insert_index_tasks(self.operation.id, &large)
     }
 
@@ -147,15 +153,15 @@ impl Coordinator {
                     _ => user::drop_constraint(constraint.relid, &constraint.constraint_name)?,
                 }
             }
-            suspend_indexes(id, batch.iter().copied().filter(|table| self.suspends(table)))?;
+            suspend_indexes(id, batch.iter().copied().filter(|table| Self::suspends(table)))?;
             failpoint!(BatchPrepared)
         })
     }
 
     /// Whether indexes of a table are switched off for the load. The server's own workers build them along, and the apply worker needs
     /// them as soon as a table is handed over.
-    fn suspends(&self, table: &PlannedTable) -> bool {
-        !table.keeps_indexes && !self.operation.is_by_server()
+    fn suspends(table: &PlannedTable) -> bool {
+        !table.keeps_indexes && table.transport != Transport::Server
     }
 
     /// Puts constraints back that were set aside for the load.
@@ -194,7 +200,8 @@ impl Coordinator {
     pub(super) fn renew_snapshot(&mut self) -> Result<()> {
         let id = self.operation.id;
         self.give_snapshot_up()?;
-        let unfinished = transaction::run(|| tasks::unfinished_tables(id))?;
+        let mut unfinished = transaction::run(|| tasks::unfinished_tables(id))?;
+        unfinished.retain(|table| table.transport != Transport::Server);
         let most = self.operation.options.max_retries;
         if let Some(table) = unfinished.iter().find(|table| table.deferred && table.deferrals > most) {
             let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
@@ -417,7 +424,11 @@ pub(super) fn copies_of(planned: &[PlannedTable], options: &operations::Options)
 fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
     let sizes: Vec<TableSize> = planned
         .iter()
-        .map(|table| TableSize { bytes: table.bytes_total, pages: table.pages, heap: table.heap })
+        .map(|table| {
+            // A program writes a table whole.
+            let heap = table.heap && table.transport != Transport::PgDump;
+            TableSize { bytes: table.bytes_total, pages: table.pages, heap }
+        })
         .collect();
     let copies = plan_copies(&sizes, options.chunk_size, SMALL_BELOW, options.parallel_workers);
     let mut tasks = Vec::with_capacity(copies.len() + planned.len());

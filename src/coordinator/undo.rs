@@ -11,14 +11,16 @@ use crate::catalog::{cleanup, events, indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{index, origin, subscription, system, transaction};
-use crate::source::{publication, state};
+use crate::source::{backup, publication, state};
 use steep_repl_core::event;
 use steep_repl_core::names::{slot_name, tablesync_origin_name, tablesync_slot_name};
 use steep_repl_core::node_state::NodeState;
 
 /// The kinds of work, in their order: the apply worker must be gone before tables are emptied, and tables must be empty before
 /// indexes are built and constraints checked again. What was made here goes last.
-const KINDS: [&str; 6] = ["subscription", "tables", "constraints", "indexes", "schema", "source"];
+const KINDS: [&str; 7] = ["subscription", "tables", "constraints", "indexes", "schema", "scratch", "source"];
+/// Those that have nothing to do with the others.
+const APART: [&str; 2] = ["scratch", "source"];
 /// How long a statement on the source may take, in milliseconds.
 const SOURCE_LIMIT_MS: u32 = 10_000;
 /// How long to wait for a lock here, in milliseconds.
@@ -92,15 +94,15 @@ impl Coordinator {
         Ok(transaction::run(|| cleanup::left(id))?.is_empty())
     }
 
-    /// Each kind of work here waits for the one before it; the source is not concerned.
+    /// Each kind of work on the database waits for the one before it; the source and the scratch directory are not concerned.
     fn undo(&mut self, kinds: &[&'static str]) -> Result<()> {
         let mut in_the_way: Option<&'static str> = None;
         for kind in kinds {
             let outcome = match in_the_way {
-                Some(first) if *kind != "source" => Err(Error::CleanupWaits { kind: first }),
+                Some(first) if !APART.contains(kind) => Err(Error::CleanupWaits { kind: first }),
                 _ => self.undo_one(kind),
             };
-            if outcome.is_err() && *kind != "source" {
+            if outcome.is_err() && !APART.contains(kind) {
                 in_the_way.get_or_insert(kind);
             }
             failpoint!(KindUndone)?;
@@ -119,6 +121,7 @@ impl Coordinator {
             "schema" => self.undo_schema(),
             "files" => self.undo_files(),
             _ if self.operation.is_generation() => self.undo_generation(),
+            "scratch" => self.clear_scratch(),
             _ => self.undo_source(),
         }
     }
@@ -260,6 +263,7 @@ impl Coordinator {
             } else {
                 state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
             }
+            backup::drop_slot(connection, token)?;
             failpoint!(SlotDropped)?;
             // What the server itself has made: by method snapshot, or for tables that somebody else has put into the subscription.
             for slot in &state::existing_slots(connection, &tablesync_slots)? {

@@ -78,7 +78,7 @@ fn load_one(
             bare: !task.keeps_indexes,
             inline: keeps_rows_inline(task.pages, task.bytes_total),
             cached,
-            encoding: &files.encoding,
+            encoding: Some(&files.encoding),
             blocks: blocks(task),
         },
     )?;

@@ -1,10 +1,12 @@
 //! One load: a task, or a batch of small ones, in one transaction on either side.
 
+use super::dump::{Dump, Dumping};
 use super::statement::{self, Seen};
+use crate::catalog::operations::Transport;
 use crate::catalog::tasks::{self, Copied, Task};
 use crate::catalog::{indexes, user};
 use crate::error::{Error, Result};
-use crate::pg::copy_in::{copy_in, CopyIn, From, Frozen};
+use crate::pg::copy_in::{copy_in, CopiedIn, CopyIn, From, Frozen};
 use crate::pg::remote::Connection;
 use crate::pg::{storage, system, transaction};
 use crate::source::state;
@@ -22,18 +24,35 @@ pub struct Loaded {
 
 /// Copies the given tasks under their snapshot, and marks them done in the transaction of their rows.
 ///
-/// `cached`: what the operation copies fits into shared buffers.
-pub fn load(connection: &Connection, taken: &[Task], cached: bool) -> Result<Loaded> {
+/// `cached`: what the operation copies fits into shared buffers. `dumping`: how pg_dump reaches the source.
+pub fn load(connection: &Connection, taken: &[Task], cached: bool, dumping: &Dumping) -> Result<Loaded> {
     transaction::run(|| {
-        let seen = begin(connection, taken)?;
+        let snapshot = begin(connection, taken)?;
+        let is_dumped = taken.iter().any(|task| task.transport == Transport::PgDump);
+        let mut seen = Vec::new();
+        if !is_dumped {
+            seen = lock(connection, taken)?;
+        }
         let (mut done, mut rewritten, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
         for task in taken {
+            let mut dump = None;
+            if is_dumped {
+                // What it has locked stays as it is until it has read all; our own lock could wait for somebody who waits for it.
+                dump = Some(dumping.start(task, &snapshot).map_err(|error| dumping.judge(connection, error))?);
+                seen = look(connection, std::slice::from_ref(task))?;
+            }
             let Some(seen) = seen.iter().find(|seen| seen.oid == task.source_relid && seen.is_same) else {
                 rewritten.push(task.id);
                 continue;
             };
             match way(task)? {
-                Some(frozen) => done.push(load_one(connection, task, seen, frozen, cached)?),
+                Some(frozen) => match dump {
+                    Some(mut dump) => {
+                        let copied = load_dumped(&mut dump, task, seen, frozen, cached);
+                        done.push(copied.map_err(|error| dumping.judge(connection, error))?);
+                    }
+                    None => done.push(load_one(connection, task, seen, frozen, cached)?),
+                },
                 None => unclear.push(task.id),
             }
         }
@@ -45,20 +64,34 @@ pub fn load(connection: &Connection, taken: &[Task], cached: bool) -> Result<Loa
     .map_err(|error| error.of_copy_stream(connection.node()))
 }
 
-/// Begins a transaction on the source under the tasks' snapshot, locks their tables and says what they are.
-pub(super) fn begin(connection: &Connection, taken: &[Task]) -> Result<Vec<Seen>> {
+/// Begins a transaction on the source under the tasks' snapshot, and gives its name.
+pub(super) fn begin(connection: &Connection, taken: &[Task]) -> Result<String> {
     let Some(snapshot) = taken.first().and_then(|task| task.snapshot.clone()) else {
         return Err(Error::internal("a copy without a snapshot"));
     };
-    connection
-        .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
-        .map_err(|error| error.of_snapshot_import(connection.node()))?;
+    if taken.iter().any(|task| task.transport == Transport::BaseBackup) {
+        // A private server stands still: each of its snapshots is the same.
+        connection.execute(state::BEGIN, "could not begin to read")?;
+    } else {
+        connection
+            .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
+            .map_err(|error| error.of_snapshot_import(connection.node()))?;
+    }
     let contents = connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
     if contents != taken.first().and_then(|task| task.snapshot_contents.clone()) {
         // After a restart of the source its names begin anew.
         return Err(Error::SnapshotLost { node: connection.node().to_owned() });
     }
+    Ok(snapshot)
+}
+
+/// Locks the tables of tasks on the source, and says what they are.
+pub(super) fn lock(connection: &Connection, taken: &[Task]) -> Result<Vec<Seen>> {
     connection.execute(&statement::lock(taken), "could not lock tables")?;
+    look(connection, taken)
+}
+
+fn look(connection: &Connection, taken: &[Task]) -> Result<Vec<Seen>> {
     connection.json(&statement::seen(taken), "could not check tables")
 }
 
@@ -66,23 +99,36 @@ fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, c
     let started = system::now_micros();
     let name = steep_repl_core::ident::qualified(&task.table_schema, &task.table_name);
     connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
-    let binary = task.format == "binary";
-    let inline = keeps_rows_inline(task.pages, task.bytes_total);
-    let copied = copy_in(
-        From::Source(connection),
-        &CopyIn {
-            relid: task.relid,
-            columns: &task.columns,
-            binary,
-            frozen,
-            bare: !task.keeps_indexes,
-            inline,
-            cached,
-            encoding: &system::database_encoding(),
-            blocks: blocks(task),
-        },
-    )?;
-    Ok(Copied {
+    let how = how(task, &task.columns, task.format == "binary", frozen, cached);
+    let copied = copy_in(From::Connection(connection), &how)?;
+    Ok(noted(task, seen, &copied, started))
+}
+
+/// Loads what pg_dump writes of a table, to its end.
+fn load_dumped(dump: &mut Dump, task: &Task, seen: &Seen, frozen: Frozen, cached: bool) -> Result<Copied> {
+    let started = system::now_micros();
+    let columns = std::mem::take(&mut dump.columns);
+    let copied = copy_in(From::Program(&mut dump.rows), &how(task, &columns, false, frozen, cached))?;
+    dump.rows.end()?;
+    Ok(noted(task, seen, &copied, started))
+}
+
+fn how<'a>(task: &Task, columns: &'a [String], binary: bool, frozen: Frozen, cached: bool) -> CopyIn<'a> {
+    CopyIn {
+        relid: task.relid,
+        columns,
+        binary,
+        frozen,
+        bare: !task.keeps_indexes,
+        inline: keeps_rows_inline(task.pages, task.bytes_total),
+        cached,
+        encoding: None,
+        blocks: blocks(task),
+    }
+}
+
+fn noted(task: &Task, seen: &Seen, copied: &CopiedIn, started: i64) -> Copied {
+    Copied {
         id: task.id,
         relid: task.relid,
         rows: copied.rows as i64,
@@ -92,7 +138,7 @@ fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, c
         snapshot_lsn: task.snapshot_lsn,
         source_filenode: seen.filenode.unwrap_or_default(),
         source_natts: seen.natts.unwrap_or_default(),
-    })
+    }
 }
 
 /// How the rows of a task are loaded; docs/decisions/0003 says why ranges may be loaded frozen. None when the table must be

@@ -5,8 +5,9 @@
 //! waits for its latch; when nothing is left, it ends. An error of a task is noted with the task, and decides by its kind
 //! whether the task is tried again; the worker itself goes on unless its connection is gone.
 
+use super::dump::Dumping;
 use super::{from_file, load, to_file, verify};
-use crate::catalog::operations::{self, Operation};
+use crate::catalog::operations::{self, Operation, Transport};
 use crate::catalog::tasks::{self, Task};
 use crate::catalog::{events, progress, user};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::pg::remote::{Connection, Target};
 use crate::pg::role::override_setting;
 use crate::pg::worker::{report_activity, report_name, Assignment};
 use crate::pg::{index, origin, shmem, system, transaction, vacuum};
-use crate::source;
+use crate::source::{self, backup};
 use steep_repl_core::event::{self, Event};
 use steep_repl_core::names::{application_name, origin_name, Part};
 use steep_repl_core::retry::{self, Verdict};
@@ -27,7 +28,7 @@ const IDLE_MS: i64 = 250;
 struct Worker {
     operation: Operation,
     target: Target,
-    part: Part,
+    number: u32,
     coordinator: i32,
     batch: i64,
     cached: bool,
@@ -81,11 +82,11 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
     }
     let small = progress::small_tasks(operation.id)?;
     // Batches small enough that every worker gets several.
-    let batch = (small / (4 * i64::from(operation.workers_planned.max(1)))).clamp(1, BATCH);
+    let batch = (small / (4 * i64::from(operation.options.parallel_workers.max(1)))).clamp(1, BATCH);
     // Index builds read soon what was just written. More than fits would only drive out what others need.
     let cached = operation.bytes_total <= system::shared_buffers_bytes() / 4 * 3;
-    let part = Part::Worker(assignment.number);
-    Ok(Some(Worker { part, operation, target, coordinator, batch, cached, connection: None }))
+    let number = assignment.number;
+    Ok(Some(Worker { number, operation, target, coordinator, batch, cached, connection: None }))
 }
 
 /// Joins the origin that the rows of an operation get. False when there is none any more.
@@ -196,12 +197,16 @@ impl Worker {
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
+            None => {
+                let from = self.from(taken)?;
+                transaction::run_without_snapshot(|| source::open(&self.operation, &from, Part::Worker(self.number)))?
+            }
         };
         let loaded = if self.operation.is_saving() {
             to_file::save(&connection, taken, self.operation.files()?)?
         } else {
-            load::load(&connection, taken, self.cached)?
+            let dumping = Dumping { target: &self.target, token: self.operation.token()?, number: self.number };
+            load::load(&connection, taken, self.cached, &dumping)?
         };
         failpoint!(RowsCommitted)?;
         // Kept only after success: an error may have left it in any state.
@@ -209,6 +214,15 @@ impl Worker {
         self.defer(taken, &loaded.rewritten, |table| Error::Rewritten { table })?;
         self.defer(taken, &loaded.unclear, |table| Error::LeftOvers { table })?;
         Ok(loaded.freed)
+    }
+
+    /// Where rows are read: the source, or the private server over a backup of it.
+    fn from(&self, taken: &[Task]) -> Result<Target> {
+        let from_backup = taken.first().filter(|task| task.transport == Transport::BaseBackup);
+        let Some(conninfo) = from_backup.and_then(|task| task.snapshot.as_deref()) else {
+            return Ok(self.target.clone());
+        };
+        Ok(backup::private_target(&self.target.node, source::parse(&self.target.node, conninfo)?))
     }
 
     /// Compares a table with the source's. One that cannot be compared any more is said, and passed over.
@@ -219,7 +233,9 @@ impl Worker {
         let started = system::now_micros();
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => transaction::run_without_snapshot(|| source::open(&self.operation, &self.target, self.part))?,
+            None => transaction::run_without_snapshot(|| {
+                source::open(&self.operation, &self.target, Part::Worker(self.number))
+            })?,
         };
         let (rows, said) = match verify::compare(&connection, task, &snapshot, at) {
             Ok(rows) => {

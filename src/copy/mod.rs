@@ -4,6 +4,7 @@
 //! What a worker does to a task and what it notes about it commit together. In memory only: its connection to the source and
 //! the origin it has joined; both are made again by the next worker.
 
+mod dump;
 mod from_file;
 mod load;
 pub mod main;

@@ -22,7 +22,8 @@ const PIECE: usize = 256 * 1024;
 pub fn save(connection: &Connection, taken: &[Task], files: &Files) -> Result<Loaded> {
     let folder = Path::new(&files.path);
     transaction::run(|| {
-        let seen = super::load::begin(connection, taken)?;
+        super::load::begin(connection, taken)?;
+        let seen = super::load::lock(connection, taken)?;
         let (mut done, mut written, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
         let mut piece = vec![0; PIECE];
         for task in taken {

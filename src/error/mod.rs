@@ -477,14 +477,34 @@ pub enum Error {
         major: u32,
     },
     /// A program has not done what it should.
-    #[error("{program} could not dump the schema of node \"{node}\"")]
+    #[error("{program} could not {what} of node \"{node}\"")]
     ProgramFailed {
         /// The program.
         program: &'static str,
+        /// What it was to do.
+        what: String,
         /// The node.
         node: String,
         /// The program's own words.
         complaints: String,
+    },
+    /// Something stands against the way that large tables were to go.
+    #[error("large_table_method {method} cannot be used")]
+    LargeTables {
+        /// The way.
+        method: &'static str,
+        /// What stands against it.
+        reason: String,
+        /// What to do about that.
+        hint: String,
+    },
+    /// A private server over a base backup does not come up.
+    #[error("the private server over the base backup of node \"{node}\" has ended")]
+    PrivateServer {
+        /// The source.
+        node: String,
+        /// The last lines of its log.
+        log: String,
     },
     /// A file of ours.
     #[error("could not use \"{path}\"")]
@@ -648,6 +668,9 @@ pub enum Error {
 impl Error {
     /// The line that loads the extension at server start.
     pub const PRELOAD_LINE: &'static str = "shared_preload_libraries = 'steep_repl'";
+
+    /// SQLSTATE of a private server that does not come up: config_file_error.
+    pub const PRIVATE_SERVER: &'static str = "F0000";
 
     /// A bug of ours, said in words.
     pub fn internal(what: impl Into<String>) -> Self {

@@ -260,12 +260,18 @@ impl Error {
                         .to_owned(),
                 ),
             ),
-            ProgramMissing { major, .. } => (
+            ProgramMissing { program, major, .. } => (
                 "58P01",
-                Some("schema_sync => 'auto' reads the source's definitions by the pg_dump that belongs to this server.".to_owned()),
+                Some(match *program {
+                    "pg_dump" => {
+                        "schema_sync => 'auto' and large_table_method => 'pg_dump' read the source by the pg_dump that belongs to this server."
+                    }
+                    _ => "large_table_method => 'basebackup' uses the programs that belong to this server.",
+                }
+                .to_owned()),
                 Some(format!(
-                    "Install the client programs of PostgreSQL {major} beside the server, or make the tables by hand and use \
-                     schema_sync => 'strict'."
+                    "Install the client programs of PostgreSQL {major} beside the server, or use schema_sync => 'strict' with tables made \
+                     by hand, and large_table_method => 'copy'."
                 )),
             ),
             ProgramVersion { major, .. } => (
@@ -281,6 +287,12 @@ impl Error {
                      of no later major version than this server. A lock that somebody holds there is waited for 60 s."
                         .to_owned(),
                 ),
+            ),
+            LargeTables { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
+            PrivateServer { log, .. } => (
+                Error::PRIVATE_SERVER,
+                Some(log.clone()),
+                Some("Mend what its log says, or use large_table_method => 'copy'.".to_owned()),
             ),
             File { reason, is_full, .. } => (
                 if *is_full { "53100" } else { "58030" },

@@ -1,10 +1,11 @@
-//! Rows of a COPY, from the source or kept in a file, into a table: most of them by [`super::heap_load`], the others by the server's `CopyFrom`, with
-//! a callback that is fed by `walrcv_receive`.
+//! Rows of a COPY, from the source, from a pg_dump of it or from where it was kept, into a table: most of them by [`super::heap_load`], the others
+//! by the server's `CopyFrom`, with a callback that is fed by `walrcv_receive`, by the program's output or by what was kept.
 //!
 //! The callback is called by C with no argument of ours, so what it reads from stands in a thread-local for as long as one
 //! copy runs. After the end of the stream the server calls it once more: the end is remembered.
 
 use super::compat::guarded;
+use super::dumped::Dumped;
 use super::heap_load::{self, Manner, Plain, Rows};
 use super::remote::Connection;
 use super::role::OwnerContext;
@@ -16,14 +17,6 @@ use pgrx::prelude::*;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void, CString};
 use std::ptr;
-
-/// Where the stream of a COPY comes from.
-pub enum From<'a> {
-    /// From a connection on which it was started.
-    Source(&'a Connection),
-    /// From where it was kept.
-    Kept(&'a mut dyn Pieces),
-}
 
 /// What to load, and how.
 pub struct CopyIn<'a> {
@@ -41,8 +34,8 @@ pub struct CopyIn<'a> {
     pub inline: bool,
     /// The pages are worth a place in shared buffers.
     pub cached: bool,
-    /// Encoding of text in the stream, which the session has set as its client's.
-    pub encoding: &'a str,
+    /// Encoding of text in the stream, which the session has set as its client's; none is the database's.
+    pub encoding: Option<&'a str>,
     /// Blocks here that are for these rows.
     pub blocks: Option<(u32, u32)>,
 }
@@ -59,11 +52,28 @@ pub enum Frozen {
     Shared,
 }
 
+/// Where the rows of a load come from.
+pub enum From<'a> {
+    /// The COPY that was started on a connection.
+    Connection(&'a Connection),
+    /// A pg_dump, whose columns were read. Its rows are text.
+    Program(&'a mut Dumped),
+    /// One that was kept.
+    Kept(&'a mut dyn Pieces),
+}
+
 /// The stream of the copy that runs, and how far its newest message was read. Plain integers and pointers.
 #[derive(Clone, Copy)]
 struct Feed {
-    stream: Stream,
+    source: Source,
     position: usize,
+}
+
+/// See [`From`].
+#[derive(Clone, Copy)]
+enum Source {
+    Stream(Stream),
+    Program(*mut Dumped),
 }
 
 thread_local! {
@@ -74,27 +84,40 @@ thread_local! {
 #[pg_guard]
 unsafe extern "C-unwind" fn read_feed(out: *mut c_void, minread: c_int, maxread: c_int) -> c_int {
     let Some(mut feed) = FEED.with(Cell::get) else { return 0 };
-    let feed_ptr = &raw mut feed;
+    let (least, most) = (minread.max(1) as usize, maxread as usize);
+    let (position, mut stream) = match feed.source {
+        Source::Stream(stream) => (&raw mut feed.position, stream),
+        Source::Program(program) => {
+            // SAFETY: the server's buffer has room for `most` bytes, and the program lives as long as the load.
+            let (program, room) = unsafe { (&mut *program, std::slice::from_raw_parts_mut(out.cast::<u8>(), most)) };
+            return match program.fill(room, least) {
+                Ok(read) => read as c_int,
+                Err(error) => super::raise::throw(error),
+            };
+        }
+    };
+    let stream_ptr = &raw mut stream;
     // SAFETY: the closure calls C and copies bytes within the bounds it computes; it owns nothing with a destructor.
-    let read = guarded(|| fill(&mut *feed_ptr, out.cast(), minread.max(1) as usize, maxread as usize));
+    let read = guarded(|| fill(&mut *stream_ptr, &mut *position, out.cast(), least, most));
+    feed.source = Source::Stream(stream);
     FEED.with(|cell| cell.set(Some(feed)));
     read as c_int
 }
 
 /// The loop of [`read_feed`]. One guard around the whole of it: it runs once per row.
-unsafe fn fill(feed: &mut Feed, out: *mut u8, minread: usize, maxread: usize) -> usize {
+unsafe fn fill(stream: &mut Stream, position: &mut usize, out: *mut u8, minread: usize, maxread: usize) -> usize {
     let mut read = 0;
     while read < maxread {
-        let available = feed.stream.length - feed.position;
+        let available = stream.length - *position;
         if available > 0 {
             let count = available.min(maxread - read);
-            ptr::copy_nonoverlapping(feed.stream.message.cast::<u8>().add(feed.position), out.add(read), count);
-            feed.position += count;
+            ptr::copy_nonoverlapping(stream.message.cast::<u8>().add(*position), out.add(read), count);
+            *position += count;
             read += count;
             continue;
         }
-        feed.position = 0;
-        if feed.stream.next(read < minread) != Next::Message {
+        *position = 0;
+        if stream.next(read < minread) != Next::Message {
             break;
         }
     }
@@ -127,7 +150,7 @@ pub struct CopiedIn {
     pub frozen: bool,
 }
 
-/// Loads the COPY that was started on `connection`.
+/// Loads the rows that come from there.
 ///
 /// The current role must have INSERT on the table; row-level security must not apply to it (42501, 0A000). The rows go in with
 /// the rights of the table's owner, so that no constraint or trigger function runs with the operator's. To load frozen it must own
@@ -140,10 +163,12 @@ pub fn copy_in(from: From, what: &CopyIn) -> Result<CopiedIn> {
         .iter()
         .map(|name| CString::new(name.as_str()).map_err(|_| Error::internal("a NUL byte in a column name")))
         .collect::<Result<Vec<_>>>()?;
-    let stream = match from {
-        From::Source(connection) => Stream::of(connection)?,
+    let source = match from {
+        From::Connection(connection) => Source::Stream(Stream::of(connection)?),
+        From::Program(_) if what.binary => return Err(Error::internal("a dump in binary format")),
+        From::Program(program) => Source::Program(program),
         // SAFETY: what it comes from is borrowed until this function returns, and the stream goes before.
-        From::Kept(pieces) => unsafe { Stream::kept(pieces) },
+        From::Kept(pieces) => Source::Stream(unsafe { Stream::kept(pieces) }),
     };
     // SAFETY: every pointer below comes from the server and stays alive until the table is closed; errors unwind through the
     // guards of the bindings, and the transaction's abort releases what was opened.
@@ -162,12 +187,16 @@ pub fn copy_in(from: From, what: &CopyIn) -> Result<CopiedIn> {
         // The server freezes into storage of this transaction only.
         let frozen = if plain.is_some() { what.frozen != Frozen::No } else { what.frozen == Frozen::NewStorage };
         let manner = Manner { frozen, cached: what.cached, inline: what.inline, blocks: what.blocks };
-        let rows = match plain {
-            Some(plain) if what.binary => heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner),
-            Some(plain) => taken_apart(rel, pstate, (&names, what), stream, false, |state| {
+        let rows = match (plain, source) {
+            (Some(plain), Source::Stream(stream)) if what.binary => {
+                heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner)
+            }
+            (Some(plain), source) => taken_apart(rel, pstate, (&names, what), source, false, |state| {
                 heap_load::load(rel, pstate, &plain, Rows::Server(state), manner)
             })?,
-            None => taken_apart(rel, pstate, (&names, what), stream, frozen, |state| pg_sys::CopyFrom(state))?,
+            (None, source) => {
+                taken_apart(rel, pstate, (&names, what), source, frozen, |state| pg_sys::CopyFrom(state))?
+            }
         };
         owner.leave();
         pg_sys::free_parsestate(pstate);
@@ -184,7 +213,7 @@ unsafe fn taken_apart(
     rel: pg_sys::Relation,
     pstate: *mut pg_sys::ParseState,
     (names, what): (&[CString], &CopyIn),
-    stream: Stream,
+    source: Source,
     frozen: bool,
     put: impl FnOnce(pg_sys::CopyFromState) -> u64,
 ) -> Result<u64> {
@@ -193,14 +222,15 @@ unsafe fn taken_apart(
         columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
     }
     let mut options: *mut pg_sys::List = ptr::null_mut();
-    options = pg_sys::lappend(options, option(c"encoding", what.encoding)?.cast());
+    let here = super::system::database_encoding();
+    options = pg_sys::lappend(options, option(c"encoding", what.encoding.unwrap_or(&here))?.cast());
     if what.binary {
         options = pg_sys::lappend(options, option(c"format", "binary")?.cast());
     }
     if frozen {
         options = pg_sys::lappend(options, option(c"freeze", "true")?.cast());
     }
-    FEED.with(|cell| cell.set(Some(Feed { stream, position: 0 })));
+    FEED.with(|cell| cell.set(Some(Feed { source, position: 0 })));
     let feed = FeedGuard;
     let state =
         pg_sys::BeginCopyFrom(pstate, rel, ptr::null_mut(), ptr::null(), false, Some(read_feed), columns, options);

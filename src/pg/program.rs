@@ -3,11 +3,13 @@
 
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
+use rustix::process::{kill_process_group, Pid, Signal};
 use std::ffi::CStr;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -79,7 +81,7 @@ impl Drop for PrivateDirectory {
     }
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Error {
+pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::File {
         path: path.display().to_string(),
         reason: error.to_string(),
@@ -97,14 +99,101 @@ pub struct Output {
     pub succeeded: bool,
 }
 
-/// Ended and waited for, however the work around it ends.
-struct Running(Child);
+/// A program that runs; its output is read while it does. Ended and waited for, however the work around it ends.
+pub struct Running {
+    child: Child,
+    output: ChildStdout,
+    complaints: PathBuf,
+    program: PathBuf,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only for a child that has ended and was waited for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // With what it has started itself. All of this fails only for a program that has ended and was waited for.
+        end_group(&self.child, Signal::KILL);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a child that leads a group of processes, and to all of these.
+pub(super) fn end_group(child: &Child, signal: Signal) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// Prepares a program: a group of its own, nothing of the server's environment; ended by `at_death` when this process is gone.
+pub(super) fn command(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(&str, String)],
+    at_death: Signal,
+) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null());
+    #[cfg(target_os = "linux")]
+    // SAFETY: between fork and exec this only makes a system call. A process of the server that leaves by a FATAL error runs no destructor.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(at_death)).map_err(std::io::Error::from)
+        });
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = at_death;
+    command
+}
+
+/// Starts a program. Its complaints go to a file in `private`, which must live as long as it runs.
+pub fn start(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(&str, String)],
+    private: &PrivateDirectory,
+) -> Result<Running> {
+    // Only the output is waited for; complaints go to a file meanwhile.
+    let complaints = private.write("complaints", "")?;
+    let to_complaints =
+        fs::OpenOptions::new().append(true).open(&complaints).map_err(|error| failed(&complaints, &error))?;
+    let mut child = command(program, arguments, environment, Signal::KILL)
+        .stdout(Stdio::piped())
+        .stderr(to_complaints)
+        .spawn()
+        .map_err(|error| failed(program, &error))?;
+    let Some(output) = child.stdout.take() else {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(Error::internal("a program without output"));
+    };
+    Ok(Running { child, output, complaints, program: program.to_owned() })
+}
+
+impl Running {
+    /// Reads what it has written, 0 bytes at its end; waits for something, or for `LOOK_MS`: none then. Answers to interrupts.
+    pub fn read(&mut self, piece: &mut [u8]) -> Result<Option<usize>> {
+        if !wait_readable(&self.output) {
+            return Ok(None);
+        }
+        match self.output.read(piece) {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(failed(Path::new("pipe"), &error)),
+        }
+    }
+
+    /// Waits for its end, which follows the end of its output. Its complaints, the last of them, and whether it says that it has succeeded.
+    pub fn end(&mut self) -> Result<(String, bool)> {
+        let status = self.child.wait().map_err(|error| failed(&self.program, &error))?;
+        let complaints = fs::read(&self.complaints).map_err(|error| failed(&self.complaints, &error))?;
+        let tail = complaints.get(complaints.len().saturating_sub(MOST_COMPLAINTS)..).unwrap_or_default();
+        Ok((String::from_utf8_lossy(tail).replace('\0', " ").trim().to_owned(), status.success()))
     }
 }
 
@@ -116,47 +205,15 @@ pub fn run(
     private: &PrivateDirectory,
     go_on: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Output> {
-    // Only the output is waited for; complaints go to a file meanwhile.
-    let complaints = private.write("complaints", "")?;
-    let to_complaints =
-        fs::OpenOptions::new().append(true).open(&complaints).map_err(|error| failed(&complaints, &error))?;
-    let mut child = Running(
-        Command::new(program)
-            .args(arguments)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(to_complaints)
-            .spawn()
-            .map_err(|error| failed(program, &error))?,
-    );
-    let mut output = child.0.stdout.take().ok_or_else(|| Error::internal("a program without output"))?;
-    let stdout = read_all(&mut output, go_on)?;
-    let status = child.0.wait().map_err(|error| failed(program, &error))?;
-    let complaints = fs::read(&complaints).map_err(|error| failed(&complaints, &error))?;
-    let tail = complaints.get(complaints.len().saturating_sub(MOST_COMPLAINTS)..).unwrap_or_default();
-    Ok(Output {
-        stdout,
-        complaints: String::from_utf8_lossy(tail).replace('\0', " ").trim().to_owned(),
-        succeeded: status.success(),
-    })
-}
-
-fn read_all(output: &mut ChildStdout, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<u8>> {
-    let mut read = Vec::new();
+    let mut running = start(program, arguments, environment, private)?;
+    let mut stdout = Vec::new();
     let mut piece = vec![0; 65_536];
     let mut looked_at = super::system::now_secs();
     loop {
-        if wait_readable(output) {
-            match output.read(&mut piece) {
-                Ok(0) => return Ok(read),
-                Ok(count) => read.extend(piece.iter().take(count)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(Path::new("pipe"), &error)),
-            }
+        match running.read(&mut piece)? {
+            Some(0) => break,
+            Some(count) => stdout.extend(piece.iter().take(count)),
+            None => {}
         }
         let now = super::system::now_secs();
         if now - looked_at >= LOOK_MS as f64 / 1000.0 {
@@ -164,6 +221,8 @@ fn read_all(output: &mut ChildStdout, go_on: &mut dyn FnMut() -> Result<()>) -> 
             go_on()?;
         }
     }
+    let (complaints, succeeded) = running.end()?;
+    Ok(Output { stdout, complaints, succeeded })
 }
 
 /// Waits until there is something to read, or something else to do. Answers to interrupts.

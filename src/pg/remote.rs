@@ -32,6 +32,17 @@ pub struct Target {
     pub must_use_password: bool,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Session {
+    /// SQL.
+    Plain,
+    /// Slots of a database.
+    Logical,
+    /// What concerns the whole server.
+    Physical,
+}
+
 /// An open connection. Statements go over it one at a time.
 pub struct Connection {
     raw: Cell<*mut pg_sys::WalReceiverConn>,
@@ -135,11 +146,20 @@ impl Connection {
         Self::connect(target, application_name, true)
     }
 
+    /// Sees that a physical replication connection can be made, which is let in by rules of its own; it is closed again.
+    pub fn try_physical(target: &Target, application_name: &str) -> Result<()> {
+        Self::connect_as(target, application_name, Session::Physical).map(drop)
+    }
+
     fn connect(target: &Target, application_name: &str, walsender: bool) -> Result<Connection> {
+        Self::connect_as(target, application_name, if walsender { Session::Logical } else { Session::Plain })
+    }
+
+    fn connect_as(target: &Target, application_name: &str, session: Session) -> Result<Connection> {
         let seconds =
             target.conninfo.get("connect_timeout").and_then(|text| text.parse().ok()).filter(|limit| *limit > 0);
         let limit: i32 = seconds.unwrap_or(CONNECT_TIMEOUT).min(3600);
-        let opened = super::deadline::within(limit * 1000, || Self::connect_now(target, application_name, walsender))?;
+        let opened = super::deadline::within(limit * 1000, || Self::connect_now(target, application_name, session))?;
         opened.ok_or_else(|| Error::SourceUnreachable {
             node: target.node.clone(),
             target: target.conninfo.describe(),
@@ -147,7 +167,7 @@ impl Connection {
         })
     }
 
-    fn connect_now(target: &Target, application_name: &str, walsender: bool) -> Result<Connection> {
+    fn connect_now(target: &Target, application_name: &str, session: Session) -> Result<Connection> {
         let walrcv = functions()?;
         let (Some(connect), Some(server_version)) = (walrcv.walrcv_connect, walrcv.walrcv_server_version) else {
             return Err(Error::internal("libpqwalreceiver lacks functions"));
@@ -159,12 +179,13 @@ impl Connection {
         let name = c_string(application_name)?;
         let mut reason: *mut c_char = ptr::null_mut();
         let must_use_password = target.must_use_password;
+        let (walsender, logical) = (session != Session::Plain, session == Session::Logical);
         // SAFETY: strings outlive the call. The connection's struct is allocated in the current memory context, so that must
         // be the one that lives as long as the process: a connection outlives transactions.
         let raw = unsafe {
             let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
             let raw = guarded(|| {
-                connect(conninfo.as_ptr(), walsender, walsender, must_use_password, name.as_ptr(), &mut reason)
+                connect(conninfo.as_ptr(), walsender, logical, must_use_password, name.as_ptr(), &mut reason)
             });
             pg_sys::MemoryContextSwitchTo(before);
             raw
@@ -186,7 +207,9 @@ impl Connection {
         };
         // SAFETY: a live connection.
         connection.server_version.set(unsafe { guarded(|| server_version(raw)) });
-        connection.set_session()?;
+        if session != Session::Physical {
+            connection.set_session()?;
+        }
         Ok(connection)
     }
 

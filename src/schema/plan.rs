@@ -1,7 +1,7 @@
 //! The plan of an operation: from two inventories to tables, columns, formats and publications. Nothing is changed.
 
 use super::side::{Filter, Reader, Side};
-use crate::catalog::operations::{PlannedTable, PublicationPlan, Published};
+use crate::catalog::operations::{PlannedTable, PublicationPlan, Published, Transport};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use std::collections::{BTreeSet, HashMap};
@@ -85,6 +85,8 @@ pub struct Plan {
     pub differences: Vec<String>,
     /// The tables that are chosen as they are on the source, by OID, schema and name; some may have still to be made here.
     pub chosen: Vec<(u32, String, String)>,
+    /// Their sizes on the source, in bytes.
+    pub chosen_bytes: Vec<i64>,
 }
 
 impl Plan {
@@ -96,6 +98,16 @@ impl Plan {
     /// Sum of the sizes, in bytes.
     pub fn bytes_total(&self) -> i64 {
         self.tables.iter().map(|table| table.bytes_total).sum()
+    }
+
+    /// Sum of the sizes of all that is chosen, in bytes, what has still to be made here included.
+    pub fn chosen_bytes_total(&self) -> i64 {
+        self.chosen_bytes.iter().sum()
+    }
+
+    /// Whether any of the chosen tables is larger than that many bytes.
+    pub fn has_larger_than(&self, bytes: i64) -> bool {
+        self.chosen_bytes.iter().any(|size| *size > bytes)
     }
 
     /// What one should know of, with a word for what it is about.
@@ -299,6 +311,7 @@ impl Chosen<'_> {
             publication: self.publication(),
             differences: Vec::new(),
             chosen: self.tables().map(|table| (table.oid, table.schema.clone(), table.name.clone())).collect(),
+            chosen_bytes: self.tables().map(|table| table.bytes).collect(),
             tables,
         }
     }
@@ -390,6 +403,7 @@ pub(super) fn planned(source: &Table, target: &Table, small_below: i64, insert_o
         source_natts: None,
         columns,
         format: if binary { "binary" } else { "text" }.to_owned(),
+        transport: Transport::default(),
         small: source.bytes < small_below,
         keeps_indexes: source.bytes < small_below,
         heap: source.is_heap() && target.is_heap(),

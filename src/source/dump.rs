@@ -13,11 +13,16 @@ use steep_repl_core::names::{application_name, Part, Token};
 
 const PROGRAM: &str = "pg_dump";
 /// How long pg_dump may wait for a lock on the source.
-const LOCK_LIMIT: &str = "60s";
+pub const LOCK_LIMIT: &str = "60s";
 
 /// Sees that there is a pg_dump that belongs to this server. 58P01 when there is none, or another one.
 pub fn check_program() -> Result<PathBuf> {
-    let path = program::find(PROGRAM)?;
+    check_version(PROGRAM)
+}
+
+/// Sees that there is a program of that name that belongs to this server. 58P01 when there is none, or another one.
+pub fn check_version(name: &'static str) -> Result<PathBuf> {
+    let path = program::find(name)?;
     let said = program::run(&path, &["--version".to_owned()], &[], &PrivateDirectory::new()?, &mut || Ok(()))?;
     // "pg_dump (PostgreSQL) 18.4 (Debian 18.4-1)"
     let text = String::from_utf8_lossy(&said.stdout).trim().to_owned();
@@ -27,7 +32,7 @@ pub fn check_program() -> Result<PathBuf> {
         return Ok(path);
     }
     Err(Error::ProgramVersion {
-        program: PROGRAM,
+        program: name,
         version: version.unwrap_or("unknown").to_owned(),
         major: system::major(),
     })
@@ -44,12 +49,48 @@ fn split(target: &Target) -> Result<(Conninfo, Option<String>)> {
     target.conninfo.with_link_defaults().without_password().map_err(secret)
 }
 
+/// What a program of the server's needs to connect to a source: a connection string that a command line may show, and an environment.
+pub struct Reach {
+    /// The connection string.
+    pub conninfo: Conninfo,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Reach {
+    /// For a program that calls itself `name` on the source. The password goes into a file in `private`.
+    pub fn of(target: &Target, name: &str, private: &PrivateDirectory) -> Result<Reach> {
+        let (mut conninfo, password) = split(target)?;
+        conninfo.set("application_name", name);
+        // libpq in this process has the same defaults.
+        let inherited = |name: &str| name == "HOME" || name.starts_with("KRB5") || name.starts_with("PG");
+        let mut environment: Vec<(String, String)> = std::env::vars().filter(|(name, _)| inherited(name)).collect();
+        if let Some(password) = password {
+            let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
+            let file = private.write("passfile", &format!("*:*:*:*:{escaped}\n"))?;
+            environment.retain(|(name, _)| name != "PGPASSFILE" && name != "PGPASSWORD");
+            environment.push(("PGPASSFILE".to_owned(), file.display().to_string()));
+        }
+        Ok(Reach { conninfo, environment })
+    }
+
+    /// The environment as a program takes it.
+    pub fn environment(&self) -> Vec<(&str, String)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
+    }
+}
+
 /// Dumps the definitions of a source's database. `go_on` is asked about twice a second; its error ends the dump.
 pub fn definitions(target: &Target, token: Token, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Entry>> {
     // No script: see steep_repl_core::archive.
     let dumped = dump(target, token, &["--format=custom"], go_on)?;
     let node = &target.node;
-    let failed = |complaints| Error::ProgramFailed { program: PROGRAM, node: node.clone(), complaints };
+    let failed = |complaints| Error::ProgramFailed {
+        program: PROGRAM,
+        what: "dump the schema".to_owned(),
+        node: node.clone(),
+        complaints,
+    };
     let entries = archive::read(&dumped).map_err(|error| failed(error.to_string()))?;
     let encoding = system::database_encoding();
     let is_ascii = |entry: &Entry| entry.tag.is_ascii() && entry.definition.is_ascii() && entry.schema.is_ascii();
@@ -75,18 +116,8 @@ pub fn script(
 fn dump(target: &Target, token: Token, options: &[&str], go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<u8>> {
     let path = check_program()?;
     let node = &target.node;
-    let (mut conninfo, password) = split(target)?;
-    conninfo.set("application_name", &application_name(token, Part::Dump));
     let private = PrivateDirectory::new()?;
-    // libpq in this process has the same defaults.
-    let inherited = |name: &str| name == "HOME" || name.starts_with("KRB5") || name.starts_with("PG");
-    let mut environment: Vec<(String, String)> = std::env::vars().filter(|(name, _)| inherited(name)).collect();
-    if let Some(password) = password {
-        let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
-        let file = private.write("passfile", &format!("*:*:*:*:{escaped}\n"))?;
-        environment.retain(|(name, _)| name != "PGPASSFILE" && name != "PGPASSWORD");
-        environment.push(("PGPASSFILE".to_owned(), file.display().to_string()));
-    }
+    let reach = Reach::of(target, &application_name(token, Part::Dump), &private)?;
     let arguments: Vec<String> = [
         "--schema-only",
         "--no-publications",
@@ -96,16 +127,19 @@ fn dump(target: &Target, token: Token, options: &[&str], go_on: &mut dyn FnMut()
         "--encoding=UTF8",
         &format!("--lock-wait-timeout={LOCK_LIMIT}"),
         "--dbname",
-        &conninfo.to_string(),
+        &reach.conninfo.to_string(),
     ]
     .iter()
     .chain(options)
     .map(|option| (*option).to_owned())
     .collect();
-    let environment: Vec<(&str, String)> =
-        environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-    let output = program::run(&path, &arguments, &environment, &private, go_on)?;
-    let failed = |complaints| Error::ProgramFailed { program: PROGRAM, node: node.clone(), complaints };
+    let output = program::run(&path, &arguments, &reach.environment(), &private, go_on)?;
+    let failed = |complaints| Error::ProgramFailed {
+        program: PROGRAM,
+        what: "dump the schema".to_owned(),
+        node: node.clone(),
+        complaints,
+    };
     if !output.succeeded {
         return Err(failed(output.complaints));
     }

@@ -4,6 +4,7 @@
 //! PostgreSQL 14 and later without the extension. Names are quoted by the one helper; the source has no bound parameters over
 //! this protocol.
 
+pub mod backup;
 pub mod dump;
 pub mod preflight;
 pub mod publication;

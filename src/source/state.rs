@@ -156,6 +156,9 @@ pub fn copy_slot(connection: &Connection, from: &str, to: &str) -> Result<()> {
     connection.value(&query, &format!("could not make replication slot \"{to}\"")).map(drop)
 }
 
+/// Statement that begins a transaction that reads.
+pub const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// Statement that begins a transaction under an exported snapshot. 22023 when the snapshot is gone.
 pub fn begin_under(snapshot: &str) -> String {
     format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot))

@@ -20,6 +20,10 @@ pub struct Database {
     pub clock: f64,
     /// Versions of its extensions, by name.
     pub extensions: BTreeMap<String, String>,
+    /// Its cluster.
+    pub system_identifier: String,
+    /// Roles that own tables, views or sequences of it.
+    pub owners: Vec<String>,
     /// How many large objects it has; counting ends at [`Database::MANY`].
     pub large_objects: u32,
 }
@@ -80,16 +84,51 @@ pub fn lacking_extensions(source: &Database, here: &Database) -> Vec<String> {
     source.extensions.keys().filter(|name| *name != OURS && !here.extensions.contains_key(*name)).cloned().collect()
 }
 
-/// Each thing that is compared, by the name of its check, with what there is to know; `available` are extensions that could be made here.
-pub fn notes(source: Site, here: Site, mode: Mode, available: &[String]) -> Vec<(&'static str, Option<Note>)> {
+/// What else is known of this side.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// Extensions that could be made here.
+    pub available: &'a [String],
+    /// Roles that are here.
+    pub roles: &'a [String],
+}
+
+/// Each thing that is compared, by the name of its check, with what there is to know.
+pub fn notes(source: Site, here: Site, mode: Mode, known: Known) -> Vec<(&'static str, Option<Note>)> {
     vec![
+        ("same_server", same_server(source, here)),
         ("encoding", encoding(source, here)),
         ("collation", collation(source, here)),
         ("clock", clock(source, here)),
-        ("extensions", extensions(source, here, mode, available)),
+        ("extensions", extensions(source, here, mode, known.available)),
+        ("roles", roles(source, here, mode, known.roles)),
         ("extension_version", extension_version(source, here)),
         ("large_objects", large_objects(source)),
     ]
+}
+
+/// A copy of a server keeps its identifier.
+fn same_server(source: Site, here: Site) -> Option<Note> {
+    (source.database.system_identifier == here.database.system_identifier).then(|| Note {
+        message: format!("nodes \"{}\" and \"{}\" are of one server, or of copies of one", source.node, here.node),
+        hint:
+            "On one server they share its worker processes, slots and WAL, and a slot waits for transactions of both.",
+    })
+}
+
+/// By `auto` what they own here belongs to whoever asks. Otherwise who owns the tables here is no matter of the source.
+fn roles(source: Site, here: Site, mode: Mode, roles: &[String]) -> Option<Note> {
+    let lacking: Vec<&str> =
+        source.database.owners.iter().filter(|owner| !roles.contains(*owner)).map(String::as_str).collect();
+    (mode == Mode::Auto && !lacking.is_empty()).then(|| Note {
+        message: format!(
+            "node \"{}\" lacks roles that own something on node \"{}\": {}",
+            here.node,
+            source.node,
+            lacking.join(", ")
+        ),
+        hint: "What they own there will belong to the role that asks. CREATE ROLE them first where that matters.",
+    })
 }
 
 /// Everything fits into UTF-8; into what is smaller not, and what has no encoding has bytes that may be none.
@@ -182,6 +221,8 @@ mod tests {
             extensions: [("plpgsql", "1.0"), (OURS, "0.1.0")]
                 .map(|(name, version)| (name.into(), version.into()))
                 .into(),
+            system_identifier: "1".into(),
+            owners: vec!["alice".into(), "bob".into()],
             large_objects: 0,
         }
     }
@@ -189,11 +230,10 @@ mod tests {
     /// What is said of a pair.
     fn said(source: &Database, here: &Database, mode: Mode, available: &[&str]) -> Vec<(&'static str, String)> {
         let available: Vec<String> = available.iter().map(|name| (*name).to_owned()).collect();
-        let (source, here) = (Site { node: "a", database: source }, Site { node: "b", database: here });
-        notes(source, here, mode, &available)
-            .into_iter()
-            .filter_map(|(check, note)| Some((check, note?.message)))
-            .collect()
+        let known = Known { available: &available, roles: &["alice".to_owned(), "bob".to_owned()] };
+        let here = Database { system_identifier: "2".into(), ..here.clone() };
+        let (source, here) = (Site { node: "a", database: source }, Site { node: "b", database: &here });
+        notes(source, here, mode, known).into_iter().filter_map(|(check, note)| Some((check, note?.message))).collect()
     }
 
     fn strict(source: &Database, here: &Database) -> Vec<(&'static str, String)> {
@@ -205,13 +245,30 @@ mod tests {
         assert_eq!(strict(&database(), &database()), []);
         let without = Database { extensions: [("plpgsql".into(), "1.0".into())].into(), ..database() };
         assert_eq!(strict(&without, &database()), [], "a source needs no extension");
-        assert_eq!(notes_count(), 6);
+        assert_eq!(notes_count(), 8);
     }
 
     fn notes_count() -> usize {
         let database = database();
         let site = Site { node: "a", database: &database };
-        notes(site, site, Mode::Strict, &[]).len()
+        notes(site, site, Mode::Strict, Known::default()).len()
+    }
+
+    #[test]
+    fn two_databases_of_one_server() {
+        let database = database();
+        let (source, here) = (Site { node: "a", database: &database }, Site { node: "b", database: &database });
+        let said = notes(source, here, Mode::Strict, Known::default());
+        let (check, note) = &said[0];
+        assert_eq!((*check, note.as_ref().unwrap().message.contains("one server")), ("same_server", true));
+    }
+
+    #[test]
+    fn roles_matter_where_what_they_own_is_made() {
+        let source = Database { owners: vec!["alice".into(), "carol".into()], ..database() };
+        assert_eq!(strict(&source, &database()), []);
+        let lacks = "node \"b\" lacks roles that own something on node \"a\": carol".to_owned();
+        assert_eq!(said(&source, &database(), Mode::Auto, &[]), [("roles", lacks)]);
     }
 
     #[test]

@@ -18,12 +18,15 @@
 //! | [`database`] | what two databases are beside their tables |
 //! | [`schema_match`] | whether rows of a source table fit into the target's |
 //! | [`copy_binary`] | a long answer as the source streams it |
+//! | [`dump_script`] | the rows in a script of pg_dump |
 //! | [`init_slot`] | a slot for somebody's own backup, and where a physical copy stands |
 //! | [`formats`] | which types may travel as binary |
 //! | [`manifest`] | the table of contents of a portable snapshot |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
+//! | [`private_server`] | how a server over a base backup is configured |
 //! | [`progress`] | percent, rate and time of arrival |
 //! | [`retry`] | what to do after an error, by SQLSTATE |
+//! | [`size`] | sizes as people write them |
 //! | [`event`] | the JSON of an event |
 //! | [`errors`] | a server error that travels between processes |
 
@@ -36,6 +39,7 @@ pub mod copy_binary;
 pub mod database;
 pub mod definition;
 pub mod drift;
+pub mod dump_script;
 pub mod errors;
 pub mod event;
 pub mod formats;
@@ -48,9 +52,11 @@ pub mod manifest;
 pub mod names;
 pub mod node_state;
 pub mod plan;
+pub mod private_server;
 pub mod progress;
 pub mod retry;
 pub mod schema_diff;
 pub mod schema_match;
 pub mod schema_sync;
 pub mod selection;
+pub mod size;

@@ -82,6 +82,10 @@ pub enum Part {
     Coordinator,
     /// The program that dumps the schema.
     Dump,
+    /// The program that dumps a table for a copy worker, by the worker's number.
+    TableDump(u32),
+    /// The program that makes a base backup.
+    BaseBackup,
     /// A copy worker, by its number.
     Worker(u32),
 }
@@ -93,6 +97,8 @@ impl fmt::Display for Part {
             Part::Keeper => f.write_str("keeper"),
             Part::Coordinator => f.write_str("coordinator"),
             Part::Dump => f.write_str("dump"),
+            Part::TableDump(n) => write!(f, "dump{n}"),
+            Part::BaseBackup => f.write_str("backup"),
             Part::Worker(n) => write!(f, "worker{n}"),
         }
     }
@@ -130,6 +136,11 @@ pub fn subscription_name(token: Token) -> String {
 /// The `n`-th temporary slot, made for a further snapshot after the first one was lost or grew too old.
 pub fn temporary_slot_name(token: Token, n: u32) -> String {
     format!("{PREFIX}{token}_tmp{n}")
+}
+
+/// The physical slot that keeps WAL for a base backup.
+pub fn backup_slot_name(token: Token) -> String {
+    format!("{PREFIX}{token}_backup")
 }
 
 /// `application_name` of a connection to the source; our own backends there are found by it.
@@ -191,6 +202,9 @@ mod tests {
             application_name(token, Part::Keeper),
             application_name(token, Part::Coordinator),
             application_name(token, Part::Worker(n)),
+            application_name(token, Part::TableDump(n)),
+            application_name(token, Part::BaseBackup),
+            backup_slot_name(token),
         ]
     }
 
@@ -209,6 +223,9 @@ mod tests {
                 "steep_repl_0123456789abcdef_keeper",
                 "steep_repl_0123456789abcdef_coordinator",
                 "steep_repl_0123456789abcdef_worker3",
+                "steep_repl_0123456789abcdef_dump3",
+                "steep_repl_0123456789abcdef_backup",
+                "steep_repl_0123456789abcdef_backup",
             ]
         );
     }

@@ -14,7 +14,10 @@ fn from_generate_to_delete() {
     missing.fails(1, &["steep_repl.snapshot_directory is not set"]);
     let name = steep_repl_testkit::quote_ident(pair.target.name());
     pair.target.exec(&format!("alter database {name} set steep_repl.snapshot_directory = '{}'", folder.display()));
-    let done = steep(&pair, "snapshot generate --source node_a --path one --compression lz4 --parallel 2 --targets 2 --expires 3d");
+    let done = steep(
+        &pair,
+        "snapshot generate --source node_a --path one --compression lz4 --parallel 2 --targets 2 --expires 3d",
+    );
     let said = done.works();
     assert!(said.contains("is complete: 1 tables") && said.contains("/one"), "{said}");
     let id: String = pair.target.scalar("select id from steep_repl.snapshots where status = 'complete' and slots = 2 and compression = 'lz4' and expires_at > now()");

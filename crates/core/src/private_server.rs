@@ -1,0 +1,121 @@
+//! How a private server over a base backup is configured: it recovers to one position, stands still there, and is there for nobody but us.
+
+use crate::lsn::Lsn;
+
+/// Settings of the source that a server must not have less of to replay its WAL and be read meanwhile.
+pub const AT_LEAST: [&str; 5] = [
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+];
+
+/// The port in the name of its socket; it listens nowhere else.
+pub const PORT: u16 = 1;
+
+/// Who may connect: whoever gets at the socket, whose directory is the server's own user's alone.
+pub const HBA: &str = "local all all trust\n";
+
+/// What it is to do.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// Folder of its socket.
+    pub socket_directory: &'a str,
+    /// Where its WAL comes from, in libpq's words.
+    pub primary: &'a str,
+    /// Slot there that keeps it.
+    pub slot: &'a str,
+    /// Up to where it recovers: what begins there or later is not replayed.
+    pub target: Lsn,
+    /// Values of [`AT_LEAST`] on the source.
+    pub at_least: &'a [(String, i64)],
+}
+
+/// The whole of its postgresql.conf.
+pub fn configuration(wanted: &Wanted) -> String {
+    let mut text = String::from(
+        "# Made for the time of a copy. Whatever the source's own configuration says does not count here.\n",
+    );
+    let mut line = |name: &str, value: &str| text.push_str(&format!("{name} = {}\n", quoted(value)));
+    for (name, value) in [
+        ("listen_addresses", ""),
+        ("port", &PORT.to_string()),
+        ("unix_socket_directories", &in_list(wanted.socket_directory)),
+        ("unix_socket_permissions", "0700"),
+        ("ssl", "off"),
+        ("hot_standby", "on"),
+        ("hot_standby_feedback", "off"),
+        ("primary_conninfo", wanted.primary),
+        ("primary_slot_name", wanted.slot),
+        ("restore_command", ""),
+        ("recovery_target_lsn", &wanted.target.to_string()),
+        ("recovery_target_inclusive", "off"),
+        ("recovery_target_action", "pause"),
+        // Nothing is replayed once it is read from.
+        ("max_standby_streaming_delay", "-1"),
+        ("archive_mode", "off"),
+        ("shared_preload_libraries", ""),
+        ("session_preload_libraries", ""),
+        ("local_preload_libraries", ""),
+        ("event_triggers", "off"),
+        ("max_logical_replication_workers", "0"),
+        ("sync_replication_slots", "off"),
+        ("autovacuum", "off"),
+        // It is thrown away afterwards, and a crash throws it away too.
+        ("fsync", "off"),
+        ("full_page_writes", "off"),
+        ("synchronous_commit", "off"),
+        ("shared_buffers", "128MB"),
+        ("huge_pages", "off"),
+        ("logging_collector", "off"),
+        ("log_destination", "stderr"),
+        ("lc_messages", "C"),
+        ("cluster_name", "steep_repl private server"),
+    ] {
+        line(name, value);
+    }
+    for (name, value) in wanted.at_least {
+        line(name, &value.to_string());
+    }
+    text
+}
+
+/// A value as a configuration file has it: quotes doubled, and backslashes, which would mean something.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// A folder as an element of a list of folders.
+fn in_list(folder: &str) -> String {
+    format!("\"{}\"", folder.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_configured() {
+        let at_least = vec![("max_connections".to_owned(), 321)];
+        let text = configuration(&Wanted {
+            socket_directory: "/srv/it's, \"here\"",
+            primary: "host='10.0.0.1' password file='a\\b'",
+            slot: "s",
+            target: Lsn(0x1_0000_0028),
+            at_least: &at_least,
+        });
+        for line in [
+            "unix_socket_directories = '\"/srv/it''s, \"\"here\"\"\"'",
+            "primary_conninfo = 'host=''10.0.0.1'' password file=''a\\\\b'''",
+            "primary_slot_name = 's'",
+            "recovery_target_lsn = '1/28'",
+            "recovery_target_inclusive = 'off'",
+            "max_connections = '321'",
+            "listen_addresses = ''",
+            "shared_preload_libraries = ''",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}: {text}");
+        }
+    }
+}
