@@ -372,7 +372,7 @@ mod tests {
     }
 
     fn content() -> Vec<u8> {
-        (0..600_000u32).flat_map(|n| (n * n % 251).to_le_bytes()).collect()
+        (0..600_000u32).flat_map(|n| (n.wrapping_mul(n) % 251).to_le_bytes()).collect()
     }
 
     fn all(folder: &Path, file: &File, compression: Compression) -> Result<Vec<u8>, Trouble> {
