@@ -97,16 +97,17 @@ impl Coordinator {
         self.enter(Phase::Subscription)
     }
 
-    /// Gives a slot back that was taken and not used, for another target.
+    /// Gives a slot back that was taken and not used, for another target. Of a snapshot that is gone nobody would ever drop it.
     pub(super) fn give_slot_back(&mut self) -> Result<()> {
         let operation = self.operation.clone();
         let Some(original) = transaction::run(|| snapshots::claimed(operation.id))? else { return Ok(()) };
         let mine = operation.slot_name.clone();
+        let is_wanted = operation.enable_lsn.is_none() && self.manifest().is_ok();
         let connection = self.source()?;
         transaction::run_without_snapshot(|| {
             let start = operation.start_lsn.unwrap_or_default();
             let found = slots::look(connection, std::slice::from_ref(&mine), start)?;
-            if found.is_free(&mine) && operation.enable_lsn.is_none() {
+            if is_wanted && found.is_free(&mine) {
                 slots::copy_unless_there(connection, &mine, &original)?;
             }
             Ok(())

@@ -167,11 +167,11 @@ pub fn remove(folder: &Path, id: &str) -> Result<()> {
             let entry = entry.map_err(|error| failed(place, &error))?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name != MARK && is_ours(name.strip_suffix(UNFINISHED).unwrap_or(&name), place == &data) {
+            if name != MARK && is_ours(name.strip_suffix(UNFINISHED).unwrap_or(&name), *place == data) {
                 gone(entry.path())?;
             }
         }
-        if place == &data {
+        if *place == data {
             empty(&data)?;
         }
     }
