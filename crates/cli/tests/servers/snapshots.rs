@@ -21,9 +21,9 @@ fn from_generate_to_delete() {
     let said = done.works();
     assert!(said.contains("is complete: 1 tables") && said.contains("/one"), "{said}");
     let id: String = pair.target.scalar("select id from steep_repl.snapshots where status = 'complete' and slots = 2 and compression = 'lz4' and expires_at > now()");
-    let listed = steep(&pair, "snapshot list").works();
+    let listed = steep(&pair, "snapshot list").works().to_owned();
     assert!(listed.contains(&id) && listed.contains("complete"), "{listed}");
-    let json = steep(&pair, "snapshot list --json").works();
+    let json = steep(&pair, "snapshot list --json").works().to_owned();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((json[0]["id"].as_str(), json[0]["slots_free"].as_i64()), (Some(id.as_str()), Some(2)));
     steep(&pair, "snapshot apply node_b --path one").works();
@@ -33,7 +33,7 @@ fn from_generate_to_delete() {
     steep(&pair, &format!("snapshot delete {id}")).fails(2, &["--yes"]);
     steep(&pair, &format!("snapshot delete {id} --yes")).works();
     assert!(!folder.join("one").exists());
-    let listed = steep(&pair, "snapshot list").works();
+    let listed = steep(&pair, "snapshot list").works().to_owned();
     assert!(!listed.contains(&id), "{listed}");
 }
 
