@@ -245,7 +245,7 @@ pub fn write(manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Broken> {
 /// Reads a manifest from the bytes of its two files.
 ///
 /// # Errors
-/// When they are not what [`write`] has made, are of a later version, or contradict themselves.
+/// When they are not what [`write()`] has made, are of a later version, or contradict themselves.
 pub fn read(text: &[u8], sum: &[u8]) -> Result<Manifest, Broken> {
     let expected = format!("  {MANIFEST}\n");
     let digits = std::str::from_utf8(sum).ok().and_then(|sum| sum.strip_suffix(&expected)).ok_or(Broken::NoSum)?;
