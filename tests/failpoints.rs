@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steep_repl_testkit::{check, test_all, wait_until, Cluster, ClusterOptions, Pair, SchemaState};
+use steep_repl_testkit::{check, root, test_all, wait_until, Cluster, ClusterOptions, Pair, SchemaState};
 
 use crate::campaign::drive::{self, Asked};
 use crate::campaign::fault::ask;
@@ -25,6 +25,8 @@ const MATCHING: [&str; 4] = ["schema_dumped", "schema_applied", "schema_replanne
 const FOLLOWING: [&str; 2] = ["catchup_stopped", "catchup_stop_committed"];
 /// Those that only slots come to that are made for a backup of somebody's own.
 const PREPARING: [&str; 4] = ["slot_copied", "slot_described", "table_compared", "slot_used"];
+/// Those that only a base backup comes to.
+const BACKING_UP: [&str; 3] = ["backup_slot_made", "backup_made", "private_server_started"];
 /// The failpoints from this one on are those of a cancel.
 const UNDOING: &str = "cancel_begun";
 
@@ -271,6 +273,35 @@ fn one_prepared(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, actio
     drive::assert_sound(target);
 }
 
+/// One moment while large tables are copied from a base backup.
+fn one_backing_up(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
+    target.disarm();
+    let pair = pair(source, target);
+    let here = SchemaState::of(&pair.target);
+    let scratch = root::folder("fpx");
+    let path = scratch.display().to_string();
+    let settings = [SETTINGS[0], SETTINGS[1], ("scratch_directory", path.as_str())];
+    let sql = INIT.replace(
+        "method => 'parallel'",
+        "method => 'snapshot', large_table_threshold => '1MB', large_table_method => 'basebackup'",
+    );
+    let armed = format!("1*{action}");
+    target.arm(point, &armed);
+    drive::start(&pair, &Asked { begun: "kind = 'init'", settings: &settings, sql: &sql });
+    drive::finish(&pair);
+    drive::wait_until_quiet(&pair);
+    assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
+    target.disarm();
+    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(60));
+    steep_repl_testkit::compare(&pair.source, &pair.target, &steep_repl_testkit::Tables::All).unwrap();
+    here.assert_same(&pair.target);
+    wait_until("the scratch directory is empty", Duration::from_secs(30), || {
+        std::fs::read_dir(&scratch).unwrap().next().is_none().then_some(())
+    });
+    drive::assert_sound(source);
+    drive::assert_sound(target);
+}
+
 #[test]
 fn each_moment() {
     let target = ClusterOptions::new("fptgt").preload().start();
@@ -294,6 +325,8 @@ fn each_moment() {
                 snapshots_moments::one(&source, &target, point, action);
             } else if PREPARING.contains(&point.as_str()) {
                 one_prepared(&source, &target, point, action);
+            } else if BACKING_UP.contains(&point.as_str()) {
+                one_backing_up(&source, &target, point, action);
             } else if JOINING.contains(&point.as_str()) {
                 one_joining(&source, &target, point, action);
             } else if FOLLOWING.contains(&point.as_str()) {

@@ -682,3 +682,55 @@ fn an_older_source() {
     load.stop();
     expect_equal(&pair);
 }
+
+/// Whoever thinks that nobody needs the slot, while a node has just begun to, takes nothing away from it.
+#[test]
+fn a_slot_that_is_in_use_is_not_released() {
+    let pair = filled(Pair::options("prep_late"));
+    let prepared = prepare(&pair);
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.expect_synchronized();
+    // It may be known by now.
+    let released = pair.target.try_exec(&format!("select steep_repl.drop_init_slot('{}')", prepared.slot));
+    assert!(released.is_ok() || status(&pair, &prepared.slot) == "used", "{released:?}");
+    wait_for_status(&pair, &prepared.slot, "used");
+    pair.source.exec("update orders set v = v + 1 where id < 100");
+    expect_equal(&pair);
+}
+
+/// Comparing may take longer than the slot was meant to be kept.
+#[test]
+fn a_slot_does_not_expire_while_a_node_is_about_to_use_it() {
+    let pair = filled(Pair::options("prep_taken"));
+    let prepared = prepare_with(
+        &pair,
+        &format!(", slot_name => '{}', expires => '12 seconds', no_identity => 'full'", slot_of(&pair)),
+    )
+    .unwrap();
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    // The operation begins when its transaction commits, and that lets somebody have the lock that a table is to be read under.
+    let mut session = pair.target.connect();
+    session
+        .batch_execute(&format!("begin; select steep_repl.complete_init('node_b', 'node_a', '{}')", prepared.lsn))
+        .unwrap();
+    let mut holder = pair.target.connect();
+    let holding = std::thread::spawn(move || {
+        holder.batch_execute("begin; lock table orders").unwrap();
+        holder
+    });
+    wait_until("somebody waits for the lock", Duration::from_secs(30), || {
+        let waits = "select count(*) from pg_locks where relation = 'orders'::regclass and not granted";
+        (pair.target.scalar::<i64>(waits) == 1).then_some(())
+    });
+    session.batch_execute("commit").unwrap();
+    let mut holder = holding.join().unwrap();
+    wait_until("its time is over", Duration::from_secs(60), || {
+        let over = "select expires_at < now() - interval '7 seconds' from steep_repl.init_slots";
+        pair.target.scalar::<bool>(over).then_some(())
+    });
+    assert_eq!((status(&pair, &prepared.slot).as_str(), pair.state().as_str()), ("ready", "PREPARING"));
+    holder.batch_execute("rollback").unwrap();
+    pair.expect_synchronized();
+    expect_equal(&pair);
+}

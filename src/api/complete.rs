@@ -272,6 +272,7 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
                 no_identity: asked.options.no_identity.clone(),
                 start_lsn: confirmed,
                 snapshot: None,
+                taken: false,
             };
             Ok((record, slot))
         }

@@ -123,6 +123,7 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
         no_identity: wanted.options.no_identity.clone(),
         start_lsn: kept.start_lsn.unwrap_or(Lsn::INVALID),
         snapshot: kept.snapshot.clone(),
+        taken: false,
     };
     let nothing = Vec::new();
     let commands = init_slot::commands(&init_slot::Way {

@@ -60,6 +60,11 @@ pub fn seen(operation: i64, wal_held_bytes: i64) -> Result<()> {
     )
 }
 
+/// Notes that a node replicates by it, whatever else was meant to become of it.
+pub fn set_used(operation: i64) -> Result<()> {
+    execute("UPDATE steep_repl.prepared_slots SET ended = 'used' WHERE operation_id = $1", &[Arg::Int(operation)])
+}
+
 /// Notes why it is not kept any more; the first reason counts.
 pub fn end(operation: i64, why: &str) -> Result<()> {
     execute(

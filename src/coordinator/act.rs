@@ -40,7 +40,10 @@ impl Coordinator {
                     Phase::Schema => return self.match_schemas(),
                     Phase::Adopt => self.adopt_copy()?,
                     Phase::Publication => self.publish()?,
-                    Phase::Subscription => self.make_subscription()?,
+                    Phase::Subscription => {
+                        self.take_slot(true)?;
+                        self.make_subscription()?;
+                    }
                     Phase::Tables => return self.prepare_tables(),
                     Phase::Sequences if self.operation.is_manual() => self.set_sequences_of_backup()?,
                     Phase::Sequences => {

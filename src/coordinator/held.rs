@@ -4,11 +4,12 @@
 //! The keeper of every operation makes the slot and holds the snapshot; here it is looked at now and then. The source may be away for as
 //! long as it wants: the slot waits there. Only the snapshot is lost with a connection, and a physical copy does not need it.
 
+use super::decide::Phase;
 use super::main::Coordinator;
 use crate::catalog::{events, operations, slots};
 use crate::error::{Error, Result, SlotError};
 use crate::pg::{shmem, system, transaction};
-use crate::source::state;
+use crate::source::{self, state};
 use steep_repl_core::errors::Problem;
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::init_slot::Record;
@@ -29,6 +30,7 @@ impl Coordinator {
             no_identity: operation.options.no_identity.clone(),
             start_lsn: operation.start_lsn.ok_or_else(|| Error::internal("no slot"))?,
             snapshot: operation.snapshot.clone(),
+            taken: false,
         })
     }
 
@@ -60,7 +62,7 @@ impl Coordinator {
         }
         let record = self.record()?;
         let connection = self.source()?;
-        transaction::run_without_snapshot(|| crate::source::slots::describe(connection, &record))
+        transaction::run_without_snapshot(|| source::slots::describe(connection, &record))
     }
 
     /// Ends an operation whose caller has rolled back the transaction that he saw it in. True then.
@@ -94,13 +96,13 @@ impl Coordinator {
         let Some(confirmed) = seen.confirmed else {
             return self.let_go("gone", "init.slot_gone", "somebody has dropped it");
         };
-        if seen.is_lost() {
-            return Err(Error::SlotLost { slot, node: self.operation.source.clone() });
-        }
         if seen.active || Some(confirmed) > start {
             return self.is_used();
         }
-        if transaction::run(|| slots::get(id))?.is_some_and(|prepared| prepared.is_expired) {
+        if seen.is_lost() {
+            return Err(Error::SlotLost { slot, node: self.operation.source.clone() });
+        }
+        if transaction::run(|| slots::get(id))?.is_some_and(|prepared| prepared.is_expired) && !self.is_taken()? {
             return self.let_go("expired", "init.slot_expired", "nobody has made use of it in time");
         }
         let held = seen.restart.map_or(0, |restart| seen.now.bytes_since(restart));
@@ -117,6 +119,48 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Whether the slot is kept for somebody.
+    pub(super) fn keeps_slot(&self) -> bool {
+        self.operation.is_preparation() && self.operation.phase == Phase::Held.as_str()
+    }
+
+    /// Whether a node replicates by it, or has.
+    pub(super) fn is_slot_in_use(&mut self) -> Result<bool> {
+        let (slot, start) = (self.operation.slot_name.clone(), self.operation.start_lsn);
+        if start.is_none() {
+            return Ok(false);
+        }
+        let connection = self.source()?;
+        let seen = transaction::run_without_snapshot(|| state::slot(connection, &slot))?;
+        Ok(seen.confirmed.is_some() && (seen.active || seen.confirmed > start))
+    }
+
+    /// Whether a node is about to replicate by it.
+    fn is_taken(&mut self) -> Result<bool> {
+        let slot = self.operation.slot_name.clone();
+        let connection = self.source()?;
+        let known = transaction::run_without_snapshot(|| source::slots::records(connection))?;
+        Ok(known.into_iter().any(|(record, _)| record.slot == slot && record.taken))
+    }
+
+    /// Says on the source whether a slot that was made beforehand is about to be used: it does not expire then.
+    pub(super) fn take_slot(&mut self, taken: bool) -> Result<()> {
+        if !self.operation.is_manual() || !self.operation.own_publications {
+            return Ok(());
+        }
+        let slot = self.operation.slot_name.clone();
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| {
+            let known = source::slots::records(connection)?;
+            match known.into_iter().map(|(record, _)| record).find(|record| record.slot == slot) {
+                Some(record) if record.taken != taken => {
+                    source::slots::describe(connection, &Record { taken, ..record })
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
     /// A node replicates by it: it is the subscription's from now on.
     fn is_used(&mut self) -> Result<()> {
         let id = self.operation.id;
@@ -126,7 +170,7 @@ impl Coordinator {
             .message(format!("a node replicates by slot {}", self.operation.slot_name))
             .percent(100.0);
         transaction::run(|| {
-            slots::end(id, "used")?;
+            slots::set_used(id)?;
             if operations::set_status(id, "completed", None)? {
                 events::write(&[used])?;
             }

@@ -445,9 +445,10 @@ impl Coordinator {
                 now - since <= self.operation.options.source_lost_timeout
             }
             Verdict::RetryTask | Verdict::SnapshotLost => self.own_failures <= self.operation.options.max_retries,
-            Verdict::Fail => false,
+            // Somebody's backup counts on the slot: only its loss ends that, not what goes wrong here.
+            Verdict::Fail => self.keeps_slot() && !matches!(error, Error::SlotLost { .. }),
         };
-        if !retry {
+        if !retry && !(self.keeps_slot() && verdict != Verdict::Fail) {
             self.fail(error)?;
             return Ok(Step::Finished);
         }

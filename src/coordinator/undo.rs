@@ -7,7 +7,7 @@
 use super::main::Coordinator;
 use super::node;
 use crate::catalog::operations::{self, Operation, PlannedTable};
-use crate::catalog::{cleanup, events, indexes, user};
+use crate::catalog::{cleanup, events, indexes, slots, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{index, origin, subscription, system, transaction};
@@ -235,7 +235,11 @@ impl Coordinator {
         let operation = self.operation.clone();
         if operation.leaves_slot_unused() {
             // They are not the operation's, and somebody may try again with them.
-            return Ok(());
+            return self.take_slot(false);
+        }
+        if operation.is_preparation() && self.is_slot_in_use()? {
+            // Somebody replicates by what was made here.
+            return transaction::run(|| slots::set_used(operation.id));
         }
         if operation.is_by_files() {
             self.give_slot_back()?;
@@ -299,12 +303,12 @@ impl Coordinator {
 }
 
 /// Drops the slot of a preparation, under whichever of its names. One of the name that was asked for may have been made by somebody else
-/// meanwhile; ours stands where it was made, since nobody has used it.
+/// meanwhile; ours stands where it was made, since nobody has used it. Whoever has begun to use it in this very moment keeps it.
 fn drop_prepared(connection: &Connection, operation: &Operation) -> Result<()> {
     state::drop_slot(connection, &slot_name(operation.token()?))?;
     let found = state::slot(connection, &operation.slot_name)?;
     if operation.start_lsn.is_some() && found.confirmed == operation.start_lsn {
-        state::drop_slot(connection, &operation.slot_name)?;
+        return state::drop_unused_slot(connection, &operation.slot_name);
     }
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use super::program::{self, failed};
 use super::scratch::Place;
-use super::system;
 use crate::error::{Error, Result};
 use rustix::process::{kill_process, Pid, Signal};
 use std::fs;
@@ -13,10 +12,6 @@ use steep_repl_core::private_server::{configuration, Wanted, HBA};
 
 /// Lines of its log that an error shows.
 const SHOWN: usize = 12;
-/// How long it may take to end when it is told to do so at once, in seconds.
-const ENDS_WITHIN: f64 = 10.0;
-/// How often to look, in milliseconds.
-const LOOK_MS: i64 = 20;
 
 /// A server that was started.
 pub struct PrivateServer {
@@ -91,18 +86,11 @@ impl PrivateServer {
     /// Ends it at once: what it has is thrown away.
     pub fn stop(&mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let started = system::now_secs();
-        let mut signal = Signal::QUIT;
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if let Some(pid) = pid {
-                let _ = kill_process(pid, signal);
-            }
-            if system::now_secs() - started > ENDS_WITHIN {
-                signal = Signal::KILL;
-            }
-            // Not on the latch: this is how the end of our own process looks too.
-            std::thread::sleep(std::time::Duration::from_millis(LOOK_MS.unsigned_abs()));
+        if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
+            let _ = kill_process(pid, Signal::QUIT);
         }
+        // A postmaster that is told so kills after five seconds what does not end by itself.
+        let _ = self.child.wait();
     }
 }
 

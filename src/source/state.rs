@@ -146,6 +146,12 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
         .map(drop)
 }
 
+/// Drops a slot that is there. 55006 when somebody replicates by it.
+pub fn drop_unused_slot(connection: &Connection, name: &str) -> Result<()> {
+    let query = format!("SELECT pg_catalog.pg_drop_replication_slot({})::text", quote_literal(name));
+    connection.value(&query, &format!("could not drop replication slot \"{name}\"")).map(drop)
+}
+
 /// Copies a slot that nobody has used: the copy stands where it does. 42710 when there is one of that name.
 pub fn copy_slot(connection: &Connection, from: &str, to: &str) -> Result<()> {
     let query = format!(

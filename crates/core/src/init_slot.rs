@@ -22,6 +22,9 @@ pub struct Record {
     pub start_lsn: Lsn,
     /// The exported snapshot that stands for its start; none when it is not kept any more.
     pub snapshot: Option<String>,
+    /// Whether a node is about to replicate by it.
+    #[serde(default)]
+    pub taken: bool,
 }
 
 impl Record {
@@ -162,6 +165,7 @@ mod tests {
             no_identity: "error".to_owned(),
             start_lsn: Lsn(0x1_0000_0010),
             snapshot: Some("00000003-0000001B-1".to_owned()),
+            taken: false,
         }
     }
 

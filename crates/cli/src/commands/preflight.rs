@@ -1,7 +1,7 @@
 //! `preflight`: what would stop an initialization.
 
 use super::Context;
-use crate::args::{How, Method, NoIdentity, Preflight, SchemaSync};
+use crate::args::{How, LargeTableMethod, Method, NoIdentity, Preflight, SchemaSync};
 use crate::failure::{Exit, Failure};
 use crate::output::word;
 use crate::rows::Check;
@@ -32,6 +32,8 @@ pub fn check(session: &mut Session, node: &str, source: &str, how: &How) -> Resu
             &how.no_identity.map(NoIdentity::as_str),
             &how.force,
             &how.schema_sync.map(SchemaSync::as_str),
+            &how.large_table_threshold,
+            &how.large_table_method.map(LargeTableMethod::as_str),
         ],
     )
 }
