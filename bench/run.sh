@@ -4,7 +4,7 @@
 #
 #   BENCH_RUNS=5      runs of each contender
 #   BENCH_SCALE=100   percent of the full size
-#   BENCH_ONLY='idle accounts tables large used schemas'   which parts
+#   BENCH_ONLY='idle accounts tables large used kept schemas'   which parts
 #   BENCH_RESULTS=bench/RESULTS.md   the whole file is written; name another one to try a part
 set -euo pipefail
 shopt -s inherit_errexit
@@ -12,10 +12,11 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 . scripts/servers.sh
 . bench/contenders.sh
+. bench/kept.sh
 
 RUNS=${BENCH_RUNS:-5}
 SCALE=${BENCH_SCALE:-100}
-ONLY=${BENCH_ONLY:-idle accounts tables large used schemas}
+ONLY=${BENCH_ONLY:-idle accounts tables large used kept schemas}
 RESULTS=${BENCH_RESULTS:-bench/RESULTS.md}
 JOBS=4
 SETTINGS=("shared_buffers = 1GB" "max_wal_size = 16GB" "checkpoint_timeout = 30min" "maintenance_work_mem = 256MB"
@@ -133,6 +134,7 @@ END
             "$(verdict "$(ratio "$(median accounts ours)" "$(median accounts builtin)")" 2.5)" \
             "$(verdict "$(ratio "$(median accounts ours)" "$(median accounts dump)")" 1)"
     fi
+    ! finished kept || kept_results
     ! finished used || accounts_results used 'with random balances, 3 indexes'
     if finished tables; then
         ours=$(median tables ours)
@@ -208,6 +210,13 @@ if wanted used; then
     step 'filling: accounts with random balances' fill_accounts used "$((SCALE * 50 / 100))" used
     compare used used "$RUNS" ours builtin dump
     finish_part used
+fi
+if wanted kept; then
+    step 'filling: accounts for snapshots' fill_accounts kept "$((SCALE * 50 / 100))" used
+    compare kept kept "$RUNS" generate_zstd dump_zstd generate_lz4 dump_lz4 generate_none dump_none copy_out dd \
+        apply_zstd restore_zstd apply_none restore_none
+    sql source postgres -c 'DROP DATABASE kept'
+    finish_part kept
 fi
 if wanted schemas; then
     schemas_tables=("$((SCALE * 10))" "$((SCALE * 100))")

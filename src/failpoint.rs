@@ -105,6 +105,22 @@ points! {
     TaskTaken "task_taken",
     /// Copy worker: inside the transaction of the rows, which are all here and marked done.
     RowsLoaded "rows_loaded",
+    /// Copy worker: a file of a snapshot is on disk, its task is not marked done.
+    ChunkWritten "chunk_written",
+    /// Coordinator: the folder of a snapshot is made.
+    FolderMade "folder_made",
+    /// Coordinator: the slots of a snapshot's targets are made.
+    SlotsCopied "slots_copied",
+    /// Coordinator: the manifest is on disk, the operation is not complete.
+    ManifestWritten "manifest_written",
+    /// Coordinator: which slot of a snapshot is to be taken is noted, and nothing done.
+    ClaimNoted "claim_noted",
+    /// Coordinator: that slot is copied, and not dropped.
+    ClaimCopied "claim_copied",
+    /// Coordinator: it is dropped, and noted as taken.
+    SlotClaimed "slot_claimed",
+    /// Coordinator: all files of a snapshot were found to be whole.
+    FilesVerified "files_verified",
     /// Copy worker: the rows are committed.
     RowsCommitted "rows_committed",
     /// Copy worker: inside the transaction of a built index.

@@ -14,6 +14,7 @@ mod launcher;
 mod pg;
 mod schema;
 mod settings;
+mod snapshot;
 mod source;
 
 use pgrx::prelude::*;
@@ -26,6 +27,7 @@ extension_sql_file!("../sql/schema/03_events.sql", name = "events", requires = [
 extension_sql_file!("../sql/schema/04_cleanup.sql", name = "cleanup", requires = ["operations"]);
 extension_sql_file!("../sql/schema/05_fingerprints.sql", name = "fingerprints", requires = ["nodes"]);
 extension_sql_file!("../sql/schema/06_schema_changes.sql", name = "schema_changes", requires = ["operations"]);
+extension_sql_file!("../sql/schema/07_snapshots.sql", name = "snapshots", requires = ["operations", "cleanup"]);
 extension_sql_file!("../sql/schema/08_base_backups.sql", name = "base_backups", requires = ["operations"]);
 extension_sql_file!(
     "../sql/schema/07_init_slots.sql",

@@ -19,6 +19,7 @@ static LARGE_TABLE_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(10 * 1024
 static LARGE_TABLE_METHOD: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"copy"));
 static SCRATCH_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static SCHEMA_SYNC_MODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"strict"));
+static SNAPSHOT_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// The most copy workers an operation may ask for.
 pub const MOST_WORKERS: i32 = 64;
@@ -126,6 +127,14 @@ pub fn define() {
         &SCHEMA_SYNC_MODE,
         GucContext::Userset,
         GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"steep_repl.snapshot_directory",
+        c"Directory on this server below which portable snapshots are written and read.",
+        c"Other places are for members of pg_write_server_files and pg_read_server_files. Empty: there is none.",
+        &SNAPSHOT_DIRECTORY,
+        GucContext::Suset,
+        GucFlags::SUPERUSER_ONLY,
     );
     define_large_tables();
 }
@@ -240,4 +249,10 @@ pub fn event_retention() -> f64 {
 /// strict, auto or manual.
 pub fn schema_sync_mode() -> String {
     SCHEMA_SYNC_MODE.get().and_then(|mode| mode.into_string().ok()).unwrap_or_else(|| "strict".to_owned())
+}
+
+/// Where portable snapshots are; none when nobody has said.
+pub fn snapshot_directory() -> Option<String> {
+    let set = SNAPSHOT_DIRECTORY.get().and_then(|path| path.into_string().ok());
+    set.filter(|path| !path.is_empty())
 }

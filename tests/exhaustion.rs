@@ -388,13 +388,14 @@ fn the_slot_is_invalidated_during_the_copy() {
 }
 
 /// A small file system for a tablespace; unmounted with this value, which must outlive the server.
-struct Disk {
-    path: PathBuf,
+pub struct Disk {
+    /// Where it is mounted.
+    pub path: PathBuf,
 }
 
 impl Disk {
     /// Only root may mount, and not everywhere: then the reason is printed.
-    fn mount(megabytes: u32) -> Option<Disk> {
+    pub fn mount(megabytes: u32) -> Option<Disk> {
         let path = root::folder("disk");
         let owner: Metadata = std::fs::metadata(&path).unwrap();
         let options = format!("size={megabytes}m,uid={},gid={},mode=0700", owner.uid(), owner.gid());

@@ -11,6 +11,7 @@ use steep_repl_testkit::{check, root, test_all, wait_until, Cluster, ClusterOpti
 
 use crate::campaign::drive::{self, Asked};
 use crate::campaign::fault::ask;
+use crate::snapshots_moments;
 
 const INIT: &str = "select steep_repl.init_node('node_b', 'node_a', method => 'parallel', parallel_workers => 2,
     no_identity => 'full', force => true)";
@@ -320,7 +321,9 @@ fn each_moment() {
         }
         for action in &actions[..most] {
             let _ = writeln!(std::io::stderr(), "{point} {action}");
-            if PREPARING.contains(&point.as_str()) {
+            if snapshots_moments::KEEPING.contains(&point.as_str()) {
+                snapshots_moments::one(&source, &target, point, action);
+            } else if PREPARING.contains(&point.as_str()) {
                 one_prepared(&source, &target, point, action);
             } else if BACKING_UP.contains(&point.as_str()) {
                 one_backing_up(&source, &target, point, action);

@@ -1,7 +1,9 @@
 -- One task, or a batch of small ones. A task that failed once is tried alone, so that it cannot take others with it again.
 -- The operation's row is locked while a copy is taken: whoever lets no more tables be begun waits for those that are being begun.
 WITH gate AS MATERIALIZED (
-    SELECT p.snapshot_expired FROM steep_repl.operations p WHERE p.id = $1 AND $2 = 'copy' AND p.snapshot IS NOT NULL FOR SHARE
+    SELECT p.snapshot_expired FROM steep_repl.operations p WHERE p.id = $1 AND $2 = 'copy'
+      -- The files of a snapshot are there as long as they are.
+      AND (p.snapshot IS NOT NULL OR p.kind = 'init' AND p.method = 'two_phase' AND p.phase <> 'files') FOR SHARE
 ), next AS (
     SELECT t.id, t.small AND t.attempts = 0 AS batched
     FROM steep_repl.tasks t

@@ -77,7 +77,7 @@ SELECT t.operation_id,
            WHEN t.bytes_total > 0
                THEN least(t.bytes_done::double precision / t.bytes_total + coalesce(l.copied_share, 0), 0.99)
                     -- The server builds indexes along with the rows.
-                    / CASE WHEN t.transport = 'server' THEN 1 ELSE 1.4 END
+                    / CASE WHEN t.transport = 'server' OR o.kind = 'generate' THEN 1 ELSE 1.4 END
            ELSE 0 END)::numeric, 1) AS percent,
        t.rows_done + coalesce(l.rows_arrived, 0) AS rows_done,
        t.bytes_done + (coalesce(l.copied_share, 0) * t.bytes_total)::bigint AS bytes_done,

@@ -7,9 +7,9 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA steep_repl FROM PUBLIC;
 GRANT USAGE ON SCHEMA steep_repl TO pg_create_subscription, pg_monitor;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA steep_repl TO pg_create_subscription;
 GRANT EXECUTE ON FUNCTION steep_repl.live_progress, steep_repl.operations_without_worker, steep_repl.redact_conninfo, steep_repl.operation_owner,
-    steep_repl.wait_for_init, steep_repl.drift TO pg_monitor;
+    steep_repl.wait_for_init, steep_repl.wait_for_snapshot, steep_repl.drift TO pg_monitor;
 GRANT SELECT ON steep_repl.init_progress, steep_repl.table_progress, steep_repl.node_status, steep_repl.metrics, steep_repl.events,
-    steep_repl.pending_cleanup, steep_repl.init_slots, steep_repl.schema_fingerprints, steep_repl.schema_drift
+    steep_repl.pending_cleanup, steep_repl.init_slots, steep_repl.snapshots, steep_repl.schema_fingerprints, steep_repl.schema_drift
     TO pg_create_subscription, pg_monitor;
 
 COMMENT ON FUNCTION steep_repl.register_node(text, text, boolean) IS
@@ -30,6 +30,14 @@ COMMENT ON FUNCTION steep_repl.complete_init(text, text, pg_lsn, text, text, tex
     'Lets a node replicate whose rows came by a backup of your own, from the slot that prepare_init made; returns the operation''s number at once; see wait_for_init';
 COMMENT ON FUNCTION steep_repl.drop_init_slot(text) IS
     'Releases a slot of prepare_init that nobody needs any more, with its snapshot and publications';
+COMMENT ON FUNCTION steep_repl.generate_snapshot(text, text, text, integer, integer, text[], text[], text, text, interval) IS
+    'Writes the tables of a node into files on this server, with replication slots that wait for targets; returns the identity of the snapshot at once; called again on the same path it goes on with a failed one; see snapshots';
+COMMENT ON FUNCTION steep_repl.apply_snapshot(text, text, text, text, integer, boolean, interval) IS
+    'Initializes the local node from the files of a snapshot on this server; returns the operation''s number at once; see init_progress';
+COMMENT ON FUNCTION steep_repl.wait_for_snapshot(text, interval) IS
+    'Waits until a snapshot is complete; raises its error when it failed, 57014 at the timeout';
+COMMENT ON FUNCTION steep_repl.drop_snapshot(text) IS
+    'Removes a snapshot, complete or not: its files, the replication slots that no target has taken, and its publications when none has';
 COMMENT ON FUNCTION steep_repl.cancel_init(text) IS
     'Cancels the operation of a node and takes away all it has made on either side; what cannot be done now is in pending_cleanup';
 COMMENT ON FUNCTION steep_repl.abandon_cleanup(text) IS

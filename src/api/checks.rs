@@ -42,6 +42,13 @@ pub(super) struct Wanted<'a> {
     pub only: Option<&'a [String]>,
 }
 
+impl Wanted<'_> {
+    /// Whether the publication has still to be made: it is neither the user's nor a snapshot's.
+    fn makes_publication(&self) -> bool {
+        self.publication.is_none() && self.options.files.as_ref().is_none_or(|files| files.passing)
+    }
+}
+
 /// What an operation is made of.
 pub(super) struct Examined {
     /// Its identity; the look at the source was made under it.
@@ -99,7 +106,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     let token = Token::new(system::random_u64());
     let Some(connection) = judge.judge("connection", connect(&from, token, wanted.options))? else { return Ok(None) };
     let said = preflight::ask(&connection)?;
-    let makes_publication = wanted.publication.is_none();
+    let makes_publication = wanted.makes_publication();
     let is_here = said.system_identifier == system::system_identifier().to_string()
         && said.database_oid == system::database_oid();
     let local = if is_here { Err(Error::SourceIsLocal { node: wanted.node.to_owned() }) } else { Ok(()) };
@@ -207,7 +214,8 @@ pub(super) fn check_tables(
         );
     }
     let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
-    let readable = preflight::check_tables(connection, wanted.source, said, &relids, wanted.publication.is_none());
+    let makes_publication = wanted.makes_publication();
+    let readable = preflight::check_tables(connection, wanted.source, said, &relids, makes_publication);
     judge.judge("source_tables", readable)?;
     Ok(Some(plan))
 }

@@ -58,6 +58,7 @@ fn init_node(
         force: given("force", force)?,
         schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
+        files: if method == Method::TwoPhase { Some(super::snapshots::passing()?) } else { None },
         large_table_threshold: parse_threshold(large_table_threshold)?,
         large_table_method: parse_large_table_method(large_table_method)?,
         ..resolved()
@@ -124,6 +125,7 @@ pub(super) fn resolved() -> Options {
         force: false,
         schemas: None,
         tables: None,
+        files: None,
         verify: None,
         physical: false,
     }
@@ -159,13 +161,11 @@ pub(super) fn parse_method(method: &str) -> Result<Method> {
         "auto" => Ok(Method::Auto),
         "parallel" => Ok(Method::Parallel),
         "snapshot" => Ok(Method::Snapshot),
-        "two_phase" => {
-            Err(Error::NotYet { what: format!("method => '{method}'"), hint: "Use method => 'parallel'.".to_owned() })
-        }
+        "two_phase" => Ok(Method::TwoPhase),
         _ => Err(Error::Argument {
             argument: "method",
             value: method.to_owned(),
-            hint: "It can be auto, parallel or snapshot.".to_owned(),
+            hint: "It can be auto, parallel, snapshot or two_phase.".to_owned(),
         }),
     }
 }
@@ -244,7 +244,8 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
         workers_planned: workers_planned(method, options, plan)?,
-        phase: first_phase(Way::Whole, options.schema_sync, plan).as_str(),
+        phase: first_phase(if method == Method::TwoPhase { Way::Both } else { Way::Whole }, options.schema_sync, plan)
+            .as_str(),
         beforehand: None,
     })?;
     operations::insert_tables(id, &plan.tables)?;

@@ -14,6 +14,7 @@ mod prepare;
 mod refresh;
 pub mod schemas;
 mod sequences;
+mod snapshots;
 mod surroundings;
 pub mod views;
 mod wait;

@@ -32,6 +32,17 @@ fn wait_for_init(node: Option<&str>, timeout: default!(Option<Interval>, "NULL")
     Ok(wait(given("node", node)?, seconds("timeout", timeout)?)?)
 }
 
+/// Refuses a wait that would never end, or see nothing.
+pub(super) fn refuse_to_wait(operation: i64) -> Result<()> {
+    if STARTED.with(Cell::get) == operation {
+        return Err(Error::WaitInTransaction);
+    }
+    if snapshot::is_blind() {
+        return Err(Error::WaitBlind);
+    }
+    Ok(())
+}
+
 fn wait(node: &str, timeout: Option<f64>) -> Result<String> {
     nodes::get(node)?;
     let operation = operations::newest_of(node)?.ok_or_else(|| Error::NoOperation { node: node.to_owned() })?;
@@ -39,12 +50,7 @@ fn wait(node: &str, timeout: Option<f64>) -> Result<String> {
         // Nobody works on it here.
         ownership::require_ours(&operation)?;
     }
-    if STARTED.with(Cell::get) == operation.id {
-        return Err(Error::WaitInTransaction);
-    }
-    if snapshot::is_blind() {
-        return Err(Error::WaitBlind);
-    }
+    refuse_to_wait(operation.id)?;
     let started = system::now_secs();
     let mut told = started;
     loop {

@@ -12,14 +12,19 @@ pub fn write(events: &[Event]) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
-    let now: Vec<String> = rows(include_str!("../../sql/queries/now_utc.sql"), &[])?;
-    let now = now.into_iter().next().unwrap_or_default();
+    let now = now()?;
     let stamped: Vec<Event> = events.iter().map(|event| event.clone().time(now.clone())).collect();
     execute(include_str!("../../sql/queries/event_insert.sql"), &[Arg::Text(&json(&stamped)?)])?;
     for event in &stamped {
         raise::log_line(&format!("steep_repl event: {}", event.to_json()));
     }
     Ok(())
+}
+
+/// The time, as events have it: RFC 3339, UTC.
+pub fn now() -> Result<String> {
+    let now: Vec<String> = rows(include_str!("../../sql/queries/now_utc.sql"), &[])?;
+    Ok(now.into_iter().next().unwrap_or_default())
 }
 
 /// Id of the newest event, 0 when there is none.

@@ -16,6 +16,7 @@ pub mod ownership;
 pub mod progress;
 pub mod schema_changes;
 pub mod slots;
+pub mod snapshots;
 pub mod sync;
 pub mod tasks;
 pub mod user;

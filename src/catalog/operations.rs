@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use steep_repl_core::errors::Problem;
 use steep_repl_core::instance::{Maker, Owner};
 use steep_repl_core::lsn::Lsn;
+use steep_repl_core::manifest::Compression;
 use steep_repl_core::names::Token;
 use steep_repl_core::schema_sync::Mode;
 
@@ -57,6 +58,29 @@ pub struct Options {
     /// This database is a physical copy of the source's.
     #[serde(default)]
     pub physical: bool,
+    /// The snapshot that is written or read.
+    #[serde(default)]
+    pub files: Option<Files>,
+}
+
+/// A portable snapshot, as an operation needs it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Files {
+    /// Its identity.
+    pub id: String,
+    /// Its folder.
+    pub path: String,
+    /// How its files are compressed.
+    pub compression: Compression,
+    /// Slots that are made for targets.
+    pub targets: u32,
+    /// How long it is kept, in seconds; none is for ever.
+    pub expires: Option<f64>,
+    /// Encoding of text in it.
+    pub encoding: String,
+    /// Whether an initialization writes it itself, and removes it at its end.
+    #[serde(default)]
+    pub passing: bool,
 }
 
 /// The query that reads operations, with a condition and an order.
@@ -211,6 +235,31 @@ impl Operation {
         self.kind == Kind::Refresh
     }
 
+    /// Whether a portable snapshot is written. Its node is its source, whose state is no matter of it.
+    pub fn is_generation(&self) -> bool {
+        self.kind == Kind::Generate
+    }
+
+    /// Whether the tables are loaded from the files of a portable snapshot.
+    pub fn is_by_files(&self) -> bool {
+        self.kind == Kind::Init && self.method == Method::TwoPhase
+    }
+
+    /// Whether it has written these files itself, before it loads them.
+    pub fn saves_first(&self) -> bool {
+        self.is_by_files() && self.options.files.as_ref().is_some_and(|files| files.passing)
+    }
+
+    /// Whether copy workers write files now.
+    pub fn is_saving(&self) -> bool {
+        self.is_generation() || self.saves_first() && self.phase == "files"
+    }
+
+    /// The snapshot that is written or read.
+    pub fn files(&self) -> Result<&Files> {
+        self.options.files.as_ref().ok_or_else(|| Error::internal(format!("operation {} has no files", self.id)))
+    }
+
     /// Whether it changes the node that it is about; the others only read from it.
     pub fn works_on_node(&self) -> bool {
         matches!(self.kind, Kind::Init | Kind::Refresh)
@@ -229,6 +278,11 @@ impl Operation {
     /// Whether the slot that was made for it beforehand is still as it was: nothing was replicated by it.
     pub fn leaves_slot_unused(&self) -> bool {
         self.prepared && self.enable_lsn.is_none()
+    }
+
+    /// Whether a table whose rows lack what was written into all of them on the source meanwhile cannot be copied once more.
+    pub fn is_copied_once(&self) -> bool {
+        self.is_manual() || self.is_by_files()
     }
 
     /// Whether the server itself copies the tables, all that are not large.

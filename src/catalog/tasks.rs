@@ -132,6 +132,17 @@ pub fn insert(operation: i64, tasks: &[NewTask]) -> Result<()> {
     execute(include_str!("../../sql/queries/tasks_insert.sql"), &[Arg::Int(operation), Arg::Text(&json(&tasks)?)])
 }
 
+/// Stores further tasks of tables whose copies are counted already.
+pub fn add(operation: i64, tasks: &[NewTask]) -> Result<()> {
+    execute(
+        "INSERT INTO steep_repl.tasks (operation_id, relid, kind, position, from_block, to_block, bytes, small, status) \
+         SELECT $1, t.relid::oid, t.kind, t.position, t.from_block, t.to_block, t.bytes, t.small, t.status \
+         FROM pg_catalog.jsonb_to_recordset($2::jsonb) AS t (relid bigint, kind text, position integer, from_block bigint, to_block bigint, \
+         bytes bigint, small boolean, status text)",
+        &[Arg::Int(operation), Arg::Text(&json(&tasks)?)],
+    )
+}
+
 /// Adds a build for each suspended index of the given tables.
 pub fn insert_index_tasks(operation: i64, relids: &[u32]) -> Result<()> {
     execute(

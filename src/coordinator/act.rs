@@ -33,16 +33,13 @@ impl Coordinator {
     /// Does a step.
     pub(super) fn act(&mut self, phase: Phase, step: Step) -> Result<()> {
         match step {
+            Step::DoPhase if self.operation.is_generation() => self.generate(phase),
             Step::DoPhase => {
                 match phase {
+                    Phase::Slot => return self.claim_slot(),
                     Phase::Schema => return self.match_schemas(),
                     Phase::Adopt => self.adopt_copy()?,
-                    Phase::Publication => {
-                        self.make_publications()?;
-                        failpoint!(PublicationsMade)?;
-                        self.mark_publications()?;
-                        failpoint!(PublicationsMarked)?;
-                    }
+                    Phase::Publication => self.publish()?,
                     Phase::Subscription => {
                         self.take_slot(true)?;
                         self.make_subscription()?;
@@ -51,13 +48,17 @@ impl Coordinator {
                     Phase::Sequences if self.operation.is_manual() => self.set_sequences_of_backup()?,
                     Phase::Sequences => {
                         self.restore_constraints()?;
-                        self.set_sequences()?;
+                        if self.operation.is_by_files() && !self.operation.saves_first() {
+                            self.set_sequences_of_files()?;
+                        } else {
+                            self.set_sequences()?;
+                        }
                         failpoint!(SequencesSet)?;
                     }
                     Phase::Enable => return self.enable(),
-                    Phase::Slot
-                    | Phase::Held
+                    Phase::Held
                     | Phase::Verify
+                    | Phase::Files
                     | Phase::Copy
                     | Phase::Indexes
                     | Phase::Catchup
@@ -66,9 +67,14 @@ impl Coordinator {
                 self.enter_next(phase)
             }
             Step::NextPhase => {
-                // The server's workers read under snapshots of their own, and so does who reads from a base backup.
-                if phase == Phase::Copy || phase == Phase::Slot && !self.operation.uses_slot_snapshot() {
+                // The server's workers read under snapshots of their own, and so does who reads from a base backup; who has files needs none.
+                if matches!(phase, Phase::Files | Phase::Copy)
+                    || phase == Phase::Slot && !self.operation.uses_slot_snapshot()
+                {
                     self.give_snapshot_up()?;
+                }
+                if phase == Phase::Files {
+                    return self.begin_loading();
                 }
                 if phase == Phase::Slot && self.operation.is_preparation() {
                     self.name_slot()?;
@@ -79,6 +85,8 @@ impl Coordinator {
             }
             Step::StartKeeper => self.start_keeper(),
             Step::AwaitSnapshot => self.look_for_blockers(),
+            Step::RenewSnapshot if self.operation.is_saving() => self.renew_files(),
+            Step::RenewSnapshot if self.operation.is_by_files() => self.reload_tables(),
             Step::RenewSnapshot => self.renew_snapshot(),
             Step::ExpireSnapshot => {
                 let id = self.operation.id;
@@ -103,6 +111,14 @@ impl Coordinator {
 
     fn enter_next(&mut self, phase: Phase) -> Result<()> {
         self.enter(super::way_of(&self.operation).after(phase))
+    }
+
+    /// Publications, and what they are.
+    pub(super) fn publish(&mut self) -> Result<()> {
+        self.make_publications()?;
+        failpoint!(PublicationsMade)?;
+        self.mark_publications()?;
+        failpoint!(PublicationsMarked)
     }
 
     fn make_publications(&mut self) -> Result<()> {
@@ -164,7 +180,7 @@ impl Coordinator {
     /// Refuses publications that somebody has changed since: what they did not publish meanwhile will never come.
     pub(super) fn check_publications(&mut self) -> Result<()> {
         let (id, names, node) = (self.operation.id, self.operation.publications.clone(), self.operation.source.clone());
-        if !self.operation.own_publications {
+        if !self.operation.own_publications && !self.operation.is_by_files() {
             // The user's may be changed, as long as it holds the plan.
             let planned = transaction::run(|| operations::tables(id))?;
             let leaves: Vec<(String, String)> =
@@ -325,7 +341,9 @@ impl Coordinator {
     }
 
     fn start_workers(&mut self, count: u32) -> Result<()> {
-        if !self.operation.is_refresh() {
+        if self.operation.is_generation() {
+            // Files have no origin.
+        } else if !self.operation.is_refresh() {
             self.hold_origin()?;
         } else if !self.has_apply_worker()? {
             self.try_source_at = system::now_secs() + APPLY_LOOK;
@@ -369,7 +387,8 @@ impl Coordinator {
             // Whether it was altered was looked at when it failed, and the error tells all.
             return self.fail(&Error::Server(Box::new(failed.error)));
         }
-        if failed.kind == "copy" && self.follow_failed_copy(failed.relid, &failed.error)? {
+        let from_source = self.operation.works_on_node() && !self.operation.is_by_files();
+        if failed.kind == "copy" && from_source && self.follow_failed_copy(failed.relid, &failed.error)? {
             return Ok(());
         }
         let mut problem = failed.error;

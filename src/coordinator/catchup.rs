@@ -101,7 +101,7 @@ impl Coordinator {
     /// is the matter of who needs it; here no answer is none.
     pub(super) fn watch_slot(&mut self, phase: Phase) -> Result<()> {
         let now = system::now_secs();
-        if !(Phase::Copy..=Phase::Indexes).contains(&phase) || now < self.look_at_slot_at {
+        if !(Phase::Files..=Phase::Indexes).contains(&phase) || now < self.look_at_slot_at {
             return Ok(());
         }
         self.look_at_slot_at = now + SLOT_LOOK;
@@ -210,6 +210,9 @@ impl Coordinator {
         self.check_publications()?;
         self.set_sequences()?;
         self.drop_replaced_slot()?;
+        if self.operation.saves_first() {
+            self.remove_files()?;
+        }
         let operation = self.operation.clone();
         let id = operation.id;
         let retention = self.operation.options.event_retention;

@@ -22,6 +22,8 @@ pub enum Phase {
     Verify,
     /// Target tables are emptied, indexes suspended, tasks planned.
     Tables,
+    /// Rows are written into files.
+    Files,
     /// Rows are copied; indexes of finished tables are built when workers are free. By method snapshot the subscription is enabled
     /// and the server copies.
     Copy,
@@ -38,7 +40,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [(Phase, &'static str); 14] = [
+    const ALL: [(Phase, &'static str); 15] = [
         (Phase::Schema, "schema"),
         (Phase::Adopt, "adopt"),
         (Phase::Publication, "publication"),
@@ -47,6 +49,7 @@ impl Phase {
         (Phase::Subscription, "subscription"),
         (Phase::Verify, "verify"),
         (Phase::Tables, "tables"),
+        (Phase::Files, "files"),
         (Phase::Copy, "copy"),
         (Phase::Indexes, "indexes"),
         (Phase::Sequences, "sequences"),
@@ -72,14 +75,20 @@ pub enum Way {
     Attach,
     /// A slot is made and kept.
     Hold,
+    /// A portable snapshot is written.
+    Write,
+    /// One is read: a slot of it is taken.
+    Read,
+    /// Everything is made, and rows come by way of files.
+    Both,
 }
 
 impl Way {
     /// Its phases, in their order.
     pub fn phases(self) -> &'static [Phase] {
         use Phase::{
-            Adopt, Catchup, Copy, Done, Enable, Held, Indexes, Publication, Schema, Sequences, Slot, Subscription,
-            Tables, Verify,
+            Adopt, Catchup, Copy, Done, Enable, Files, Held, Indexes, Publication, Schema, Sequences, Slot,
+            Subscription, Tables, Verify,
         };
         match self {
             Way::Whole => {
@@ -88,6 +97,22 @@ impl Way {
             Way::FromSlot => &[Schema, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
             Way::Attach => &[Schema, Adopt, Subscription, Verify, Sequences, Enable, Catchup, Done],
             Way::Hold => &[Publication, Slot, Held, Done],
+            Way::Write => &[Publication, Slot, Tables, Copy, Sequences, Done],
+            Way::Both => &[
+                Schema,
+                Publication,
+                Slot,
+                Subscription,
+                Tables,
+                Files,
+                Copy,
+                Indexes,
+                Sequences,
+                Enable,
+                Catchup,
+                Done,
+            ],
+            Way::Read => &[Schema, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
         }
     }
 
@@ -99,7 +124,7 @@ impl Way {
     /// The first one, when nobody has to look at schemas.
     pub fn first(self) -> Phase {
         match self {
-            Way::Hold => Phase::Publication,
+            Way::Hold | Way::Write => Phase::Publication,
             _ => self.after(Phase::Schema),
         }
     }
@@ -135,6 +160,8 @@ pub struct Seen {
     pub phase: Phase,
     /// Whether the server itself copies the tables, all that are not large.
     pub by_server: bool,
+    /// Whether they are loaded from files.
+    pub by_files: bool,
     /// Tables not wholly copied that the server does not copy; of any operation.
     pub own_unfinished: i64,
     /// Whether this process has seen to it that it does.
@@ -242,8 +269,15 @@ pub fn decide(seen: &Seen) -> Step {
     }
     match seen.phase {
         Phase::Slot if seen.has_slot => Step::NextPhase,
+        // One that waits there is taken.
+        Phase::Slot if seen.by_files => Step::DoPhase,
         Phase::Slot => snapshot_needed(seen),
         Phase::Copy if seen.by_server => large_ones_first(seen),
+        // What loads is another kind of worker.
+        Phase::Files => match copy(seen) {
+            Step::NextPhase if seen.workers > 0 => Step::Wait,
+            step => step,
+        },
         Phase::Copy => copy(seen),
         Phase::Verify => verify(seen),
         Phase::Indexes => {
@@ -286,6 +320,13 @@ fn copy(seen: &Seen) -> Step {
     }
     if seen.tables_unfinished == 0 {
         return Step::NextPhase;
+    }
+    if seen.by_files {
+        // Nothing on the source is needed. What was put aside is loaded once more.
+        return match seen.copies_open {
+            0 if seen.copies_running == 0 => Step::RenewSnapshot,
+            _ => workers_for(seen, seen.copies_open + seen.builds_open),
+        };
     }
     if seen.awaits_snapshot {
         return snapshot_needed(seen);
@@ -359,6 +400,7 @@ mod tests {
         Seen {
             phase: Phase::Copy,
             by_server: false,
+            by_files: false,
             own_unfinished: 5,
             sync_started: false,
             awaits_confirmation: false,
@@ -406,10 +448,16 @@ mod tests {
         assert_eq!(words(Way::FromSlot), "subscription tables copy indexes sequences enable catchup done");
         assert_eq!(words(Way::Attach), "adopt subscription verify sequences enable catchup done");
         assert_eq!(words(Way::Hold), "publication slot held done");
+        assert_eq!(words(Way::Write), "publication slot tables copy sequences done");
+        assert_eq!(
+            words(Way::Both),
+            "publication slot subscription tables files copy indexes sequences enable catchup done"
+        );
+        assert_eq!(words(Way::Read), "slot subscription tables copy indexes sequences enable catchup done");
         for (phase, word) in Phase::ALL {
             assert_eq!(word.parse(), Ok(phase));
         }
-        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold] {
+        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold, Way::Write, Way::Read, Way::Both] {
             assert!(way.phases().is_sorted(), "{way:?}");
             assert_eq!(way.after(Phase::Done), Phase::Done);
         }
@@ -488,6 +536,26 @@ mod tests {
         assert_eq!(decide(&before), Step::StartKeeper);
         assert_eq!(decide(&Seen { phase: Phase::Indexes, builds_left: 0, ..started }), Step::NextPhase);
         assert_eq!(decide(&Seen { phase: Phase::Enable, ..started }), Step::DoPhase);
+    }
+
+    #[test]
+    fn files_need_neither_keeper_nor_snapshot() {
+        let files =
+            Seen { by_files: true, has_snapshot: false, awaits_snapshot: true, keeper: Keeper::None, ..copying() };
+        assert_eq!(decide(&files), Step::StartWorkers(4));
+        assert_eq!(decide(&Seen { workers: 4, ..files }), Step::Wait);
+        assert_eq!(decide(&Seen { tables_unfinished: 0, ..files }), Step::NextPhase);
+        assert_eq!(decide(&Seen { task_failed: true, ..files }), Step::FailByTask);
+        // All that is left was put aside.
+        assert_eq!(decide(&Seen { copies_open: 0, ..files }), Step::RenewSnapshot);
+        assert_eq!(decide(&Seen { phase: Phase::Slot, has_slot: false, ..files }), Step::DoPhase);
+        // While they are written both are.
+        let saving = Seen { phase: Phase::Files, ..copying() };
+        assert_eq!(decide(&saving), Step::StartWorkers(4));
+        assert_eq!(decide(&Seen { keeper: Keeper::None, ..saving }), Step::RenewSnapshot);
+        let saved = Seen { tables_unfinished: 0, copies_open: 0, ..saving };
+        assert_eq!(decide(&saved), Step::NextPhase);
+        assert_eq!(decide(&Seen { workers: 1, ..saved }), Step::Wait);
     }
 
     #[test]

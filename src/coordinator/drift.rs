@@ -79,8 +79,8 @@ impl Coordinator {
         aside.extend(replaced.filter(|(relid, _)| !found.stale.iter().any(|(other, _)| other == relid)));
         // The server copies a table once.
         unless_any(copied_by_server(planned, &aside))?;
-        if self.operation.is_manual() {
-            // A backup was made once.
+        if self.operation.is_copied_once() {
+            // Into files, or by a backup.
             unless_any(aside.iter().map(|(_, why)| why.clone()).collect())?;
         }
         if !aside.is_empty() {
@@ -124,8 +124,8 @@ impl Coordinator {
         let planned = transaction::run(|| operations::tables(id))?;
         let found = self.look_at_source(&planned, true)?;
         let mut differences = found.differences.clone();
-        if self.operation.is_refresh() || self.operation.is_manual() {
-            // They have joined a subscription that replicates others, which are not to wait for a copy; and a backup was made once.
+        if self.operation.is_refresh() || self.operation.is_copied_once() {
+            // They have joined a subscription that replicates others, which are not to wait for a copy; and files and backups were made once.
             differences.extend(found.stale.iter().map(|(_, why)| why.clone()));
         }
         differences.extend(copied_by_server(&planned, &found.stale));

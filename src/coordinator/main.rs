@@ -312,8 +312,8 @@ impl Coordinator {
             return Ok(Step::DoPhase);
         }
         let seen = self.observe()?;
-        let asks_source = seen.copies_open + seen.verifies_open > 0;
-        if self.workers.len() < self.known_workers && (asks_source || seen.builds_open > 0) {
+        let asks_source = seen.copies_open + seen.verifies_open > 0 && !seen.by_files;
+        if self.workers.len() < self.known_workers && (seen.copies_open + seen.verifies_open + seen.builds_open > 0) {
             // A worker that was ended from outside could not give its task back; one that lost the source has left.
             self.recover_tasks()?;
             if asks_source {

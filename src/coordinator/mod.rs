@@ -14,10 +14,12 @@
 
 mod act;
 mod adopt;
+mod apply;
 pub mod backup;
 mod catchup;
 pub mod decide;
 mod drift;
+mod generate;
 pub mod handover;
 mod held;
 pub mod keeper;
@@ -31,6 +33,8 @@ mod tables;
 mod undo;
 mod verify;
 
+pub use apply::differences;
+pub use generate::look;
 pub use tables::SMALL_BELOW;
 
 use crate::catalog::operations::{Kind, Method, Operation};
@@ -40,6 +44,8 @@ use decide::Way;
 pub fn way(kind: Kind, method: Method, prepared: bool) -> Way {
     match (kind, method, prepared) {
         (Kind::Prepare, ..) => Way::Hold,
+        (Kind::Generate, ..) => Way::Write,
+        (_, Method::TwoPhase, _) => Way::Read,
         (_, Method::Manual, _) => Way::Attach,
         (_, _, true) => Way::FromSlot,
         _ => Way::Whole,
@@ -47,5 +53,8 @@ pub fn way(kind: Kind, method: Method, prepared: bool) -> Way {
 }
 
 fn way_of(operation: &Operation) -> Way {
+    if operation.saves_first() {
+        return Way::Both;
+    }
     way(operation.kind, operation.method, operation.prepared)
 }

@@ -108,7 +108,7 @@ impl Coordinator {
             .map_err(|()| Error::internal(format!("unknown phase {}", self.operation.phase)))?;
         let (observed, own_unfinished, unfinished) = transaction::run(|| {
             let observed = progress::observe(id)?;
-            let own = if phase == Phase::Copy { tasks::unfinished_count(id)? } else { 0 };
+            let own = if matches!(phase, Phase::Files | Phase::Copy) { tasks::unfinished_count(id)? } else { 0 };
             let unfinished = if phase == Phase::Copy && by_server { sync::left(id)? } else { own };
             Ok((observed, own, unfinished))
         })?;
@@ -118,6 +118,7 @@ impl Coordinator {
         let seen = Seen {
             phase,
             by_server,
+            by_files: self.operation.is_by_files() && (phase == Phase::Copy || !self.operation.saves_first()),
             own_unfinished,
             sync_started: self.sync.is_started,
             awaits_confirmation: self.operation.awaits_confirmation,
@@ -157,7 +158,7 @@ impl Coordinator {
         if phase == Phase::Verify {
             self.show_verify(&observed)?;
         }
-        if phase >= Phase::Copy && phase <= Phase::Indexes {
+        if phase >= Phase::Files && phase <= Phase::Indexes {
             // The last look is always shown, or the figures would stop short of the whole.
             let is_last = seen.builds_left == 0 && (!by_server || seen.own_unfinished + seen.tables_unfinished == 0);
             self.show(&observed, is_last)?;
@@ -181,7 +182,15 @@ impl Coordinator {
         self.samples.bytes.push(now, bytes as f64);
         self.samples.eta.observe(now, &work);
         let copying = observed.copy.tasks_done < observed.copy.tasks;
-        let percent = steep_repl_core::progress::overall_percent(&work, self.operation.overall_percent);
+        let before = self.operation.overall_percent;
+        let percent = match self.operation.saves_first() {
+            false => steep_repl_core::progress::overall_percent(&work, before),
+            // Writing the files is one half, loading them the other.
+            true => {
+                let half = steep_repl_core::progress::overall_percent(&work, 0.0) / 2.0;
+                before.max(if self.operation.is_saving() { half } else { 50.0 + half })
+            }
+        };
         let shown = Shown {
             rows_done: rows,
             bytes_done: bytes,

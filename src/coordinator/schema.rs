@@ -269,7 +269,7 @@ fn replan(operation: &operations::Operation, connection: &Connection) -> Result<
     };
     chosen.check_identity()?;
     let plan = schema::planned(&chosen)?;
-    if !operation.own_publications {
+    if !operation.own_publications && !operation.is_by_files() {
         let names = operation.publications.join(",");
         publication::check(connection, &operation.source, &names, &plan.leaves())?;
     }

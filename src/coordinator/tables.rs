@@ -36,6 +36,14 @@ impl Coordinator {
     /// Makes the target's tables ready for the load, plans the tasks, and goes to `copy`.
     pub(super) fn prepare_tables(&mut self) -> Result<()> {
         let id = self.operation.id;
+        if self.operation.saves_first() {
+            self.make_folder()?;
+        } else if self.operation.is_by_files() {
+            match self.describe_tables() {
+                Err(Error::NotWanted { .. }) => return Ok(()),
+                described => described?,
+            }
+        }
         let planned = transaction::run(|| operations::tables(id))?;
         let all: Vec<&PlannedTable> = planned.iter().collect();
         if self.operation.options.force {
@@ -53,22 +61,58 @@ impl Coordinator {
         failpoint!(TablesPrepared)?;
         let (by_server, own): (Vec<_>, Vec<_>) =
             planned.iter().cloned().partition(|table| table.transport == Transport::Server);
-        let mut tasks = plan_tasks(&own, &self.operation.options);
-        tasks.extend(plan_mirrored(&by_server));
+        let (mut tasks, mut manifest) = (Vec::new(), None);
+        if self.operation.saves_first() {
+            // Builds and vacuums come with what they are of.
+            tasks = copies_of(&planned, &self.operation.options);
+        } else if self.operation.is_by_files() {
+            tasks = self.tasks_of_files(&planned)?.into_iter().chain(vacuums(&planned)).collect();
+            manifest = Some(self.manifest()?.1);
+        } else {
+            tasks.extend(plan_tasks(&own, &self.operation.options));
+            tasks.extend(plan_mirrored(&by_server));
+        }
         let operation = self.operation.clone();
-        let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
+        let next = super::way_of(&operation).after(Phase::Tables);
+        let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {next}"));
         transaction::run(|| {
             if operation.uses_base_backup() {
                 // It is made when the slot is there, and brings what the tables are copied under.
                 operations::await_snapshot(id)?;
             }
             tasks::insert(id, &tasks)?;
+            if let Some(manifest) = &manifest {
+                self.assign_files(&planned, manifest)?;
+            }
             // After the tasks: a table's count of builds is added to its row.
-            let large: Vec<u32> =
-                planned.iter().filter(|table| Self::suspends(table)).map(|table| table.relid).collect();
-            tasks::insert_index_tasks(id, &large)?;
-            operations::set_phase(id, Phase::Copy.as_str())?;
+            if next == Phase::Copy {
+                self.plan_builds(&planned)?;
+            }
+            operations::set_phase(id, next.as_str())?;
             node::enter(&operation, NodeState::Copying)?;
+            events::write(&[phase])?;
+            failpoint!(TasksPlanned)
+        })
+    }
+
+    /// Adds the builds of what was suspended.
+    fn plan_builds(&self, planned: &[PlannedTable]) -> Result<()> {
+        let large: Vec<u32> = planned.iter().filter(|table| Self::suspends(table)).map(|table| table.relid).collect();
+        tasks::insert_index_tasks(self.operation.id, &large)
+    }
+
+    /// All files are written: their tasks are to load them now, and what follows a load is planned.
+    pub(super) fn begin_loading(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        let planned = transaction::run(|| operations::tables(id))?;
+        let relids: Vec<u32> = planned.iter().map(|table| table.relid).collect();
+        let vacuums: Vec<NewTask> = vacuums(&planned).collect();
+        let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));
+        transaction::run(|| {
+            tasks::restart_tables(id, &relids)?;
+            tasks::add(id, &vacuums)?;
+            self.plan_builds(&planned)?;
+            operations::set_phase(id, Phase::Copy.as_str())?;
             events::write(&[phase])?;
             failpoint!(TasksPlanned)
         })
@@ -163,11 +207,7 @@ impl Coordinator {
             let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
             return self.fail(&Error::Rewritten { table });
         }
-        // Renewing again and again without a single copy in between leads nowhere.
-        let done = transaction::run(|| tasks::copies_done(id))?;
-        self.renewals = if done > self.copies_at_renewal { 1 } else { self.renewals + 1 };
-        self.copies_at_renewal = done;
-        if self.renewals > most + 1 {
+        if self.renews_in_vain()? {
             let node = self.operation.source.clone();
             return self.fail(&Error::SnapshotLost { node });
         }
@@ -215,6 +255,33 @@ impl Coordinator {
             event.severity = event::Severity::Warning;
         }
         transaction::run(|| events::write(&[event]))
+    }
+
+    /// Counts renewals. Renewing again and again without a single copy in between leads nowhere: true then.
+    pub(super) fn renews_in_vain(&mut self) -> Result<bool> {
+        let (id, most) = (self.operation.id, self.operation.options.max_retries);
+        let done = transaction::run(|| tasks::copies_done(id))?;
+        self.renewals = if done > self.copies_at_renewal { 1 } else { self.renewals + 1 };
+        self.copies_at_renewal = done;
+        Ok(self.renewals > most + 1)
+    }
+
+    /// Empties tables and has all their copies done once more.
+    pub(super) fn empty_again(&mut self, relids: &[u32]) -> Result<()> {
+        let id = self.operation.id;
+        let planned = transaction::run(|| operations::tables(id))?;
+        let tables: Vec<&PlannedTable> = planned.iter().filter(|table| relids.contains(&table.relid)).collect();
+        transaction::run(|| {
+            user::lock_exclusively(&names(&tables))?;
+            user::set_lock_timeout(LOCK_LIMIT_MS)?;
+            empty(&tables, &tables)?;
+            suspend_indexes(id, tables.iter().copied().filter(|table| !table.keeps_indexes))?;
+            tasks::restart_tables(id, relids)?;
+            let large: Vec<u32> = tables.iter().filter(|table| !table.keeps_indexes).map(|table| table.relid).collect();
+            tasks::insert_index_tasks(id, &large)
+        })?;
+        system::report_statistics();
+        Ok(())
     }
 
     /// Finds out what tables that were put aside are on the source now, and publishes what replaced them.
@@ -348,6 +415,11 @@ fn plan_mirrored(planned: &[PlannedTable]) -> Vec<NewTask> {
         .collect()
 }
 
+/// Its copies alone.
+pub(super) fn copies_of(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
+    plan_tasks(planned, options).into_iter().filter(|task| task.kind == "copy").collect()
+}
+
 /// The tasks of a plan: copies first, then a vacuum for each table; index builds are added by what was suspended.
 fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<NewTask> {
     let sizes: Vec<TableSize> = planned
@@ -373,17 +445,20 @@ fn plan_tasks(planned: &[PlannedTable], options: &operations::Options) -> Vec<Ne
             status: "pending",
         });
     }
-    for table in planned {
-        tasks.push(NewTask {
-            relid: table.relid,
-            kind: "vacuum",
-            position: table.ordinal,
-            from_block: None,
-            to_block: None,
-            bytes: table.bytes_total,
-            small: table.small,
-            status: "waiting",
-        });
-    }
+    tasks.extend(vacuums(planned));
     tasks
+}
+
+/// A vacuum for each table.
+fn vacuums(planned: &[PlannedTable]) -> impl Iterator<Item = NewTask> + '_ {
+    planned.iter().map(|table| NewTask {
+        relid: table.relid,
+        kind: "vacuum",
+        position: table.ordinal,
+        from_block: None,
+        to_block: None,
+        bytes: table.bytes_total,
+        small: table.small,
+        status: "waiting",
+    })
 }

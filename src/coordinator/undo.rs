@@ -40,12 +40,21 @@ impl Coordinator {
         failpoint!(CancelBegun)?;
         if self.operation.is_preparation() {
             self.undo_preparation()?;
+        } else if self.operation.is_generation() {
+            self.undo(&["files", "source"])?;
         } else {
+            if self.operation.saves_first() {
+                self.undo(&["files"])?;
+            }
             self.undo(&KINDS)?;
         }
         failpoint!(AllUndone)?;
         let operation = self.operation.clone();
         let cancelled = match operation.is_preparation() {
+            _ if operation.is_generation() => {
+                let id = &operation.files()?.id;
+                self.event("snapshot.dropped").message(format!("snapshot {id} is gone"))
+            }
             true => self.event("init.slot_released").message(format!("slot {} is gone", operation.slot_name)),
             false => self.event(event::INIT_CANCELLED),
         };
@@ -70,6 +79,12 @@ impl Coordinator {
         let left = transaction::run(|| cleanup::left(id))?;
         if left.is_empty() {
             return Ok(true);
+        }
+        if left.iter().any(|kind| kind == "files") {
+            if system::now_secs() < self.try_source_at {
+                return Ok(false);
+            }
+            self.undo(&["files"])?;
         }
         if system::now_secs() < self.try_source_at {
             return Ok(false);
@@ -104,6 +119,8 @@ impl Coordinator {
             "constraints" => self.restore_constraints(),
             "indexes" => self.undo_indexes(),
             "schema" => self.undo_schema(),
+            "files" => self.undo_files(),
+            _ if self.operation.is_generation() => self.undo_generation(),
             "scratch" => self.clear_scratch(),
             _ => self.undo_source(),
         }
@@ -223,6 +240,9 @@ impl Coordinator {
         if operation.is_preparation() && self.is_slot_in_use()? {
             // Somebody replicates by what was made here.
             return transaction::run(|| slots::set_used(operation.id));
+        }
+        if operation.is_by_files() {
+            self.give_slot_back()?;
         }
         let token = operation.token()?;
         let identities = transaction::run(|| operations::identities(operation.id))?;

@@ -26,30 +26,12 @@ pub struct Loaded {
 ///
 /// `cached`: what the operation copies fits into shared buffers. `dumping`: how pg_dump reaches the source.
 pub fn load(connection: &Connection, taken: &[Task], cached: bool, dumping: &Dumping) -> Result<Loaded> {
-    let Some(snapshot) = taken.first().and_then(|task| task.snapshot.clone()) else {
-        return Err(Error::internal("a copy without a snapshot"));
-    };
     transaction::run(|| {
-        if taken.iter().any(|task| task.transport == Transport::BaseBackup) {
-            // A private server stands still: each of its snapshots is the same.
-            connection.execute(state::BEGIN, "could not begin to read")?;
-        } else {
-            connection
-                .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
-                .map_err(|error| error.of_snapshot_import(connection.node()))?;
-        }
-        let contents =
-            connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
-        if contents != taken.first().and_then(|task| task.snapshot_contents.clone()) {
-            // After a restart of the source its names begin anew.
-            return Err(Error::SnapshotLost { node: connection.node().to_owned() });
-        }
-        let look = |tasks: &[Task]| connection.json::<Seen>(&statement::seen(tasks), "could not check tables");
+        let snapshot = begin(connection, taken)?;
         let is_dumped = taken.iter().any(|task| task.transport == Transport::PgDump);
         let mut seen = Vec::new();
         if !is_dumped {
-            connection.execute(&statement::lock(taken), "could not lock tables")?;
-            seen = look(taken)?;
+            seen = lock(connection, taken)?;
         }
         let (mut done, mut rewritten, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
         for task in taken {
@@ -57,7 +39,7 @@ pub fn load(connection: &Connection, taken: &[Task], cached: bool, dumping: &Dum
             if is_dumped {
                 // What it has locked stays as it is until it has read all; our own lock could wait for somebody who waits for it.
                 dump = Some(dumping.start(task, &snapshot).map_err(|error| dumping.judge(connection, error))?);
-                seen = look(std::slice::from_ref(task))?;
+                seen = look(connection, std::slice::from_ref(task))?;
             }
             let Some(seen) = seen.iter().find(|seen| seen.oid == task.source_relid && seen.is_same) else {
                 rewritten.push(task.id);
@@ -80,6 +62,37 @@ pub fn load(connection: &Connection, taken: &[Task], cached: bool, dumping: &Dum
         Ok(Loaded { freed, rewritten, unclear })
     })
     .map_err(|error| error.of_copy_stream(connection.node()))
+}
+
+/// Begins a transaction on the source under the tasks' snapshot, and gives its name.
+pub(super) fn begin(connection: &Connection, taken: &[Task]) -> Result<String> {
+    let Some(snapshot) = taken.first().and_then(|task| task.snapshot.clone()) else {
+        return Err(Error::internal("a copy without a snapshot"));
+    };
+    if taken.iter().any(|task| task.transport == Transport::BaseBackup) {
+        // A private server stands still: each of its snapshots is the same.
+        connection.execute(state::BEGIN, "could not begin to read")?;
+    } else {
+        connection
+            .execute(&state::begin_under(&snapshot), "could not use the exported snapshot")
+            .map_err(|error| error.of_snapshot_import(connection.node()))?;
+    }
+    let contents = connection.value("SELECT pg_catalog.pg_current_snapshot()::text", "could not read the snapshot")?;
+    if contents != taken.first().and_then(|task| task.snapshot_contents.clone()) {
+        // After a restart of the source its names begin anew.
+        return Err(Error::SnapshotLost { node: connection.node().to_owned() });
+    }
+    Ok(snapshot)
+}
+
+/// Locks the tables of tasks on the source, and says what they are.
+pub(super) fn lock(connection: &Connection, taken: &[Task]) -> Result<Vec<Seen>> {
+    connection.execute(&statement::lock(taken), "could not lock tables")?;
+    look(connection, taken)
+}
+
+fn look(connection: &Connection, taken: &[Task]) -> Result<Vec<Seen>> {
+    connection.json(&statement::seen(taken), "could not check tables")
 }
 
 fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, cached: bool) -> Result<Copied> {
@@ -109,6 +122,7 @@ fn how<'a>(task: &Task, columns: &'a [String], binary: bool, frozen: Frozen, cac
         bare: !task.keeps_indexes,
         inline: keeps_rows_inline(task.pages, task.bytes_total),
         cached,
+        encoding: None,
         blocks: blocks(task),
     }
 }
@@ -129,7 +143,7 @@ fn noted(task: &Task, seen: &Seen, copied: &CopiedIn, started: i64) -> Copied {
 
 /// How the rows of a task are loaded; docs/decisions/0003 says why ranges may be loaded frozen. None when the table must be
 /// emptied first.
-fn way(task: &Task) -> Result<Option<Frozen>> {
+pub(super) fn way(task: &Task) -> Result<Option<Frozen>> {
     if task.keeps_indexes || !task.heap {
         return Ok(Some(Frozen::No));
     }
@@ -148,7 +162,7 @@ fn way(task: &Task) -> Result<Option<Frozen>> {
 
 /// The blocks of a range are for its rows here as well, where they were about full on the source: workers that load side by side
 /// then leave the table in the order of the source, which its indexes are built faster from and its readers know.
-fn blocks(task: &Task) -> Option<(u32, u32)> {
+pub(super) fn blocks(task: &Task) -> Option<(u32, u32)> {
     let from = task.from_block?;
     let to = task.to_block.or(u32::try_from(task.pages).ok())?;
     (task.packed && from < to).then_some((from, to))

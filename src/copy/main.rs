@@ -6,12 +6,13 @@
 //! whether the task is tried again; the worker itself goes on unless its connection is gone.
 
 use super::dump::Dumping;
-use super::{load, verify};
+use super::{from_file, load, to_file, verify};
 use crate::catalog::operations::{self, Operation, Transport};
 use crate::catalog::tasks::{self, Task};
 use crate::catalog::{events, progress, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::{Connection, Target};
+use crate::pg::role::override_setting;
 use crate::pg::worker::{report_activity, report_name, Assignment};
 use crate::pg::{index, origin, shmem, system, transaction, vacuum};
 use crate::source::{self, backup};
@@ -70,8 +71,28 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
     let Some(coordinator) = shmem::coordinator_of(system::database_oid(), operation.id) else {
         return Ok(None);
     };
-    let Some(subscription) = operation.subscription_oid else {
+    let node = crate::catalog::nodes::get(&operation.source)?;
+    let target = source::target(&node, operation.requested_by)?;
+    if !operation.is_generation() && !join_origin(&operation, coordinator)? {
         return Ok(None);
+    }
+    if operation.is_by_files() {
+        // Text in the files is taken for the client's.
+        override_setting("client_encoding", &operation.files()?.encoding);
+    }
+    let small = progress::small_tasks(operation.id)?;
+    // Batches small enough that every worker gets several.
+    let batch = (small / (4 * i64::from(operation.options.parallel_workers.max(1)))).clamp(1, BATCH);
+    // Index builds read soon what was just written. More than fits would only drive out what others need.
+    let cached = operation.bytes_total <= system::shared_buffers_bytes() / 4 * 3;
+    let number = assignment.number;
+    Ok(Some(Worker { number, operation, target, coordinator, batch, cached, connection: None }))
+}
+
+/// Joins the origin that the rows of an operation get. False when there is none any more.
+fn join_origin(operation: &Operation, coordinator: i32) -> Result<bool> {
+    let Some(subscription) = operation.subscription_oid else {
+        return Ok(false);
     };
     // Into a subscription that replicates already, rows come with its apply worker's origin.
     let holder = if operation.is_refresh() {
@@ -80,18 +101,10 @@ fn prepare(assignment: Assignment) -> Result<Option<Worker>> {
         Some(coordinator)
     };
     let Some(holder) = holder else {
-        return Ok(None);
+        return Ok(false);
     };
-    let node = crate::catalog::nodes::get(&operation.source)?;
-    let target = source::target(&node, operation.requested_by)?;
     origin::tag_session(&origin_name(subscription), Some(holder))?;
-    let small = progress::small_tasks(operation.id)?;
-    // Batches small enough that every worker gets several.
-    let batch = (small / (4 * i64::from(operation.options.parallel_workers.max(1)))).clamp(1, BATCH);
-    // Index builds read soon what was just written. More than fits would only drive out what others need.
-    let cached = operation.bytes_total <= system::shared_buffers_bytes() / 4 * 3;
-    let number = assignment.number;
-    Ok(Some(Worker { number, operation, target, coordinator, batch, cached, connection: None }))
+    Ok(true)
 }
 
 enum Kind {
@@ -176,6 +189,12 @@ impl Worker {
     }
 
     fn copy(&mut self, taken: &[Task]) -> Result<usize> {
+        if self.operation.is_by_files() && !self.operation.is_saving() {
+            let loaded = from_file::load(taken, self.operation.files()?, self.cached)?;
+            failpoint!(RowsCommitted)?;
+            self.defer(taken, &loaded.unclear, |table| Error::LeftOvers { table })?;
+            return Ok(loaded.freed);
+        }
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -183,8 +202,12 @@ impl Worker {
                 transaction::run_without_snapshot(|| source::open(&self.operation, &from, Part::Worker(self.number)))?
             }
         };
-        let dumping = Dumping { target: &self.target, token: self.operation.token()?, number: self.number };
-        let loaded = load::load(&connection, taken, self.cached, &dumping)?;
+        let loaded = if self.operation.is_saving() {
+            to_file::save(&connection, taken, self.operation.files()?)?
+        } else {
+            let dumping = Dumping { target: &self.target, token: self.operation.token()?, number: self.number };
+            load::load(&connection, taken, self.cached, &dumping)?
+        };
         failpoint!(RowsCommitted)?;
         // Kept only after success: an error may have left it in any state.
         self.connection = Some(connection);

@@ -5,7 +5,9 @@
 //! the origin it has joined; both are made again by the next worker.
 
 mod dump;
+mod from_file;
 mod load;
 pub mod main;
 mod statement;
+mod to_file;
 mod verify;

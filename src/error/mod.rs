@@ -6,9 +6,11 @@
 
 mod problem;
 mod slots;
+mod snapshot;
 
 pub use problem::listed;
 pub use slots::SlotError;
+pub use snapshot::SnapshotError;
 
 use steep_repl_core::errors::Problem;
 use steep_repl_core::retry::{self, Verdict};
@@ -655,6 +657,9 @@ pub enum Error {
         /// Name of the node.
         node: String,
     },
+    /// Something about a portable snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// What must not happen: a bug of ours.
     #[error("steep_repl: {0}")]
     Internal(String),

@@ -395,6 +395,7 @@ impl Error {
                 ),
             ),
             Cancelled { .. } => ("57014", None, Some("Start again with steep_repl.init_node(node, source).".to_owned())),
+            Snapshot(error) => error.parts(),
             Internal(_) => ("XX000", None, Some("This is a bug in steep_repl; please report it.".to_owned())),
         };
         Problem { sqlstate: sqlstate.to_owned(), message: self.to_string(), detail, hint }

@@ -2,8 +2,11 @@
 //!
 //! One runs at a time, however many databases there are and however slow their sources. It writes only what has changed, so that a node for which all is well takes no transaction id.
 
+use crate::catalog::events;
 use crate::catalog::nodes;
-use crate::catalog::operations;
+use crate::catalog::operations::{self, Operation};
+use crate::catalog::snapshots::{self, Known};
+use crate::coordinator;
 use crate::error::Result;
 use crate::pg::remote::Connection;
 use crate::pg::worker::{self, Assignment, Handle, Kind, Status};
@@ -11,6 +14,7 @@ use crate::pg::{raise, role, shmem, transaction};
 use crate::schema::{self, joining};
 use crate::settings;
 use crate::source::{self, publication};
+use steep_repl_core::event::Event;
 use steep_repl_core::names::{application_name, Part};
 
 /// How long a monitor may take, in microseconds.
@@ -72,13 +76,55 @@ impl Monitors {
 pub fn run(assignment: Assignment) -> Result<()> {
     let replicating =
         transaction::run(|| if role::extension_exists() { nodes::replicating() } else { Ok(Vec::new()) })?;
-    if replicating.is_empty() {
+    let kept = transaction::run(|| if role::extension_exists() { snapshots::all() } else { Ok(Vec::new()) })?;
+    if replicating.is_empty() && kept.is_empty() {
         shmem::unwatch(assignment.database);
+    }
+    for known in kept {
+        look_after(assignment.database, &known)?;
     }
     for node in replicating {
         look(&node)?;
     }
     Ok(())
+}
+
+/// Drops a snapshot whose time is over; looks at what others hold back.
+fn look_after(database: u32, known: &Known) -> Result<()> {
+    let found = transaction::run(|| Ok(operations::get(known.operation)?.filter(Operation::is_ours)))?;
+    let Some(operation) = found else { return Ok(()) };
+    if known.expired && known.status != "dropping" {
+        let event = Event::info("snapshot.expired")
+            .operation_id(operation.id)
+            .source(&operation.source)
+            .message(format!("snapshot {} is dropped: its time is over", known.id));
+        transaction::run(|| {
+            snapshots::request_drop(operation.id)?;
+            events::write(&[event])
+        })?;
+        shmem::want(database, operation.requested_by, operation.id);
+        // One that is at work has still to learn of it.
+        shmem::wake_coordinator(database, operation.id);
+        shmem::wake_launcher();
+        return Ok(());
+    }
+    if known.status != "complete" {
+        return Ok(());
+    }
+    let target = transaction::run(|| {
+        if !role::exists(operation.requested_by) {
+            return Ok(None);
+        }
+        source::target(&nodes::get(&operation.source)?, operation.requested_by).map(Some)
+    })?;
+    let Some(target) = target else { return Ok(()) };
+    let name = application_name(operation.token()?, Part::Check);
+    // That a source is away is told where it matters.
+    let Ok(mut connection) = transaction::run_without_snapshot(|| Connection::open(&target, &name)) else {
+        return Ok(());
+    };
+    connection.limit_answers(ANSWER_LIMIT);
+    coordinator::look(&operation, operation.files()?, &connection)
 }
 
 fn look(node: &str) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The scanner: reads the unfinished operations of one database into shared memory, and ends.
 
 use crate::catalog::ownership;
-use crate::catalog::{nodes, operations};
+use crate::catalog::{nodes, operations, snapshots};
 use crate::error::Result;
 use crate::pg::worker::Assignment;
 use crate::pg::{raise, role, shmem, transaction};
@@ -9,7 +9,9 @@ use steep_repl_core::instance::Owner;
 
 /// Runs once.
 pub fn run(assignment: Assignment) -> Result<()> {
-    let replicates = transaction::run(|| Ok(role::extension_exists() && !nodes::replicating()?.is_empty()))?;
+    let replicates = transaction::run(|| {
+        Ok(role::extension_exists() && !(nodes::replicating()?.is_empty() && snapshots::all()?.is_empty()))
+    })?;
     if replicates {
         shmem::watch(assignment.database);
     } else {

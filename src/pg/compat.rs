@@ -189,6 +189,19 @@ pub(super) unsafe fn raise_bad_copy_format() -> ! {
     unreachable!("an ERROR does not return")
 }
 
+/// Raises the error of a stream that ends before its end. Whoever has the stream knows more and says it instead.
+///
+/// # Safety
+/// Under a guard ([`guarded`]).
+pub(super) unsafe fn raise_broken_stream() -> ! {
+    if errstart(pgrx::PgLogLevel::ERROR as c_int, std::ptr::null()) {
+        errcode(pg_sys::errcodes::PgSqlErrorCode::ERRCODE_DATA_CORRUPTED as c_int);
+        pg_sys::errmsg_internal(c"%s".as_ptr(), c"a stream that was kept could not be read to its end".as_ptr());
+        errfinish(std::ptr::null(), 0, std::ptr::null());
+    }
+    unreachable!("an ERROR does not return")
+}
+
 /// Shows how far a COPY is, in rows and, where the server does not do so itself, in bytes.
 ///
 /// # Safety

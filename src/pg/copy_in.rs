@@ -1,5 +1,5 @@
-//! Rows from a COPY on the source, or from a pg_dump of it, into a table: most of them by [`super::heap_load`], the others by the server's `CopyFrom`, with
-//! a callback that is fed by `walrcv_receive` or by the program's output.
+//! Rows of a COPY, from the source, from a pg_dump of it or from where it was kept, into a table: most of them by [`super::heap_load`], the others
+//! by the server's `CopyFrom`, with a callback that is fed by `walrcv_receive`, by the program's output or by what was kept.
 //!
 //! The callback is called by C with no argument of ours, so what it reads from stands in a thread-local for as long as one
 //! copy runs. After the end of the stream the server calls it once more: the end is remembered.
@@ -9,6 +9,7 @@ use super::dumped::Dumped;
 use super::heap_load::{self, Manner, Plain, Rows};
 use super::remote::Connection;
 use super::role::OwnerContext;
+pub use super::stream::Pieces;
 use super::stream::{Next, Stream};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
@@ -33,6 +34,8 @@ pub struct CopyIn<'a> {
     pub inline: bool,
     /// The pages are worth a place in shared buffers.
     pub cached: bool,
+    /// Encoding of text in the stream, which the session has set as its client's; none is the database's.
+    pub encoding: Option<&'a str>,
     /// Blocks here that are for these rows.
     pub blocks: Option<(u32, u32)>,
 }
@@ -55,6 +58,8 @@ pub enum From<'a> {
     Connection(&'a Connection),
     /// A pg_dump, whose columns were read. Its rows are text.
     Program(&'a mut Dumped),
+    /// One that was kept.
+    Kept(&'a mut dyn Pieces),
 }
 
 /// The stream of the copy that runs, and how far its newest message was read. Plain integers and pointers.
@@ -162,6 +167,8 @@ pub fn copy_in(from: From, what: &CopyIn) -> Result<CopiedIn> {
         From::Connection(connection) => Source::Stream(Stream::of(connection)?),
         From::Program(_) if what.binary => return Err(Error::internal("a dump in binary format")),
         From::Program(program) => Source::Program(program),
+        // SAFETY: what it comes from is borrowed until this function returns, and the stream goes before.
+        From::Kept(pieces) => Source::Stream(unsafe { Stream::kept(pieces) }),
     };
     // SAFETY: every pointer below comes from the server and stays alive until the table is closed; errors unwind through the
     // guards of the bindings, and the transaction's abort releases what was opened.
@@ -184,11 +191,11 @@ pub fn copy_in(from: From, what: &CopyIn) -> Result<CopiedIn> {
             (Some(plain), Source::Stream(stream)) if what.binary => {
                 heap_load::load(rel, pstate, &plain, Rows::Binary(stream), manner)
             }
-            (Some(plain), source) => taken_apart(rel, pstate, &names, source, what.binary, false, |state| {
+            (Some(plain), source) => taken_apart(rel, pstate, (&names, what), source, false, |state| {
                 heap_load::load(rel, pstate, &plain, Rows::Server(state), manner)
             })?,
             (None, source) => {
-                taken_apart(rel, pstate, &names, source, what.binary, frozen, |state| pg_sys::CopyFrom(state))?
+                taken_apart(rel, pstate, (&names, what), source, frozen, |state| pg_sys::CopyFrom(state))?
             }
         };
         owner.leave();
@@ -205,9 +212,8 @@ pub fn copy_in(from: From, what: &CopyIn) -> Result<CopiedIn> {
 unsafe fn taken_apart(
     rel: pg_sys::Relation,
     pstate: *mut pg_sys::ParseState,
-    names: &[CString],
+    (names, what): (&[CString], &CopyIn),
     source: Source,
-    binary: bool,
     frozen: bool,
     put: impl FnOnce(pg_sys::CopyFromState) -> u64,
 ) -> Result<u64> {
@@ -216,8 +222,9 @@ unsafe fn taken_apart(
         columns = pg_sys::lappend(columns, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
     }
     let mut options: *mut pg_sys::List = ptr::null_mut();
-    options = pg_sys::lappend(options, option(c"encoding", &super::system::database_encoding())?.cast());
-    if binary {
+    let here = super::system::database_encoding();
+    options = pg_sys::lappend(options, option(c"encoding", what.encoding.unwrap_or(&here))?.cast());
+    if what.binary {
         options = pg_sys::lappend(options, option(c"format", "binary")?.cast());
     }
     if frozen {

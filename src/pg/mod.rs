@@ -7,6 +7,7 @@
 pub mod catalog_tuple;
 pub mod compat;
 pub mod copy_in;
+pub mod copy_out;
 pub mod deadline;
 #[cfg(feature = "failpoints")]
 pub mod death;

@@ -1,4 +1,4 @@
-//! The stream of a COPY on the source, message by message.
+//! The stream of a COPY, message by message: from the source as it sends them, or piece by piece from wherever it was kept.
 
 use super::compat;
 use super::remote::{receive_function, Connection};
@@ -10,12 +10,26 @@ use std::ptr;
 type Receive =
     unsafe extern "C-unwind" fn(*mut pg_sys::WalReceiverConn, *mut *mut c_char, *mut pg_sys::pgsocket) -> c_int;
 
+/// A stream of a COPY that was kept, in pieces that may begin and end anywhere.
+pub trait Pieces {
+    /// The next piece; empty at the end, and only then. None when there is no more although there should be: whoever made this value
+    /// knows why. Must not panic, and must not call the server.
+    fn next_piece(&mut self) -> Option<&[u8]>;
+}
+
+/// Where messages come from.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// The connection to the source.
+    Source { connection: *mut pg_sys::WalReceiverConn, receive: Receive, wait_event: u32 },
+    /// What was kept.
+    Kept(*mut (dyn Pieces + 'static)),
+}
+
 /// A stream that is read. Plain integers and pointers: nothing here needs a destructor, so it may live through a jump of C.
 #[derive(Clone, Copy)]
 pub(super) struct Stream {
-    connection: *mut pg_sys::WalReceiverConn,
-    receive: Receive,
-    wait_event: u32,
+    origin: Origin,
     ended: bool,
     /// The newest message; valid until the next one is asked for.
     pub(super) message: *mut c_char,
@@ -40,14 +54,18 @@ impl Stream {
         // What pg_stat_activity shows while nothing comes; a name is registered once and found again after that.
         // SAFETY: a look into shared memory, under a lock that the server takes.
         let wait_event = unsafe { pg_sys::WaitEventExtensionNew(c"SteepReplReceive".as_ptr()) };
-        Ok(Stream {
-            connection: connection.raw(),
-            receive: receive_function()?,
-            wait_event,
-            ended: false,
-            message: ptr::null_mut(),
-            length: 0,
-        })
+        let origin = Origin::Source { connection: connection.raw(), receive: receive_function()?, wait_event };
+        Ok(Stream { origin, ended: false, message: ptr::null_mut(), length: 0 })
+    }
+
+    /// A stream that was kept.
+    ///
+    /// # Safety
+    /// The stream, and every copy of it, is used no longer than `pieces` lives, and nobody else uses that meanwhile.
+    pub(super) unsafe fn kept(pieces: &mut dyn Pieces) -> Stream {
+        // SAFETY: only the lifetime changes, for which the caller vouches.
+        let pieces = unsafe { std::mem::transmute::<*mut (dyn Pieces + '_), *mut (dyn Pieces + 'static)>(pieces) };
+        Stream { origin: Origin::Kept(pieces), ended: false, message: ptr::null_mut(), length: 0 }
     }
 
     /// The next message, waited for when `wait` says so. Asked after the end it is the end again.
@@ -55,12 +73,48 @@ impl Stream {
     /// # Safety
     /// Under a guard ([`compat::guarded`]): this only calls C, and C may raise errors. The connection is open.
     pub(super) unsafe fn next(&mut self, wait: bool) -> Next {
+        match self.origin {
+            Origin::Source { connection, receive, wait_event } => self.receive(connection, receive, wait_event, wait),
+            Origin::Kept(pieces) => self.take(pieces),
+        }
+    }
+
+    /// The next piece of what was kept.
+    unsafe fn take(&mut self, pieces: *mut dyn Pieces) -> Next {
+        compat::interrupts();
+        self.length = 0;
+        if self.ended {
+            return Next::End;
+        }
+        // The piece is taken apart at once: nothing with a destructor is left when the error is raised.
+        let (message, length) = match (*pieces).next_piece() {
+            Some(piece) => (piece.as_ptr(), piece.len()),
+            None => (ptr::null(), 0),
+        };
+        if message.is_null() {
+            compat::raise_broken_stream();
+        }
+        if length == 0 {
+            self.ended = true;
+            return Next::End;
+        }
+        (self.message, self.length) = (message.cast_mut().cast(), length);
+        Next::Message
+    }
+
+    unsafe fn receive(
+        &mut self,
+        connection: *mut pg_sys::WalReceiverConn,
+        receive: Receive,
+        wait_event: u32,
+        wait: bool,
+    ) -> Next {
         loop {
             if self.ended {
                 return Next::End;
             }
             let mut socket: pg_sys::pgsocket = -1;
-            let length = (self.receive)(self.connection, &mut self.message, &mut socket);
+            let length = receive(connection, &mut self.message, &mut socket);
             if length > 0 {
                 self.length = length as usize;
                 compat::interrupts();
@@ -79,7 +133,7 @@ impl Stream {
                 (pg_sys::WL_SOCKET_READABLE | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int,
                 socket,
                 -1,
-                self.wait_event,
+                wait_event,
             );
             compat::ResetLatch(pg_sys::MyLatch);
             if woken & pg_sys::WL_SOCKET_READABLE as c_int != 0 {

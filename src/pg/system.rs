@@ -142,3 +142,8 @@ pub fn major() -> u32 {
 
 /// An object identifier, as an argument of a SQL function.
 pub type Oid = pg_sys::Oid;
+
+/// Ends what runs when somebody has asked for that: for work that asks the server for nothing else.
+pub fn check_interrupts() {
+    pgrx::check_for_interrupts!();
+}

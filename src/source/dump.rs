@@ -82,13 +82,43 @@ impl Reach {
 
 /// Dumps the definitions of a source's database. `go_on` is asked about twice a second; its error ends the dump.
 pub fn definitions(target: &Target, token: Token, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Entry>> {
+    // No script: see steep_repl_core::archive.
+    let dumped = dump(target, token, &["--format=custom"], go_on)?;
+    let node = &target.node;
+    let failed = |complaints| Error::ProgramFailed {
+        program: PROGRAM,
+        what: "dump the schema".to_owned(),
+        node: node.clone(),
+        complaints,
+    };
+    let entries = archive::read(&dumped).map_err(|error| failed(error.to_string()))?;
+    let encoding = system::database_encoding();
+    let is_ascii = |entry: &Entry| entry.tag.is_ascii() && entry.definition.is_ascii() && entry.schema.is_ascii();
+    if encoding != "UTF8" && !entries.iter().all(is_ascii) {
+        return Err(Error::SchemaEncoding { node: node.clone(), encoding });
+    }
+    Ok(entries)
+}
+
+/// The same as a script for psql, in UTF-8, as of an exported snapshot where one is given.
+pub fn script(
+    target: &Target,
+    token: Token,
+    snapshot: Option<&str>,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<u8>> {
+    let snapshot = snapshot.map(|name| format!("--snapshot={name}"));
+    let options: Vec<&str> = ["--format=plain"].into_iter().chain(snapshot.as_deref()).collect();
+    dump(target, token, &options, go_on)
+}
+
+/// What pg_dump writes of the definitions of a source's database.
+fn dump(target: &Target, token: Token, options: &[&str], go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<u8>> {
     let path = check_program()?;
     let node = &target.node;
     let private = PrivateDirectory::new()?;
     let reach = Reach::of(target, &application_name(token, Part::Dump), &private)?;
     let arguments: Vec<String> = [
-        // No script: see steep_repl_core::archive.
-        "--format=custom",
         "--schema-only",
         "--no-publications",
         "--no-subscriptions",
@@ -99,8 +129,10 @@ pub fn definitions(target: &Target, token: Token, go_on: &mut dyn FnMut() -> Res
         "--dbname",
         &reach.conninfo.to_string(),
     ]
-    .map(str::to_owned)
-    .to_vec();
+    .iter()
+    .chain(options)
+    .map(|option| (*option).to_owned())
+    .collect();
     let output = program::run(&path, &arguments, &reach.environment(), &private, go_on)?;
     let failed = |complaints| Error::ProgramFailed {
         program: PROGRAM,
@@ -111,13 +143,7 @@ pub fn definitions(target: &Target, token: Token, go_on: &mut dyn FnMut() -> Res
     if !output.succeeded {
         return Err(failed(output.complaints));
     }
-    let entries = archive::read(&output.stdout).map_err(|error| failed(error.to_string()))?;
-    let encoding = system::database_encoding();
-    let is_ascii = |entry: &Entry| entry.tag.is_ascii() && entry.definition.is_ascii() && entry.schema.is_ascii();
-    if encoding != "UTF8" && !entries.iter().all(is_ascii) {
-        return Err(Error::SchemaEncoding { node: node.clone(), encoding });
-    }
-    Ok(entries)
+    Ok(output.stdout)
 }
 
 /// What an object is called, the same on every node: `pg_identify_object()`.

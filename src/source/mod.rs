@@ -11,6 +11,7 @@ pub mod publication;
 pub mod sequences;
 pub mod slots;
 pub mod state;
+pub mod target_slots;
 
 use crate::catalog::nodes::Node;
 use crate::catalog::operations::Operation;

@@ -431,20 +431,32 @@ pub enum Schema {
     },
 }
 
+#[derive(Debug, Args)]
+pub struct Generate {
+    #[arg(long, value_name = "NODE")]
+    pub source: String,
+    /// Folder on the server, below steep_repl.snapshot_directory
+    #[arg(long)]
+    pub path: Option<String>,
+    #[arg(long, value_enum)]
+    pub compression: Option<Compression>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pub parallel: Option<i32>,
+    /// Nodes that are to be initialized from it: each takes a replication slot
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pub targets: Option<i32>,
+    /// Delete it after this time, such as 12h or 3d
+    #[arg(long, value_parser = duration::parse)]
+    pub expires: Option<Duration>,
+    /// Return as soon as it is started
+    #[arg(long)]
+    pub detach: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
     /// Write a snapshot of a node
-    Generate {
-        #[arg(long, value_name = "NODE")]
-        source: String,
-        /// Folder on the server, below steep_repl.snapshot_directory
-        #[arg(long)]
-        path: Option<String>,
-        #[arg(long, value_enum)]
-        compression: Option<Compression>,
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
-        parallel: Option<i32>,
-    },
+    Generate(Generate),
     /// Initialize a node from a snapshot
     Apply {
         node: String,

@@ -111,6 +111,39 @@ pub struct Table {
     pub error: Option<String>,
 }
 
+/// `steep_repl.snapshots`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    pub id: String,
+    pub source: String,
+    pub path: String,
+    /// generating, failed, complete or dropping.
+    pub status: String,
+    pub phase: String,
+    pub percent: f64,
+    pub lsn: Option<String>,
+    pub slots: i64,
+    pub slots_free: Option<i64>,
+    pub wal_held_bytes: Option<i64>,
+    pub looked_at: Option<String>,
+    pub created_at: String,
+    pub expires_at: Option<String>,
+    pub bytes: Option<i64>,
+    pub tables: i64,
+    pub tables_done: i64,
+    pub rows_done: i64,
+    pub bytes_done: i64,
+    pub bytes_total: i64,
+    pub bytes_per_second: Option<f64>,
+    pub eta_seconds: Option<f64>,
+    pub compression: String,
+    pub operation_id: i64,
+    pub sqlstate: Option<String>,
+    pub error: Option<String>,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
 /// An operation, as far as its end is concerned.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Operation {

@@ -21,6 +21,7 @@
 //! | [`dump_script`] | the rows in a script of pg_dump |
 //! | [`init_slot`] | a slot for somebody's own backup, and where a physical copy stands |
 //! | [`formats`] | which types may travel as binary |
+//! | [`manifest`] | the table of contents of a portable snapshot |
 //! | [`plan`] | how tables are cut into copy tasks, and what a task weighs |
 //! | [`private_server`] | how a server over a base backup is configured |
 //! | [`progress`] | percent, rate and time of arrival |
@@ -47,6 +48,7 @@ pub mod init_slot;
 pub mod instance;
 pub mod inventory;
 pub mod lsn;
+pub mod manifest;
 pub mod names;
 pub mod node_state;
 pub mod plan;

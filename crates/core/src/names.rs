@@ -109,6 +109,15 @@ pub fn slot_name(token: Token) -> String {
     format!("{PREFIX}{token}")
 }
 
+/// The slot of a portable snapshot for its `n`-th target, from 1. The first is the operation's own, which the others are copies of.
+pub fn target_slot_name(token: Token, n: u32) -> String {
+    if n <= 1 {
+        slot_name(token)
+    } else {
+        format!("{PREFIX}{token}_target{n}")
+    }
+}
+
 /// The operation's publication on the source.
 pub fn publication_name(token: Token) -> String {
     format!("{PREFIX}{token}")
@@ -188,6 +197,7 @@ mod tests {
             subscription_name(token),
             insert_only_publication_name(token),
             temporary_slot_name(token, n),
+            target_slot_name(token, n),
             application_name(token, Part::Check),
             application_name(token, Part::Keeper),
             application_name(token, Part::Coordinator),
@@ -208,6 +218,7 @@ mod tests {
                 "steep_repl_0123456789abcdef",
                 "steep_repl_0123456789abcdef_ins",
                 "steep_repl_0123456789abcdef_tmp3",
+                "steep_repl_0123456789abcdef_target3",
                 "steep_repl_0123456789abcdef_check",
                 "steep_repl_0123456789abcdef_keeper",
                 "steep_repl_0123456789abcdef_coordinator",

@@ -116,7 +116,7 @@ pub fn remove_slots(source: &Db) {
 }
 
 /// Drops the database's subscriptions without asking their sources.
-pub(crate) fn drop_subscriptions(target: &Db) -> Result<(), String> {
+pub fn drop_subscriptions(target: &Db) -> Result<(), String> {
     let exists = format!("select count(*) from pg_database where datname = {}", crate::quote_literal(target.name()));
     let mut other = target.cluster().connect("postgres");
     if query::<i64>(&mut other, &exists, |row| row.get(0)) == [0] {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::Deserialize;
 
 use super::snapshot::{
-    Contact, Event, NodeStatus, PhaseStart, Progress, Reading, Server, Statement, Subscription, Tables,
+    Contact, Event, Kept, NodeStatus, PhaseStart, Progress, Reading, Server, Statement, Subscription, Tables,
 };
 use crate::failure::{Exit, Failure};
 use crate::rows::read;
@@ -20,6 +20,7 @@ const SERVER: &str = include_str!("../../sql/watch_server.sql");
 const NODE: &str = include_str!("../../sql/watch_node.sql");
 const EVENTS: &str = include_str!("../../sql/watch_events.sql");
 const PHASES: &str = include_str!("../../sql/watch_phases.sql");
+const SNAPSHOTS: &str = include_str!("../../sql/watch_snapshots.sql");
 const TABLES: &str = include_str!("../../sql/watch_tables.sql");
 
 /// Events that are kept of a node.
@@ -131,10 +132,12 @@ impl Looker {
             self.tables = None;
             self.phases.clear();
         }
+        let kept: Vec<Kept> =
+            if node.offers.iter().any(|name| name == "snapshots") { run.all(SNAPSHOTS, &[], &[])? } else { Vec::new() };
         let log = run.log;
         let Node { nodes, progress, subscriptions, offers } = node;
         let (phases, tables, events) = (self.phases.clone(), self.tables.clone(), Arc::clone(&self.events_shown));
-        let reading = Reading { nodes, progress, phases, subscriptions, offers, tables, events };
+        let reading = Reading { nodes, progress, phases, subscriptions, offers, kept, tables, events };
         Ok((Contact::Node(server, Arc::new(reading)), log))
     }
 }

@@ -114,6 +114,7 @@ pub fn synchronized() -> Reading {
             .collect(),
         subscriptions: vec![Subscription { slot: Some("steep_repl_1".into()), enabled: true, running: true }],
         offers: vec!["preflight".into()],
+        kept: Vec::new(),
         tables: Some(Arc::new(tables)),
         events: events(),
     }
@@ -214,6 +215,7 @@ pub fn copying() -> Reading {
             .collect(),
         subscriptions: vec![Subscription { slot: Some("steep_repl_1".into()), enabled: false, running: false }],
         offers: vec!["preflight".into()],
+        kept: Vec::new(),
         tables: Some(Arc::new(tables)),
         events: events(),
     }
@@ -418,4 +420,28 @@ pub fn screen(model: &mut Model, columns: u16, rows: u16) -> String {
         text.push_str(&format!("|{line}|{}\n", if reversed { "<" } else { "" }));
     }
     text
+}
+
+/// A node that keeps snapshots.
+pub fn keeping() -> Reading {
+    let kept = |id: &str, status: &str, percent: f64| Kept {
+        id: id.into(),
+        source: "node_a".into(),
+        path: format!("/srv/snapshots/{id}"),
+        status: status.into(),
+        percent,
+        slots: 2,
+        slots_free: (status == "complete").then_some(1),
+        wal_held_bytes: (status == "complete").then_some(734_003_200),
+        bytes: (status == "complete").then_some(12_884_901_888),
+        compression: "zstd".into(),
+        expires_at: (status == "complete").then(|| ago(-86_400)),
+        error: (status == "failed").then(|| "could not use \"/srv/snapshots/x\"".into()),
+    };
+    let kept = vec![
+        kept("5f0c2b7d9e1a4c38", "generating", 41.5),
+        kept("90ab12cd34ef5678", "failed", 12.0),
+        kept("0123456789abcdef", "complete", 100.0),
+    ];
+    Reading { kept, ..synchronized() }
 }

@@ -83,6 +83,8 @@ pub struct Reading {
     pub subscriptions: Vec<Subscription>,
     /// Names of the extension's functions and views that are not in every version.
     pub offers: Vec<String>,
+    /// Portable snapshots that it keeps, newest first.
+    pub kept: Vec<Kept>,
     /// Tables of the operation, when somebody looks at them.
     pub tables: Option<Arc<Tables>>,
     /// Newest events, oldest first.
@@ -99,6 +101,36 @@ impl Reading {
     pub fn offers(&self, name: &str) -> bool {
         self.offers.iter().any(|offered| offered == name)
     }
+}
+
+/// A row of `steep_repl.snapshots`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// Its identity.
+    pub id: String,
+    /// Node that it was taken of.
+    pub source: String,
+    /// Its folder on the server.
+    pub path: String,
+    /// generating, failed, complete or dropping.
+    pub status: String,
+    /// Share of the work done.
+    pub percent: f64,
+    /// Replication slots that were made.
+    pub slots: i64,
+    /// Those of them that no target has taken.
+    pub slots_free: Option<i64>,
+    /// WAL that they hold back, in bytes.
+    pub wal_held_bytes: Option<i64>,
+    /// Size of its files.
+    pub bytes: Option<i64>,
+    /// How they are compressed.
+    pub compression: String,
+    /// When it is dropped by itself.
+    pub expires_at: Option<Timestamp>,
+    /// What stopped it.
+    pub error: Option<String>,
 }
 
 /// A row of `steep_repl.node_status`.

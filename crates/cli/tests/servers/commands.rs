@@ -338,10 +338,6 @@ fn functions_of_later_versions() {
         ("reinit --node node_b --tables orders,items --yes", "reinit_tables"),
         ("reinit --node node_b --schema public --yes", "reinit_schema"),
         ("reinit --node node_b --full --yes", "reinit_node"),
-        ("snapshot generate --source node_a", "generate_snapshot"),
-        ("snapshot apply node_b --path x", "apply_snapshot"),
-        ("snapshot list", "generate_snapshot"),
-        ("snapshot delete 3 --yes", "drop_snapshot"),
     ] {
         steep(&pair, arguments).fails(
             1,

@@ -77,6 +77,14 @@ fn what_is_written_is_what_is_described() {
     add.arg(pair.target.conninfo());
     ran(add).json();
     agree(&page, "nodes list", &steep(&pair, "nodes list --json").json());
+    let folder = steep_repl_testkit::root::folder("cli_json");
+    let name = steep_repl_testkit::quote_ident(pair.target.name());
+    pair.target.exec(&format!("alter database {name} set steep_repl.snapshot_directory = '{}'", folder.display()));
+    let generated = steep(&pair, "snapshot generate --source node_a --path one --json").json();
+    agree(&page, "snapshot generate", &generated);
+    agree(&page, "snapshot list", &steep(&pair, "snapshot list --json").json());
+    let delete = format!("snapshot delete {} --yes --json", generated["id"].as_str().unwrap());
+    agree(&page, "snapshot generate --detach", &steep(&pair, &delete).json());
     agree(&page, "schema plan", &steep(&pair, "schema plan node_b --from node_a --json").json());
     pair.target.copy_schema_from(&pair.source);
     agree(&page, "preflight", &steep(&pair, "preflight node_b --from node_a --json").json());

@@ -10,6 +10,7 @@ mod json;
 mod methods;
 mod prompt;
 mod sides;
+mod snapshots;
 mod steep;
 mod terminal;
 mod tls;

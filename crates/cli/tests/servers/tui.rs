@@ -252,7 +252,7 @@ fn schemas_are_compared_and_nothing_can_be_changed_when_read_only() {
     window.wait_for(20, "ALTER TABLE");
     println!("{}", window.text());
     window.keys("S");
-    window.wait_for(5, "this server does not offer snapshots yet");
+    window.wait_for(5, "no node keeps a snapshot");
     window.keys("e");
     window.wait_for(5, "nothing has happened yet");
     window.keys("@");

@@ -327,7 +327,8 @@ fn what_happened() {
 
 #[test]
 fn all_else() {
-    screens("snapshots", |look| after(pair(look, synchronized()), "S"));
+    screens("snapshots", |look| after(pair(look, keeping()), "S"));
+    screens("snapshots_none", |look| after(pair(look, synchronized()), "S"));
     screens("snapshots_loading", |look| after(loading(look), "S"));
     screens("statements", comparing_statements);
     screens("statements_empty", |look| after(loading(look), "@"));

@@ -1,0 +1,442 @@
+//! Portable snapshots: generating one, applying one, waiting for one, dropping one.
+
+use super::checks::{examine, Examined, Strict, Wanted};
+use super::init::{
+    first_phase, mismatch, parse_no_identity, parse_schema_sync, resolved, say_remarks, schema_names, workers_planned,
+};
+use super::{given, list, seconds, SqlResult};
+use crate::catalog::operations::{self, Files, Kind, Method, NewOperation, Operation, Options};
+use crate::catalog::snapshots::{self, Known};
+use crate::catalog::{events, nodes, ownership, progress};
+use crate::coordinator::decide::{Phase, Way};
+use crate::error::{Error, Result, SnapshotError};
+use crate::pg::remote::Connection;
+use crate::pg::{raise, role, shmem, snapshot, system};
+use crate::schema::{self, Plan, Request};
+use crate::settings;
+use crate::snapshot::contents;
+use crate::snapshot::place::{self, Access};
+use crate::source::{self, preflight, publication, target_slots};
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use std::path::Path;
+use steep_repl_core::event::{self, Event};
+use steep_repl_core::ident::qualified;
+use steep_repl_core::manifest::{Compression, Manifest};
+use steep_repl_core::names::{self, application_name, Part, Token};
+use steep_repl_core::node_state::NodeState;
+use steep_repl_core::selection::NoIdentity;
+
+/// The most slots that are made for targets of one snapshot.
+const MOST_TARGETS: i32 = 100;
+/// How often to look, in milliseconds.
+const LOOK_MS: i64 = 50;
+
+#[pg_extern]
+#[allow(clippy::too_many_arguments)]
+fn generate_snapshot(
+    source: Option<&str>,
+    path: default!(Option<&str>, "NULL"),
+    compression: default!(Option<&str>, "'zstd'"),
+    parallel_workers: default!(Option<i32>, "NULL"),
+    targets: default!(Option<i32>, "1"),
+    schemas: default!(Option<Vec<Option<String>>>, "NULL"),
+    tables: default!(Option<Vec<Option<String>>>, "NULL"),
+    publication: default!(Option<&str>, "NULL"),
+    no_identity: default!(Option<&str>, "'error'"),
+    expires: default!(Option<Interval>, "NULL"),
+) -> SqlResult<String> {
+    let source = given("source", source)?;
+    let token = Token::new(system::random_u64());
+    let options = Options {
+        parallel_workers: workers(parallel_workers)?,
+        no_identity: parse_no_identity(given("no_identity", no_identity)?)?.as_str().to_owned(),
+        schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
+        tables: list("tables", tables)?,
+        files: Some(Files {
+            id: token.to_string(),
+            path: String::new(),
+            compression: parse_compression(given("compression", compression)?)?,
+            targets: parse_targets(given("targets", targets)?)?,
+            expires: seconds("expires", expires)?,
+            encoding: system::database_encoding(),
+            passing: false,
+        }),
+        ..resolved()
+    };
+    Ok(generate(source, path, publication, token, options)?)
+}
+
+#[pg_extern]
+#[allow(clippy::too_many_arguments)]
+fn apply_snapshot(
+    node: Option<&str>,
+    path: Option<&str>,
+    source: default!(Option<&str>, "NULL"),
+    schema_sync: default!(Option<&str>, "NULL"),
+    parallel_workers: default!(Option<i32>, "NULL"),
+    force: default!(Option<bool>, "false"),
+    timeout: default!(Option<Interval>, "NULL"),
+) -> SqlResult<i64> {
+    let (node, path) = (given("node", node)?, given("path", path)?);
+    let options = Options {
+        parallel_workers: workers(parallel_workers)?,
+        init_timeout: seconds("timeout", timeout)?.unwrap_or_else(settings::init_timeout),
+        schema_sync: parse_schema_sync(schema_sync)?,
+        force: given("force", force)?,
+        ..resolved()
+    };
+    Ok(apply(node, path, source, options)?)
+}
+
+#[pg_extern]
+fn drop_snapshot(id: Option<&str>) -> SqlResult<()> {
+    let id = given("id", id)?;
+    shmem::require()?;
+    let (known, operation) = permitted(id)?;
+    if !snapshots::request_drop(known.operation)? {
+        // Asked twice is asked once.
+        raise::notice(&format!("snapshot \"{id}\" is being dropped already"));
+    }
+    Ok(shmem::wake_at_commit(operation.id, operation.requested_by)?)
+}
+
+#[pg_extern]
+fn wait_for_snapshot(id: Option<&str>, timeout: default!(Option<Interval>, "NULL")) -> SqlResult<String> {
+    Ok(wait(given("id", id)?, seconds("timeout", timeout)?)?)
+}
+
+/// The files of an initialization that writes and loads them.
+pub(super) fn passing() -> Result<Files> {
+    let id = Token::new(system::random_u64()).to_string();
+    let folder = place::resolve(None, &id, Access::Write)?;
+    Ok(Files {
+        id,
+        path: folder.display().to_string(),
+        compression: Compression::default(),
+        targets: 1,
+        expires: None,
+        encoding: system::database_encoding(),
+        passing: true,
+    })
+}
+
+fn workers(given: Option<i32>) -> Result<u32> {
+    let workers = given.unwrap_or_else(settings::parallel_workers);
+    if (1..=settings::MOST_WORKERS).contains(&workers) {
+        return Ok(workers.unsigned_abs());
+    }
+    Err(Error::Argument {
+        argument: "parallel_workers",
+        value: workers.to_string(),
+        hint: format!("It must be between 1 and {}.", settings::MOST_WORKERS),
+    })
+}
+
+fn parse_compression(word: &str) -> Result<Compression> {
+    word.parse().map_err(|()| Error::Argument {
+        argument: "compression",
+        value: word.to_owned(),
+        hint: "It can be zstd, lz4, gzip or none.".to_owned(),
+    })
+}
+
+fn parse_targets(targets: i32) -> Result<u32> {
+    if (1..=MOST_TARGETS).contains(&targets) {
+        return Ok(targets.unsigned_abs());
+    }
+    Err(Error::Argument {
+        argument: "targets",
+        value: targets.to_string(),
+        hint: format!("It must be between 1 and {MOST_TARGETS}."),
+    })
+}
+
+/// The snapshot of that identity, with its operation, when the caller may do something about it.
+fn permitted(id: &str) -> Result<(Known, Operation)> {
+    let all = snapshots::all()?;
+    let unknown = |all: Vec<Known>| SnapshotError::Unknown {
+        id: id.to_owned(),
+        known: all.into_iter().map(|known| known.id).collect(),
+    };
+    let Some(known) = all.iter().find(|known| known.id == id).cloned() else { return Err(unknown(all).into()) };
+    let operation = operations::get(known.operation)?.ok_or_else(|| unknown(Vec::new()))?;
+    ownership::require_ours(&operation)?;
+    let me = role::current();
+    let owner = nodes::all()?.into_iter().find(|node| node.node == known.source).map(|node| node.owner);
+    let may = role::is_superuser(me)
+        || role::has_rights_of(me, operation.requested_by)
+        || owner.is_some_and(|owner| role::has_rights_of(me, owner));
+    if !may {
+        return Err(SnapshotError::NotYours { id: id.to_owned(), owner: role::name_of(operation.requested_by) }.into());
+    }
+    Ok((known, operation))
+}
+
+fn generate(
+    source: &str,
+    path: Option<&str>,
+    publication: Option<&str>,
+    token: Token,
+    mut options: Options,
+) -> Result<String> {
+    shmem::require()?;
+    nodes::lock(source)?;
+    let Some(files) = options.files.as_mut() else { return Err(Error::internal("a snapshot without files")) };
+    let folder = place::resolve(path, &files.id, Access::Write)?;
+    folder.display().to_string().clone_into(&mut files.path);
+    if let Some(id) = place::begun(&folder)? {
+        return resume(&id, source, &folder);
+    }
+    if let Some(other) = snapshots::all()?.into_iter().find(|known| Path::new(&known.path) == folder) {
+        return Err(SnapshotError::Busy { id: other.id, path: other.path }.into());
+    }
+    super::checks::check_dump(source, source, role::current())?;
+    let id = files.id.clone();
+    let plan = examine_source(source, publication, token, &options)?;
+    options.tables = options.tables.as_ref().map(|_| plan.named.clone());
+    let publications = match publication {
+        Some(name) => vec![name.to_owned()],
+        None if options.no_identity == NoIdentity::InsertOnly.as_str() => {
+            vec![names::publication_name(token), names::insert_only_publication_name(token)]
+        }
+        None => vec![names::publication_name(token)],
+    };
+    let operation = operations::insert(&NewOperation {
+        node: source,
+        source,
+        kind: Kind::Generate,
+        method: Method::TwoPhase,
+        options: &options,
+        requested_by: role::current(),
+        token: token.to_string(),
+        slot_name: names::slot_name(token),
+        publications: &publications,
+        own_publications: publication.is_none(),
+        publication_plan: &plan.publication,
+        subscription: names::subscription_name(token),
+        subscription_oid: None,
+        bytes_total: plan.bytes_total(),
+        workers_planned: options.parallel_workers,
+        phase: Phase::Publication.as_str(),
+        beforehand: None,
+    })?;
+    operations::insert_tables(operation, &plan.tables)?;
+    shmem::want_at_commit(operation)?;
+    super::wait::note_started(operation);
+    Ok(id)
+}
+
+/// Goes on with a snapshot that was begun in that folder.
+fn resume(id: &str, source: &str, folder: &Path) -> Result<String> {
+    let path = folder.display().to_string();
+    let Some(known) = snapshots::all()?.into_iter().find(|known| known.id == id) else {
+        return Err(SnapshotError::Exists { path }.into());
+    };
+    let (known, operation) = permitted(&known.id)?;
+    if known.source != source || Path::new(&known.path) != folder {
+        return Err(SnapshotError::Exists { path }.into());
+    }
+    match known.status.as_str() {
+        "failed" => {}
+        "generating" => return Err(SnapshotError::Busy { id: known.id, path }.into()),
+        "dropping" => return Err(SnapshotError::Dropping { id: known.id }.into()),
+        _ => return Err(SnapshotError::Exists { path }.into()),
+    }
+    operations::resume(operation.id)?;
+    let event = Event::info("init.resumed")
+        .operation_id(operation.id)
+        .node(&operation.node)
+        .source(&operation.source)
+        .message(format!("snapshot {id} goes on; what it was begun with counts"));
+    events::write(&[event])?;
+    raise::notice(&format!("goes on with snapshot \"{id}\", with the arguments that it was begun with"));
+    shmem::wake_at_commit(operation.id, operation.requested_by)?;
+    Ok(known.id)
+}
+
+/// Looks at the source and makes the plan: the tables as they are there.
+fn examine_source(source: &str, publication: Option<&str>, token: Token, options: &Options) -> Result<Plan> {
+    let connection = connect(source, token, options)?;
+    let said = preflight::ask(&connection)?;
+    preflight::check_version(source, &said)?;
+    preflight::check_wal(source, &said)?;
+    preflight::check_rights(source, &said, publication.is_none())?;
+    preflight::check_room(source, &said, false)?;
+    preflight::check_plugin(source, &said)?;
+    let targets = i64::from(options.files.as_ref().map_or(1, |files| files.targets));
+    if said.free().0 < targets {
+        let (what, setting) = ("replication slot", "max_replication_slots");
+        return Err(Error::TooFew { node: source.to_owned(), what, free: said.free().0, needed: targets, setting });
+    }
+    if let Some(message) = preflight::limited_retention(&said) {
+        raise::notice_with_hint(
+            &message,
+            "A slot that falls behind more than that is lost, and with it what the snapshot is good for.",
+        );
+    }
+    let inventory = schema::source_inventory(&connection, true)?;
+    let request = Request {
+        node: source,
+        source,
+        schemas: options.schemas.as_deref(),
+        tables: options.tables.as_deref(),
+        no_identity: parse_no_identity(&options.no_identity)?,
+        small_below: crate::coordinator::SMALL_BELOW,
+        joins: None,
+    };
+    let chosen = schema::choose(&request, &inventory, &inventory)?;
+    chosen.check_identity()?;
+    let plan = chosen.plan();
+    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
+    preflight::check_tables(&connection, source, &said, &relids, publication.is_none())?;
+    if let Some(name) = publication {
+        publication::check(&connection, source, name, &plan.leaves())?;
+    }
+    if !plan.left_out.is_empty() {
+        raise::notice(&format!("left out: {}", plan.left_out.join(", ")));
+    }
+    Ok(plan)
+}
+
+fn connect(source: &str, token: Token, options: &Options) -> Result<Connection> {
+    let target = source::target(&nodes::get(source)?, role::current())?;
+    let mut connection = Connection::open(&target, &application_name(token, Part::Check))?;
+    connection.limit_answers(options.receive_timeout);
+    Ok(connection)
+}
+
+fn apply(node: &str, path: &str, source: Option<&str>, mut options: Options) -> Result<i64> {
+    shmem::require()?;
+    nodes::lock(node)?;
+    let folder = place::resolve(Some(path), "", Access::Read)?;
+    let manifest = contents::open(&folder)?;
+    let source = source.unwrap_or(&manifest.source);
+    check_source(source, &folder, &manifest, &options)?;
+    let no_identity = match manifest.tables.iter().any(|table| table.insert_only) {
+        true => NoIdentity::InsertOnly,
+        false => NoIdentity::Error,
+    };
+    options.no_identity = no_identity.as_str().to_owned();
+    options.tables = Some(manifest.tables.iter().map(|table| qualified(&table.schema, &table.name)).collect());
+    options.files = Some(Files {
+        id: manifest.snapshot_id.clone(),
+        path: folder.display().to_string(),
+        compression: manifest.compression,
+        targets: 0,
+        expires: None,
+        encoding: manifest.encoding.clone(),
+        passing: false,
+    });
+    let wanted = Wanted {
+        node,
+        source,
+        method: Method::TwoPhase,
+        publication: None,
+        no_identity,
+        options: &options,
+        joins: None,
+        only: None,
+    };
+    let examined = examine(&mut Strict, &wanted)?.ok_or_else(|| Error::internal("a check was passed over"))?;
+    store(&wanted, &manifest, &examined)
+}
+
+/// Sees that the source is the one that the snapshot is of, that its tables are what they were, and that a slot is free.
+fn check_source(source: &str, folder: &Path, manifest: &Manifest, options: &Options) -> Result<()> {
+    let token = Token::new(system::random_u64());
+    let connection = connect(source, token, options)?;
+    let said = preflight::ask(&connection)?;
+    let other = |reason: String| {
+        Err(SnapshotError::OtherSource { path: folder.display().to_string(), node: source.to_owned(), reason }.into())
+    };
+    if said.system_identifier != manifest.system_identifier {
+        return other(format!(
+            "Its system identifier is {}, and the one of the node is {}.",
+            manifest.system_identifier, said.system_identifier
+        ));
+    }
+    if said.database_oid != manifest.database_oid {
+        return other(format!(
+            "It is of database \"{}\", and the node is database \"{}\".",
+            manifest.database, said.database
+        ));
+    }
+    let differences = crate::coordinator::differences(manifest, &schema::source_inventory(&connection, false)?);
+    if !differences.is_empty() {
+        return Err(SnapshotError::SourceChanged { differences }.into());
+    }
+    let found = target_slots::look(&connection, &manifest.slots, manifest.lsn)?;
+    if found.free.is_empty() {
+        let reason = match found.lost.is_empty() {
+            true => format!("All {} that were made are taken or dropped.", manifest.slots.len()),
+            false => format!("Their WAL is gone: {}.", found.lost.join(", ")),
+        };
+        let (id, node) = (manifest.snapshot_id.clone(), source.to_owned());
+        return Err(SnapshotError::NoSlot { id, node, reason }.into());
+    }
+    Ok(())
+}
+
+/// Writes the operation; it begins when the transaction commits.
+fn store(wanted: &Wanted, manifest: &Manifest, examined: &Examined) -> Result<i64> {
+    let Wanted { node, source, options, .. } = *wanted;
+    let (token, plan) = (examined.token, &examined.plan);
+    let id = operations::insert(&NewOperation {
+        node,
+        source,
+        kind: Kind::Init,
+        method: Method::TwoPhase,
+        options,
+        requested_by: role::current(),
+        token: token.to_string(),
+        slot_name: names::slot_name(token),
+        publications: &manifest.publications,
+        own_publications: false,
+        publication_plan: &plan.publication,
+        subscription: names::subscription_name(token),
+        subscription_oid: None,
+        bytes_total: plan.bytes_total(),
+        workers_planned: workers_planned(Method::TwoPhase, options, plan)?,
+        phase: first_phase(Way::Read, options.schema_sync, plan).as_str(),
+        beforehand: None,
+    })?;
+    operations::set_publication_mark(id, &manifest.publication_mark)?;
+    operations::insert_tables(id, &plan.tables)?;
+    nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
+    let change = Event::info(event::INIT_STATE_CHANGE).operation_id(id).node(node).source(source).message("PREPARING");
+    let mut noted = vec![change];
+    noted.extend(mismatch(id, wanted, plan));
+    noted.extend(say_remarks(id, wanted, plan));
+    events::write(&noted)?;
+    shmem::want_at_commit(id)?;
+    super::wait::note_started(id);
+    Ok(id)
+}
+
+/// Waits until a snapshot is complete.
+fn wait(id: &str, timeout: Option<f64>) -> Result<String> {
+    let (known, operation) = permitted(id)?;
+    super::wait::refuse_to_wait(operation.id)?;
+    let started = system::now_secs();
+    loop {
+        let now = snapshot::fresh(|| progress::brief(known.operation))?;
+        match now.status.as_str() {
+            "completed" => return Ok("complete".to_owned()),
+            "cancelled" | "cancelling" => return Err(SnapshotError::Dropped { id: id.to_owned() }.into()),
+            "failed" => {
+                return Err(now.error.map_or_else(
+                    || Error::internal("a failed operation without an error"),
+                    |problem| Error::Server(Box::new(problem)),
+                ))
+            }
+            _ => {}
+        }
+        let waited = system::now_secs() - started;
+        if timeout.is_some_and(|timeout| waited >= timeout) {
+            return Err(SnapshotError::Timeout { id: id.to_owned(), waited: format!("{waited:.0} s") }.into());
+        }
+        let left = timeout.map_or(f64::MAX, |timeout| (timeout - waited) * 1000.0);
+        system::wait_latch(LOOK_MS.min(left.max(1.0) as i64));
+    }
+}

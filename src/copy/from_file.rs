@@ -1,0 +1,96 @@
+//! Tasks of an operation that applies a snapshot: the stream of a COPY comes from a file. Its rows commit only when all of the file was
+//! found to be what was written.
+
+use super::load::{blocks, way, Loaded};
+use crate::catalog::operations::Files;
+use crate::catalog::snapshots;
+use crate::catalog::tasks::{self, Copied, Task};
+use crate::error::{Error, Result};
+use crate::pg::copy_in::{copy_in, CopyIn, From, Frozen, Pieces};
+use crate::pg::{system, transaction};
+use crate::snapshot::codec::ChunkReader;
+use crate::snapshot::contents::trouble;
+use std::cell::RefCell;
+use std::path::Path;
+use steep_repl_core::manifest::File;
+use steep_repl_core::plan::keeps_rows_inline;
+
+/// A file that is read, and where is noted what is wrong with it.
+struct Kept<'a> {
+    reader: ChunkReader,
+    folder: &'a Path,
+    path: &'a str,
+    wrong: &'a RefCell<Option<Error>>,
+}
+
+impl Pieces for Kept<'_> {
+    fn next_piece(&mut self) -> Option<&[u8]> {
+        match self.reader.next_piece() {
+            Ok(piece) => Some(piece),
+            Err(found) => {
+                *self.wrong.borrow_mut() = Some(trouble(self.folder, self.path, found));
+                None
+            }
+        }
+    }
+}
+
+/// Loads the files of the given tasks, and marks them done in the transaction of their rows.
+pub fn load(taken: &[Task], files: &Files, cached: bool) -> Result<Loaded> {
+    let wrong = RefCell::new(None);
+    let outcome = transaction::run(|| {
+        let (mut done, mut unclear) = (Vec::new(), Vec::new());
+        for task in taken {
+            match way(task)? {
+                Some(frozen) => done.push(load_one(task, files, frozen, cached, &wrong)?),
+                None => unclear.push(task.id),
+            }
+        }
+        let freed = if done.is_empty() { 0 } else { tasks::finish_copies(&done)? };
+        failpoint!(RowsLoaded)?;
+        Ok(Loaded { freed, rewritten: Vec::new(), unclear })
+    });
+    // The server only knows that the stream has ended.
+    outcome.map_err(|error| wrong.take().unwrap_or(error))
+}
+
+fn load_one(
+    task: &Task,
+    files: &Files,
+    frozen: Frozen,
+    cached: bool,
+    wrong: &RefCell<Option<Error>>,
+) -> Result<Copied> {
+    let started = system::now_micros();
+    let folder = Path::new(&files.path);
+    let kept = snapshots::file_of(task.id)?.ok_or_else(|| Error::internal("a task without its file"))?;
+    let file = File { path: kept.path, bytes: kept.bytes, sha256: kept.sha256 };
+    let reader =
+        ChunkReader::open(folder, &file, files.compression).map_err(|found| trouble(folder, &file.path, found))?;
+    let mut kept_stream = Kept { reader, folder, path: &file.path, wrong };
+    let copied = copy_in(
+        From::Kept(&mut kept_stream),
+        &CopyIn {
+            relid: task.relid,
+            columns: &task.columns,
+            binary: task.format == "binary",
+            frozen,
+            bare: !task.keeps_indexes,
+            inline: keeps_rows_inline(task.pages, task.bytes_total),
+            cached,
+            encoding: Some(&files.encoding),
+            blocks: blocks(task),
+        },
+    )?;
+    Ok(Copied {
+        id: task.id,
+        relid: task.relid,
+        rows: copied.rows as i64,
+        bytes: task.bytes,
+        ms: (system::now_micros() - started) as f64 / 1000.0,
+        frozen: copied.frozen,
+        snapshot_lsn: Some(kept.snapshot_lsn),
+        source_filenode: kept.source_filenode,
+        source_natts: kept.source_natts,
+    })
+}

@@ -1,0 +1,82 @@
+//! A snapshot as a whole: reading its manifest, seeing that its files are there, and writing the manifest at the end.
+
+use super::codec::{self, Trouble};
+use super::place::failed;
+use crate::error::{Error, Result, SnapshotError};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use steep_repl_core::manifest::{self, File, Manifest, MANIFEST, MANIFEST_SUM};
+
+/// What is wrong with a file of the snapshot in `folder`, as an error that names it.
+pub fn trouble(folder: &Path, file: &str, trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Corrupt(reason) => SnapshotError::damaged(folder, file, reason).into(),
+        Trouble::Io(error) if error.kind() == ErrorKind::NotFound => {
+            SnapshotError::damaged(folder, file, "It is missing.").into()
+        }
+        Trouble::Io(error) if error.raw_os_error().is_none() => {
+            SnapshotError::damaged(folder, file, format!("{error}.")).into()
+        }
+        Trouble::Io(error) => failed(&folder.join(file), &error),
+    }
+}
+
+/// Reads the manifest, and sees that every file it names is there and as large as it should be.
+pub fn open(folder: &Path) -> Result<Manifest> {
+    let path = || folder.display().to_string();
+    let read = |name: &str| match fs::read(folder.join(name)) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(SnapshotError::Missing { path: path(), reason: format!("{name} is not there.") }.into())
+        }
+        Err(error) => Err(failed(&folder.join(name), &error)),
+    };
+    let manifest = manifest::read(&read(MANIFEST)?, &read(MANIFEST_SUM)?)
+        .map_err(|why| SnapshotError::Manifest { path: path(), why })?;
+    for file in manifest.files() {
+        codec::check_size(folder, file).map_err(|found| trouble(folder, &file.path, found))?;
+    }
+    Ok(manifest)
+}
+
+/// Sees that every file is what it should be, byte for byte. `go_on` is asked for each piece of them; its error ends the look.
+pub fn verify(folder: &Path, manifest: &Manifest, mut go_on: impl FnMut(u64) -> Result<()>) -> Result<()> {
+    /// What ended the look.
+    enum End {
+        Trouble(Trouble),
+        Error(Error),
+    }
+    impl From<Trouble> for End {
+        fn from(found: Trouble) -> Self {
+            End::Trouble(found)
+        }
+    }
+    for file in manifest.files() {
+        codec::check_whole(folder, file, |bytes| go_on(bytes).map_err(End::Error)).map_err(|end| match end {
+            End::Trouble(found) => trouble(folder, &file.path, found),
+            End::Error(error) => error,
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads a small file that the manifest names.
+pub fn read(folder: &Path, file: &File) -> Result<Vec<u8>> {
+    codec::read_whole(folder, file).map_err(|found| trouble(folder, &file.path, found))
+}
+
+/// Writes a small file that the manifest is going to name.
+pub fn write(folder: &Path, path: &str, content: &[u8]) -> Result<File> {
+    codec::write_whole(folder, path, content).map_err(|error| failed(&folder.join(path), &error))
+}
+
+/// Writes the manifest, which makes a snapshot of a folder: its sum first.
+pub fn seal(folder: &Path, manifest: &Manifest) -> Result<()> {
+    let broken = |why| Error::internal(format!("a manifest that cannot be written: {why}"));
+    let (text, sum) = manifest::write(manifest).map_err(broken)?;
+    // Nobody may be kept from reading it later by what stands in it.
+    manifest::read(&text, &sum).map_err(broken)?;
+    write(folder, MANIFEST_SUM, &sum)?;
+    write(folder, MANIFEST, &text).map(drop)
+}

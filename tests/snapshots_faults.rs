@@ -1,0 +1,374 @@
+//! Snapshots when something goes wrong, and what several want of one.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use steep_repl_core::lsn::Lsn;
+use steep_repl_testkit::{check, root, shared, wait_until, ClusterOptions, Pair, Role, SchemaState};
+
+use crate::exhaustion::Disk;
+use crate::midway;
+use crate::refusal::{refused_quickly, Refusal};
+use crate::shop;
+use crate::snapshots::{
+    apply, call, expect_gone, expect_synchronized, files_of, generate, read_manifest, wait_complete, Further, LONG,
+};
+
+const ARGS: &str = "no_identity => 'full', parallel_workers => 2";
+
+/// Starts a generation over a slow link and waits until files are there.
+fn begin(pair: &Pair, folder: &Path) -> String {
+    pair.proxy().throttle(midway::SLOW);
+    let started = format!("generate_snapshot('node_a', 'one', {ARGS})");
+    let id = call(&pair.target, folder, &[("chunk_size", "256kB")], &started).unwrap();
+    wait_until("files are written", Duration::from_secs(60), || {
+        assert_ne!(status(pair), "failed", "{:?}", pair.target.rows("select error, detail from steep_repl.snapshots"));
+        let done = "select count(*) from steep_repl.snapshot_files";
+        (pair.target.scalar::<i64>(done) > 1).then_some(())
+    });
+    assert_eq!(status(pair), "generating", "there was too little to write");
+    id
+}
+
+fn status(pair: &Pair) -> String {
+    pair.target.rows("select status from steep_repl.snapshots").concat()
+}
+
+/// It can be applied, and what was written meanwhile arrives.
+fn expect_good(pair: &Pair, folder: &Path) {
+    apply(&pair.target, "node_b", folder, "").unwrap();
+    expect_synchronized(&pair.target, "node_b");
+    midway::expect_replicates(pair);
+}
+
+#[test]
+fn several_targets_and_one_too_many() {
+    let pair = Pair::new("kept_two");
+    let folder = root::folder("kept_two");
+    shop::fill(&pair.source, 0.1);
+    pair.prepare();
+    let load = shop::load().start(&pair.source);
+    let id = generate(&pair, &folder, "targets => 2");
+    assert_eq!(read_manifest(&folder).slots.len(), 2);
+    let (second, third) = (Further::of(&pair, "kept_two_c"), Further::of(&pair, "kept_two_d"));
+    // At the same moment: they look at the same slots.
+    std::thread::scope(|scope| {
+        for (db, node) in [(&pair.target, "node_b"), (&second.db, "node_c")] {
+            let folder = &folder;
+            scope.spawn(move || {
+                apply(db, node, folder, "").unwrap();
+                expect_synchronized(db, node);
+            });
+        }
+    });
+    let refusal = refused_quickly(|| apply(&third.db, "node_c", &folder, "")).names(&[&id, "node_a", "targets"]);
+    assert_eq!(refusal.code, "55000");
+    load.stop();
+    pair.expect_equal();
+    second.expect_equal();
+    assert_eq!(third.db.scalar::<i64>("select count(*) from customers"), 0);
+    // The publication is in use by both.
+    pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
+    wait_until("the snapshot is gone", Duration::from_secs(30), || {
+        (status(&pair).is_empty() && !folder.join("one").exists()).then_some(())
+    });
+    pair.source.exec("update customers set v = -5 where id < 20");
+    pair.expect_equal();
+    second.expect_equal();
+}
+
+#[test]
+fn cancelled_while_it_is_generated() {
+    let pair = midway::prepared(Pair::options("kept_cancel"));
+    let folder = root::folder("kept_cancel");
+    let source = SchemaState::of(&pair.source);
+    let id = begin(&pair, &folder);
+    let asked = Instant::now();
+    pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
+    expect_gone(&pair, &folder);
+    assert!(asked.elapsed() < Duration::from_secs(30), "cancelled only after {:?}", asked.elapsed());
+    source.assert_same(&pair.source);
+    check::assert_clean(&pair.source, &pair.target);
+    pair.proxy().throttle(0);
+    generate(&pair, &folder, ARGS);
+    expect_good(&pair, &folder);
+}
+
+/// The tables that were not finished are written under a later snapshot, and count from there on.
+#[test]
+fn the_source_restarts_while_it_is_generated() {
+    let source = ClusterOptions::new("kept_srcs").start();
+    let pair = midway::prepared(Pair::options("kept_srcs").source(Arc::clone(&source)));
+    let folder = root::folder("kept_srcs");
+    // One is wholly there before.
+    pair.source.exec("create table first (id int primary key, note text); insert into first select i, repeat('f', 50) from generate_series(1, 20000) i");
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.target.exec("create table first (id int primary key, note text)");
+    let id = begin(&pair, &folder);
+    source.restart();
+    pair.source.exec("update large set v = v + 1; insert into large select i, i, 'later' from generate_series(20001, 20500) i; update first set note = 'changed' where id < 500");
+    pair.proxy().throttle(0);
+    wait_complete(&pair.target, &id).unwrap();
+    let manifest = read_manifest(&folder);
+    let lsns: Vec<Lsn> = manifest.tables.iter().map(|table| table.lsn).collect();
+    assert!(lsns.iter().any(|lsn| *lsn > manifest.lsn), "no table is of a later snapshot: {lsns:?}");
+    pair.source.exec("update large set v = v + 1 where id % 3 = 0; delete from large where id > 20400");
+    expect_good(&pair, &folder);
+}
+
+#[test]
+fn the_target_restarts_while_it_is_generated_and_applied() {
+    let target = ClusterOptions::new("kept_tgt").preload().start();
+    let pair = midway::prepared(Pair::options("kept_tgt").target(Arc::clone(&target)));
+    let folder = root::folder("kept_tgt");
+    let id = begin(&pair, &folder);
+    target.crash();
+    pair.source.exec("update large set v = v + 1");
+    pair.proxy().throttle(0);
+    wait_complete(&pair.target, &id).unwrap();
+    // Held in the middle of the load by somebody who has the table.
+    let mut holder = pair.target.connect();
+    holder.batch_execute("begin; lock table small in share mode").unwrap();
+    apply(&pair.target, "node_b", &folder, "").unwrap();
+    wait_until("it waits for the table", Duration::from_secs(30), || {
+        let waits = "select count(*) from pg_locks where relation = 'small'::regclass and not granted";
+        (pair.target.scalar::<i64>(waits) > 0).then_some(())
+    });
+    drop(holder);
+    target.crash();
+    expect_synchronized(&pair.target, "node_b");
+    midway::expect_replicates(&pair);
+}
+
+/// What is in the files needs no source; the end of it does.
+#[test]
+fn the_source_restarts_while_it_is_applied() {
+    let source = ClusterOptions::new("kept_srca").start();
+    let pair = midway::prepared(Pair::options("kept_srca").source(Arc::clone(&source)));
+    let folder = root::folder("kept_srca");
+    generate(&pair, &folder, ARGS);
+    let mut holder = pair.target.connect();
+    holder.batch_execute("begin; lock table small in share mode").unwrap();
+    apply(&pair.target, "node_b", &folder, "").unwrap();
+    wait_until("it waits for the table", Duration::from_secs(30), || {
+        let waits = "select count(*) from pg_locks where relation = 'small'::regclass and not granted";
+        (pair.target.scalar::<i64>(waits) > 0).then_some(())
+    });
+    source.restart();
+    holder.batch_execute("rollback").unwrap();
+    expect_synchronized(&pair.target, "node_b");
+    midway::expect_replicates(&pair);
+}
+
+#[test]
+fn cancelled_while_it_is_applied_the_slot_is_free_again() {
+    let pair = midway::prepared(Pair::options("kept_undo"));
+    let folder = root::folder("kept_undo");
+    let before = SchemaState::of(&pair.target);
+    let id = generate(&pair, &folder, ARGS);
+    let mut holder = pair.target.connect();
+    holder.batch_execute("begin; lock table small in share mode").unwrap();
+    apply(&pair.target, "node_b", &folder, "").unwrap();
+    wait_until("it waits for the table", Duration::from_secs(30), || {
+        let waits = "select count(*) from pg_locks where relation = 'small'::regclass and not granted";
+        (pair.target.scalar::<i64>(waits) > 0).then_some(())
+    });
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    holder.batch_execute("rollback").unwrap();
+    midway::until_undone(&pair);
+    before.assert_same(&pair.target);
+    assert_eq!(pair.target.scalar::<i64>("select count(*) from large"), 0);
+    expect_good(&pair, &folder);
+    assert!(!id.is_empty());
+}
+
+#[test]
+fn the_disk_is_full_while_it_is_generated() {
+    let Some(disk) = Disk::mount(3) else { return };
+    let pair = Pair::new("kept_disk");
+    pair.source.exec(
+        "create table large (id int primary key, v int, note text); create table small (id int primary key, v int); create table log (v int primary key);
+         insert into large select i, i, md5(i::text) || md5((i + 1)::text) from generate_series(1, 60000) i; insert into small select i, i from generate_series(1, 100) i",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.prepare();
+    let start = "generate_snapshot('node_a', 'one', compression => 'none')";
+    let id = call(&pair.target, &disk.path, &[], start).unwrap();
+    let refusal = Refusal::of(&wait_complete(&pair.target, &id).expect_err("there was room enough"))
+        .names(&["large", &disk.path.display().to_string()]);
+    assert_eq!((refusal.code.as_str(), status(&pair).as_str()), ("53100", "failed"), "{refusal:?}");
+    let unfinished = files_of(&disk.path).into_iter().filter(|path| path.to_string_lossy().contains("unfinished"));
+    assert_eq!(unfinished.count(), 0, "what cannot be completed is in the way");
+    let room = std::process::Command::new("mount").args(["-o", "remount,size=60m"]).arg(&disk.path).status().unwrap();
+    assert!(room.success());
+    // The same call goes on with what is there.
+    assert_eq!(call(&pair.target, &disk.path, &[], start).unwrap(), id);
+    wait_complete(&pair.target, &id).unwrap();
+    apply(&pair.target, "node_b", &disk.path, "").unwrap();
+    expect_synchronized(&pair.target, "node_b");
+    pair.source.exec("update large set v = -1 where id < 9");
+    pair.expect_equal();
+}
+
+#[test]
+fn places() {
+    let pair = midway::prepared(Pair::options("kept_places"));
+    let folder = root::folder("kept_places");
+    let elsewhere = root::folder("kept_else");
+    let refused = |path: &str, code: &str, words: &[&str]| {
+        for what in [format!("generate_snapshot('node_a', '{path}')"), format!("apply_snapshot('node_b', '{path}')")] {
+            let refusal = refused_quickly(|| call(&pair.target, &folder, &[], &what));
+            assert!(code.split(' ').any(|code| code == refusal.code), "{what}: {refusal:?}");
+            refusal.names(words);
+        }
+    };
+    refused("../x", "22023", &[".."]);
+    refused(&format!("{}/../x", folder.display()), "22023", &[".."]);
+    let data: String = pair.target.scalar("select current_setting('data_directory')");
+    refused(&data, "22023", &["data directory"]);
+    refused(&format!("{data}/base"), "22023", &["data directory"]);
+    fs::create_dir(folder.join("full")).unwrap();
+    fs::write(folder.join("full/precious"), "x").unwrap();
+    let full = refused_quickly(|| call(&pair.target, &folder, &[], "generate_snapshot('node_a', 'full')"));
+    assert_eq!(full.code, "58P02", "{full:?}");
+    let gone = refused_quickly(|| call(&pair.target, &folder, &[], "apply_snapshot('node_b', 'nothing')"));
+    assert_eq!(gone.code, "58P01", "{gone:?}");
+    let none = refused_quickly(|| call(&pair.target, &folder, &[], "apply_snapshot('node_b', 'full')"));
+    assert_eq!(none.code, "58P01", "{none:?}");
+    let unset = refused_quickly(|| {
+        let mut client = pair.target.connect();
+        client.batch_execute("select steep_repl.generate_snapshot('node_a', 'one')")
+    });
+    assert_eq!(unset.code, "55000", "{unset:?}");
+    for bad in [
+        "compression => 'zip'",
+        "targets => 0",
+        "targets => 1000",
+        "parallel_workers => 0",
+        "compression => null",
+        "expires => '-1 s'",
+    ] {
+        let what = format!("generate_snapshot('node_a', 'one', {bad})");
+        let refusal = refused_quickly(|| call(&pair.target, &folder, &[], &what));
+        assert!(["22023", "22004"].contains(&refusal.code.as_str()), "{bad}: {refusal:?}");
+    }
+    // A superuser may go elsewhere; by a link it is where that leads.
+    std::os::unix::fs::symlink(&elsewhere, folder.join("out")).unwrap();
+    let id = call(&pair.target, &folder, &[], &format!("generate_snapshot('node_a', 'out/two', {ARGS})")).unwrap();
+    wait_complete(&pair.target, &id).unwrap();
+    assert!(elsewhere.join("two/manifest.json").exists());
+    let mode =
+        |path: &Path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777;
+    assert_eq!((mode(&elsewhere.join("two")), mode(&elsewhere.join("two/data"))), (0o700, 0o700));
+    assert_eq!(mode(&elsewhere.join("two/manifest.json")), 0o600);
+    let busy = refused_quickly(|| {
+        call(&pair.target, &folder, &[], &format!("generate_snapshot('node_a', 'out/two', {ARGS})"))
+    });
+    assert_eq!(busy.code, "58P02", "{busy:?}");
+    pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
+    expect_gone(&pair, &folder);
+    assert!(!elsewhere.join("two").exists() && elsewhere.exists());
+    assert_eq!(check_unknown(&pair, &id), "42704");
+    assert_eq!(check_unknown(&pair, "nonsense"), "42704");
+    assert!(folder.join("full/precious").exists());
+}
+
+fn check_unknown(pair: &Pair, id: &str) -> String {
+    refused_quickly(|| pair.target.try_exec(&format!("select steep_repl.drop_snapshot('{id}')"))).names(&[id]).code
+}
+
+/// Outside of the directory, by whatever link, only for those who may read and write files of the server anyway.
+#[test]
+fn an_operator_stays_in_the_directory() {
+    let operator = Role::create(&shared::target(), "keeper", "login in role pg_create_subscription");
+    let pair = midway::prepared(Pair::options("kept_role"));
+    let folder = root::folder("kept_role");
+    let elsewhere = root::folder("kept_role_else");
+    std::os::unix::fs::symlink(&elsewhere, folder.join("out")).unwrap();
+    let directory = folder.display().to_string();
+    let mut client = pair.target.connect();
+    client.batch_execute(&format!("set steep_repl.snapshot_directory = '{directory}'; set role {operator}")).unwrap();
+    for path in [elsewhere.join("x").display().to_string(), "out/x".to_owned(), "out".to_owned()] {
+        for call in [format!("generate_snapshot('node_a', '{path}')"), format!("apply_snapshot('node_b', '{path}')")] {
+            let refusal = refused_quickly(|| client.batch_execute(&format!("select steep_repl.{call}")));
+            let missing = call.starts_with("apply") && path.ends_with('x');
+            assert_eq!(refusal.code, if missing { "58P01" } else { "42501" }, "{call}: {refusal:?}");
+        }
+    }
+    let denied = client.batch_execute("set steep_repl.snapshot_directory = '/'").unwrap_err();
+    assert_eq!(denied.code().map(|code| code.code()), Some("42501"));
+    // The node is somebody else's.
+    let refusal = refused_quickly(|| client.batch_execute("select steep_repl.generate_snapshot('node_a', 'one')"));
+    assert_eq!(refusal.code, "42501", "{refusal:?}");
+    assert!(!folder.join("one").exists());
+}
+
+#[test]
+fn a_snapshot_expires() {
+    let target = ClusterOptions::new("kept_exp").preload().set("steep_repl.source_check_interval", "1s").start();
+    let pair = midway::prepared(Pair::options("kept_exp").target(target));
+    let folder = root::folder("kept_exp");
+    let id = call(&pair.target, &folder, &[], &format!("generate_snapshot('node_a', 'one', expires => '4 s', {ARGS})"))
+        .unwrap();
+    wait_complete(&pair.target, &id).unwrap();
+    assert!(folder.join("one/manifest.json").exists());
+    pair.source.exec("select pg_logical_emit_message(false, 'tests', repeat('x', 1000000))");
+    wait_until("what it holds back is seen", Duration::from_secs(20), || {
+        let seen = pair.target.rows("select wal_held_bytes > 900000 from steep_repl.snapshots");
+        (seen.is_empty() || seen == ["t"]).then_some(())
+    });
+    expect_gone(&pair, &folder);
+    let told = pair.target.rows("select count(*) from steep_repl.events where event = 'snapshot.expired'");
+    assert_eq!(told, ["1"]);
+    assert!(LONG > Duration::from_secs(1));
+}
+
+/// In either half; nothing is left, and it can be begun again.
+#[test]
+fn two_phases_cancelled_and_restarted() {
+    let target = ClusterOptions::new("kept_phase").preload().start();
+    let pair = midway::prepared(Pair::options("kept_phase").target(Arc::clone(&target)));
+    let folder = root::folder("kept_phase");
+    let directory = folder.display().to_string();
+    let start = |slow: u64| {
+        pair.proxy().throttle(slow);
+        let settings = [("snapshot_directory", directory.as_str()), ("chunk_size", "256kB")];
+        pair.init_with(&settings, &format!("method => 'two_phase', {ARGS}")).unwrap();
+    };
+    let until_files = || {
+        wait_until("files are written", Duration::from_secs(60), || {
+            let done = "select count(*) from steep_repl.snapshot_files f join steep_repl.tasks t on t.id = f.task_id
+                where t.operation_id = (select max(id) from steep_repl.operations)";
+            (pair.target.scalar::<i64>(done) > 1).then_some(())
+        });
+    };
+    let before = SchemaState::of(&pair.target);
+    start(midway::SLOW);
+    until_files();
+    assert_eq!(pair.progress().unwrap().phase.as_deref(), Some("files"));
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    midway::until_undone(&pair);
+    before.assert_same(&pair.target);
+    midway::expect_emptied(&pair, &["large", "log", "small"]);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
+    start(midway::SLOW);
+    until_files();
+    target.crash();
+    pair.source.exec("update large set v = v + 1");
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
+    before.assert_same(&pair.target);
+    midway::expect_replicates(&pair);
+}
+
+/// Without a directory there is nowhere to write.
+#[test]
+fn two_phases_need_a_directory() {
+    let pair = midway::prepared(Pair::options("kept_nodir"));
+    let refusal =
+        crate::refusal::refused(&pair, &format!("method => 'two_phase', {ARGS}")).names(&["snapshot_directory"]);
+    assert_eq!(refusal.code, "55000");
+}
