@@ -84,6 +84,8 @@ fn tables_are_for_nobody() {
             "metrics",
             "events",
             "pending_cleanup",
+            "init_slots",
+            "snapshots",
             "schema_fingerprints",
             "schema_drift",
         ];

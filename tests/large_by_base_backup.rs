@@ -166,10 +166,16 @@ fn what_is_written_between_backup_and_position() {
     wait_until("the slot waits", Duration::from_secs(30), || {
         (!events(pair, "init.slot_waiting").is_empty()).then_some(())
     });
+    // A backup that takes a moment: the next transaction begins when the operation's own slot is there, which would wait for it too.
+    pair.proxy().throttle(3_000_000);
     open.batch_execute("commit").unwrap();
     prepared.batch_execute("commit prepared 'bb_between'").unwrap();
+    wait_until("the operation's own slot is there", Duration::from_secs(30), || {
+        pair.target.scalar::<bool>("select start_lsn is not null from steep_repl.operations").then_some(())
+    });
     open.batch_execute("begin; update large set v = 5 where id = 5; insert into large values (20005, 5, 'open')")
         .unwrap();
+    pair.proxy().throttle(0);
     // This time they hold up the one after the backup.
     backed.until("slot");
     pair.source.exec("update large set v = -7 where id between 1000 and 3000; delete from large where id between 4000 and 4100; insert into large select i, i, 'between' from generate_series(30001, 30500) i");
