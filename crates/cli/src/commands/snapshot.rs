@@ -4,6 +4,7 @@ use super::display::Display;
 use super::{init, tables, Context};
 use crate::args::{Compression, Generate, Snapshot};
 use crate::failure::{Exit, Failure};
+use crate::output::many;
 use crate::rows::{Kept, Progress, Table};
 use crate::session::Session;
 use crate::words::bytes;
@@ -69,9 +70,9 @@ fn generate(context: &Context, options: Generate) -> Result<(), Failure> {
         return context.out.value(&kept);
     }
     context.out.line(format!(
-        "Snapshot {id} of node {} is complete: {} tables, {} in {}",
+        "Snapshot {id} of node {} is complete: {}, {} in {}",
         kept.source,
-        kept.tables,
+        many(usize::try_from(kept.tables).unwrap_or_default(), "table"),
         bytes(kept.bytes.unwrap_or_default() as f64),
         kept.path
     ))
