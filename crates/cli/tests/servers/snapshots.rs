@@ -19,7 +19,7 @@ fn from_generate_to_delete() {
         "snapshot generate --source node_a --path one --compression lz4 --parallel 2 --targets 2 --expires 3d",
     );
     let said = done.works();
-    assert!(said.contains("is complete: 1 tables") && said.contains("/one"), "{said}");
+    assert!(said.contains("is complete: 1 table,") && said.contains("/one"), "{said}");
     let id: String = pair.target.scalar("select id from steep_repl.snapshots where status = 'complete' and slots = 2 and compression = 'lz4' and expires_at > now()");
     let listed = steep(&pair, "snapshot list").works().to_owned();
     assert!(listed.contains(&id) && listed.contains("complete"), "{listed}");
