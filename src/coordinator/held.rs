@@ -62,7 +62,12 @@ impl Coordinator {
         }
         let record = self.record()?;
         let connection = self.source()?;
-        transaction::run_without_snapshot(|| source::slots::describe(connection, &record))
+        transaction::run_without_snapshot(|| {
+            // Whoever is about to use it has said so there.
+            let known = source::slots::records(connection)?;
+            let taken = known.iter().any(|(other, _)| other.slot == record.slot && other.taken);
+            source::slots::describe(connection, &Record { taken, ..record })
+        })
     }
 
     /// Ends an operation whose caller has rolled back the transaction that he saw it in. True then.

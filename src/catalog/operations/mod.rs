@@ -1,4 +1,11 @@
-//! Rows of `steep_repl.operations` and of its tables.
+//! Rows of `steep_repl.operations`: what is done, how far it is, whose it is. What it copies is in `plan`, what it copies under in
+//! `snapshot`.
+
+mod plan;
+mod snapshot;
+
+pub use plan::*;
+pub use snapshot::*;
 
 use super::{execute, json, maybe, ownership, rows, write, Arg};
 use crate::error::{Error, Result};
@@ -86,7 +93,7 @@ pub struct Files {
 /// The query that reads operations, with a condition and an order.
 macro_rules! select {
     ($rest:literal) => {
-        concat!(include_str!("../../sql/queries/operation_select.sql"), $rest)
+        concat!(include_str!("../../../sql/queries/operation_select.sql"), $rest)
     };
 }
 
@@ -311,30 +318,6 @@ impl Operation {
     }
 }
 
-/// What is to be published, as it is stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PublicationPlan {
-    /// Tables and partitioned roots.
-    pub entries: Vec<Published>,
-    /// Tables that get REPLICA IDENTITY FULL, as (schema, name).
-    pub identity_full: Vec<(String, String)>,
-}
-
-/// One member of a publication.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Published {
-    /// OID on the source.
-    pub oid: u32,
-    /// Schema.
-    pub schema: String,
-    /// Name.
-    pub name: String,
-    /// Into the publication of inserts and truncates.
-    pub insert_only: bool,
-    /// As ONLY, without what inherits from it.
-    pub only: bool,
-}
-
 /// What a new operation is made of.
 #[derive(Debug, Serialize)]
 pub struct NewOperation<'a> {
@@ -386,54 +369,6 @@ pub struct Beforehand<'a> {
     pub publication_mark: &'a Mark,
 }
 
-/// A table of the plan, as it is stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PlannedTable {
-    /// OID here.
-    pub relid: u32,
-    /// Place in the plan.
-    pub ordinal: i32,
-    /// Schema.
-    pub table_schema: String,
-    /// Name.
-    pub table_name: String,
-    /// OID on the source.
-    pub source_relid: u32,
-    /// Columns that are copied.
-    pub columns: Vec<String>,
-    /// Their numbers on the source.
-    pub column_numbers: Vec<i16>,
-    /// Their types there.
-    pub column_types: Vec<String>,
-    /// `relfilenode` on the source under the snapshot that it was copied under.
-    #[serde(default)]
-    pub source_filenode: Option<u32>,
-    /// Its `relnatts` there.
-    #[serde(default)]
-    pub source_natts: Option<i16>,
-    /// binary or text.
-    pub format: String,
-    /// How its rows get here; decided when the plan is stored.
-    #[serde(default)]
-    pub transport: Transport,
-    /// Copied in a batch.
-    pub small: bool,
-    /// Loaded with its indexes on.
-    pub keeps_indexes: bool,
-    /// Of access method heap on the source.
-    pub heap: bool,
-    /// Its pages on the source are about full.
-    pub packed: bool,
-    /// Only inserts are replicated.
-    pub insert_only: bool,
-    /// Blocks on the source.
-    pub pages: i64,
-    /// Size on the source.
-    pub bytes_total: i64,
-    /// Rows by statistics, -1 unknown.
-    pub rows_estimated: f64,
-}
-
 /// Stores a new operation, a [`NewOperation`] or the JSON of one, as this instance's; returns its number. 55006 through [`Error::OperationUnfinished`] is the caller's to check
 /// first.
 pub fn insert(new: &impl Serialize) -> Result<i64> {
@@ -447,50 +382,14 @@ pub fn insert(new: &impl Serialize) -> Result<i64> {
     // Before anything new: what a copy has brought along is told from what it begins itself.
     ownership::settle()?;
     let row = Row { new, maker: ownership::this_instance()? };
-    let ids: Vec<i64> = write(include_str!("../../sql/queries/operation_insert.sql"), &[Arg::Text(&json(&row)?)])?;
+    let ids: Vec<i64> = write(include_str!("../../../sql/queries/operation_insert.sql"), &[Arg::Text(&json(&row)?)])?;
     ids.into_iter().next().ok_or_else(|| Error::internal("no operation was stored"))
-}
-
-/// Stores the plan of an operation.
-pub fn insert_tables(operation: i64, tables: &[PlannedTable]) -> Result<()> {
-    execute(
-        include_str!("../../sql/queries/operation_tables_insert.sql"),
-        &[Arg::Int(operation), Arg::Text(&json(&tables)?)],
-    )
-}
-
-/// Replaces the plan of an operation that has not begun to carry it out.
-pub fn replan(operation: i64, publication: &PublicationPlan, bytes_total: i64, tables: &[PlannedTable]) -> Result<()> {
-    execute(
-        include_str!("../../sql/queries/operation_replan.sql"),
-        &[Arg::Int(operation), Arg::Text(&json(publication)?), Arg::Int(bytes_total)],
-    )?;
-    insert_tables(operation, tables)
-}
-
-/// Replaces what is copied of tables whose definition has changed.
-pub fn replan_tables(operation: i64, tables: &[PlannedTable]) -> Result<()> {
-    execute(
-        include_str!("../../sql/queries/operation_tables_replan.sql"),
-        &[Arg::Int(operation), Arg::Text(&json(&tables)?)],
-    )
 }
 
 /// Lets an operation go on that waits for it. False when it does not.
 pub fn confirm(operation: i64) -> Result<bool> {
-    let changed: Vec<i64> = write(include_str!("../../sql/queries/operation_confirm.sql"), &[Arg::Int(operation)])?;
+    let changed: Vec<i64> = write(include_str!("../../../sql/queries/operation_confirm.sql"), &[Arg::Int(operation)])?;
     Ok(!changed.is_empty())
-}
-
-/// What an operation is to publish.
-pub fn publication_plan(operation: i64) -> Result<PublicationPlan> {
-    maybe("SELECT publication_plan::text FROM steep_repl.operations WHERE id = $1", &[Arg::Int(operation)])?
-        .ok_or_else(|| Error::internal(format!("operation {operation} is gone")))
-}
-
-/// The plan of an operation, largest table first.
-pub fn tables(operation: i64) -> Result<Vec<PlannedTable>> {
-    rows(include_str!("../../sql/queries/operation_tables.sql"), &[Arg::Int(operation)])
 }
 
 /// The operation of that number.
@@ -521,15 +420,6 @@ pub fn subscribed_to(source: &str) -> Result<Vec<Operation>> {
     )
 }
 
-/// OIDs on the source of all tables that came to a node through a subscription.
-pub fn source_relids_of(subscription: u32) -> Result<Vec<u32>> {
-    rows(
-        "SELECT t.source_relid::bigint::text FROM steep_repl.operation_tables t JOIN steep_repl.operations o ON o.id = t.operation_id \
-         WHERE o.subscription_oid = $1::oid AND o.status <> 'cancelled' ORDER BY t.operation_id, t.ordinal",
-        &[Arg::Int(i64::from(subscription))],
-    )
-}
-
 /// Notes that a refresh is about to disable the subscription, or has enabled it again.
 pub fn set_apply_stopped(operation: i64, stopped: bool) -> Result<()> {
     execute(
@@ -556,16 +446,6 @@ pub fn set_joined(operation: i64, replaced_slot: &str) -> Result<()> {
     execute(
         "UPDATE steep_repl.operations SET apply_stopped = false, replaced_slot = $2 WHERE id = $1",
         &[Arg::Int(operation), Arg::Text(replaced_slot)],
-    )
-}
-
-/// The tables of an operation, each with the LSN of the snapshot that it was copied under.
-pub fn tables_with_lsn(operation: i64) -> Result<Vec<(u32, Lsn)>> {
-    rows(
-        "SELECT pg_catalog.jsonb_build_array(t.relid::bigint, coalesce(t.snapshot_lsn, o.start_lsn))::text \
-         FROM steep_repl.operation_tables t JOIN steep_repl.operations o ON o.id = t.operation_id \
-         WHERE o.id = $1 ORDER BY t.ordinal",
-        &[Arg::Int(operation)],
     )
 }
 
@@ -623,7 +503,7 @@ pub fn set_phase(operation: i64, phase: &str) -> Result<()> {
 pub fn set_status(operation: i64, status: &str, error: Option<&Problem>) -> Result<bool> {
     let error = error.map(json).transpose()?;
     let changed: Vec<i64> = write(
-        include_str!("../../sql/queries/operation_set_status.sql"),
+        include_str!("../../../sql/queries/operation_set_status.sql"),
         &[Arg::Int(operation), Arg::Text(status), Arg::MaybeText(error.as_deref())],
     )?;
     Ok(!changed.is_empty())
@@ -649,98 +529,8 @@ pub fn take_over(operation: i64, role: u32) -> Result<()> {
 
 /// Makes a failed operation run again, its failed tasks with it. False when it is not failed.
 pub fn resume(operation: i64) -> Result<bool> {
-    let changed: Vec<i64> = write(include_str!("../../sql/queries/operation_resume.sql"), &[Arg::Int(operation)])?;
+    let changed: Vec<i64> = write(include_str!("../../../sql/queries/operation_resume.sql"), &[Arg::Int(operation)])?;
     Ok(!changed.is_empty())
-}
-
-/// A table's replica identity, as it was: schema, name, relreplident, and the index where it is one.
-pub type Identity = (String, String, String, Option<String>);
-
-/// Writes down what replica identities were before they are changed; of each table the first time counts.
-pub fn record_identities(operation: i64, identities: &[Identity]) -> Result<()> {
-    execute(
-        include_str!("../../sql/queries/operation_record_identities.sql"),
-        &[Arg::Int(operation), Arg::Text(&json(&identities)?)],
-    )
-}
-
-/// The replica identities that were changed.
-pub fn identities(operation: i64) -> Result<Vec<Identity>> {
-    Ok(maybe(
-        "SELECT coalesce(identities, '[]'::jsonb)::text FROM steep_repl.operations WHERE id = $1",
-        &[Arg::Int(operation)],
-    )?
-    .unwrap_or_default())
-}
-
-/// What a keeper made.
-pub struct Snapshot<'a> {
-    /// The slot's start.
-    pub start: Lsn,
-    /// Name of the snapshot.
-    pub name: &'a str,
-    /// What it is.
-    pub contents: &'a str,
-}
-
-/// Stores what the keeper of that number made. False when it is not wanted any more: another keeper was started.
-pub fn set_snapshot(operation: i64, snapshot: &Snapshot, keeper_number: u32) -> Result<bool> {
-    let stored: Vec<i64> = write(
-        include_str!("../../sql/queries/operation_set_snapshot.sql"),
-        &[
-            Arg::Int(operation),
-            Arg::Text(&snapshot.start.to_string()),
-            Arg::Text(snapshot.name),
-            Arg::Text(snapshot.contents),
-            Arg::Int(i64::from(keeper_number)),
-        ],
-    )?;
-    Ok(!stored.is_empty())
-}
-
-/// The number of the next keeper; those before it may not set the snapshot any more.
-pub fn next_keeper(operation: i64) -> Result<u32> {
-    let numbers: Vec<u32> = write(
-        "UPDATE steep_repl.operations SET keeper_number = keeper_number + 1 WHERE id = $1 RETURNING keeper_number::text",
-        &[Arg::Int(operation)],
-    )?;
-    numbers.into_iter().next().ok_or_else(|| Error::internal(format!("operation {operation} is gone")))
-}
-
-/// Notes, in the transaction that emptied the unfinished tables, that a new snapshot may be taken. What the keeper of the last
-/// one said about its end is not the next one's failure.
-pub fn await_snapshot(operation: i64) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL, awaits_snapshot = true, error = NULL WHERE id = $1",
-        &[Arg::Int(operation)],
-    )
-}
-
-/// Forgets the snapshot: it is given up, or lost.
-pub fn clear_snapshot(operation: i64) -> Result<()> {
-    execute("UPDATE steep_repl.operations SET snapshot = NULL, keeper_pid = NULL WHERE id = $1", &[Arg::Int(operation)])
-}
-
-/// Notes that no more tables may be begun under the snapshot.
-pub fn expire_snapshot(operation: i64) -> Result<()> {
-    execute("UPDATE steep_repl.operations SET snapshot_expired = true WHERE id = $1", &[Arg::Int(operation)])
-}
-
-/// What publications and their members are, each as something that every change of it changes.
-pub type Mark = std::collections::BTreeMap<String, String>;
-
-/// Stores what the publications are.
-pub fn set_publication_mark(operation: i64, mark: &Mark) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.operations SET publication_mark = $2::jsonb WHERE id = $1",
-        &[Arg::Int(operation), Arg::Text(&json(mark)?)],
-    )
-}
-
-/// What the publications were when the slot was made.
-pub fn publication_mark(operation: i64) -> Result<Mark> {
-    Ok(maybe("SELECT publication_mark::text FROM steep_repl.operations WHERE id = $1", &[Arg::Int(operation)])?
-        .unwrap_or_default())
 }
 
 /// Stores the subscription's OID.
@@ -757,25 +547,4 @@ pub fn set_enable_lsn(operation: i64, lsn: Lsn) -> Result<()> {
         "UPDATE steep_repl.operations SET enable_lsn = $2::pg_lsn WHERE id = $1",
         &[Arg::Int(operation), Arg::Text(&lsn.to_string())],
     )
-}
-
-/// Forgets a snapshot that turned out to be gone, unless there is a newer one already.
-pub fn forget_snapshot(operation: i64, snapshot: &str) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.operations SET snapshot = NULL WHERE id = $1 AND snapshot = $2",
-        &[Arg::Int(operation), Arg::Text(snapshot)],
-    )
-}
-
-/// Leaves a message of the keeper for the coordinator: why there is no snapshot.
-pub fn note_error(operation: i64, problem: &Problem) -> Result<()> {
-    execute(
-        "UPDATE steep_repl.operations SET error = $2::jsonb WHERE id = $1",
-        &[Arg::Int(operation), Arg::Text(&json(problem)?)],
-    )
-}
-
-/// Takes the keeper's message away: it was read.
-pub fn clear_error(operation: i64) -> Result<()> {
-    execute("UPDATE steep_repl.operations SET error = NULL WHERE id = $1", &[Arg::Int(operation)])
 }
