@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steep_repl_testkit::{
-    check, compare, describe, root, shared, wait_until, Cluster, ClusterOptions, Db, LoadOptions, Pair, PairOptions,
-    Role, StopMode, Tables,
+    check, compare, describe, root, shared, wait_until, Auth, Cluster, ClusterOptions, Db, LoadOptions, Pair,
+    PairOptions, Role, StopMode, Tables,
 };
 
 use crate::copies::{base_backup, wait_until_replayed};
@@ -732,5 +732,57 @@ fn a_slot_does_not_expire_while_a_node_is_about_to_use_it() {
     assert_eq!((status(&pair, &prepared.slot).as_str(), pair.state().as_str()), ("ready", "PREPARING"));
     holder.batch_execute("rollback").unwrap();
     pair.expect_synchronized();
+    expect_equal(&pair);
+}
+
+/// Whoever may call the functions, owns the tables and uses a password needs not be a superuser on either side.
+#[test]
+fn an_operator_who_is_not_superuser() {
+    let source = ClusterOptions::new("prep_ops").auth(Auth::Scram).start();
+    let operator = Role::create(&shared::target(), "prepops", "login in role pg_create_subscription");
+    let pair = Pair::options("prep_ops").source(source).build();
+    let database = steep_repl_testkit::quote_ident(pair.source.name());
+    pair.source.exec(&format!(
+        "create role copier login replication password 's3cr3t-pw'; grant create on database {database} to copier;
+         create table t (id bigint primary key, v int, note text); insert into t select i, i, 'x' from generate_series(1, 5000) i;
+         alter table t owner to copier"
+    ));
+    let database = steep_repl_testkit::quote_ident(pair.target.name());
+    pair.target.exec(&format!("grant create on database {database} to {operator}"));
+    let conninfo = format!(
+        "host=127.0.0.1 port={} user=copier password=s3cr3t-pw dbname={}",
+        pair.source.cluster().port(),
+        pair.source.name()
+    );
+    let mut client = pair.session();
+    client.batch_execute(&format!("set session authorization {operator}")).unwrap();
+    let quoted = |text: &str| steep_repl_testkit::quote_literal(text);
+    client
+        .batch_execute(&format!(
+            "select steep_repl.register_node('node_a', {}), steep_repl.register_node('node_b', {}, is_local => true)",
+            quoted(&conninfo),
+            quoted(&pair.target.conninfo())
+        ))
+        .unwrap();
+    let load = LoadOptions::default().keyed("t").keys(5000).rate(50).start(&pair.source);
+    let row = client
+        .query_one("select slot_name, source_lsn::text, snapshot, commands from steep_repl.prepare_init('node_a')", &[])
+        .unwrap();
+    let (slot, lsn, snapshot, commands): (String, String, String, String) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    assert!(!commands.contains("s3cr3t-pw"), "the password is in the commands: {commands}");
+    pair.target.psql(&pair.source.dump(&[
+        "--no-owner",
+        "--no-publications",
+        "--no-subscriptions",
+        "--snapshot",
+        &snapshot,
+    ]));
+    pair.target.exec(&format!("alter table t owner to {operator}"));
+    client
+        .batch_execute(&format!("select steep_repl.complete_init('node_b', 'node_a', '{lsn}', slot_name => '{slot}')"))
+        .unwrap();
+    pair.expect_synchronized();
+    load.stop();
     expect_equal(&pair);
 }
