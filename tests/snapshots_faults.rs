@@ -372,3 +372,55 @@ fn two_phases_need_a_directory() {
         crate::refusal::refused(&pair, &format!("method => 'two_phase', {ARGS}")).names(&["snapshot_directory"]);
     assert_eq!(refusal.code, "55000");
 }
+
+/// What was written stays; what was being written is written again, under a later snapshot.
+#[test]
+fn links_are_cut_while_it_is_generated() {
+    let pair = midway::prepared(Pair::options("kept_cut"));
+    let folder = root::folder("kept_cut");
+    let id = begin(&pair, &folder);
+    pair.proxy().cut();
+    pair.source.exec("update large set v = v + 1");
+    pair.proxy().down();
+    wait_until("it is known that the source is away", Duration::from_secs(60), || {
+        let known = "select count(*) from steep_repl.events where event in ('init.retry', 'init.snapshot_renewed')";
+        (pair.target.scalar::<i64>(known) > 0).then_some(())
+    });
+    pair.proxy().restore();
+    pair.proxy().throttle(0);
+    wait_complete(&pair.target, &id).unwrap();
+    expect_good(&pair, &folder);
+}
+
+#[test]
+fn the_disk_is_full_while_it_is_applied() {
+    let Some(disk) = Disk::mount(20) else { return };
+    let target = ClusterOptions::new("kept_room").preload().start();
+    let pair = Pair::options("kept_room").target(Arc::clone(&target)).build();
+    let folder = root::folder("kept_room");
+    pair.source.exec(
+        "create table large (id int primary key, v int, note text); create table small (id int primary key);
+         insert into large select i, i, left(repeat(md5(i::text), 13), 400) from generate_series(1, 25000) i;
+         insert into small select generate_series(1, 100)",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.prepare();
+    pair.target.exec_each(&[
+        &format!("create tablespace tight location '{}'", disk.path.display()),
+        "create table ballast (note text) tablespace tight",
+        "insert into ballast select repeat(md5(i::text), 30) from generate_series(1, 12000) i",
+        "alter table large set tablespace tight",
+    ]);
+    generate(&pair, &folder, "");
+    apply(&pair.target, "node_b", &folder, "").unwrap();
+    let refusal = Refusal::of(&pair.wait(Duration::from_secs(120)).expect_err("there was room enough"))
+        .names(&["large", "resume_init"]);
+    assert_eq!(refusal.code, "53100", "{refusal:?}");
+    assert_eq!(pair.state(), "FAILED");
+    pair.target.exec("drop table ballast");
+    pair.target.exec_each(&["checkpoint"]);
+    pair.target.exec("select steep_repl.resume_init('node_b')");
+    expect_synchronized(&pair.target, "node_b");
+    pair.source.exec("update large set v = -1 where id < 9");
+    pair.expect_equal();
+}
