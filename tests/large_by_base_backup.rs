@@ -280,6 +280,20 @@ fn a_restart_of_the_source_during_the_backup_and_during_recovery() {
     backed.expect_gone();
 }
 
+/// pg_basebackup ends with its links, and another backup is made.
+#[test]
+fn links_are_cut_during_the_backup() {
+    let backed = Backed::new("bb_cut");
+    backed.pair.proxy().throttle(3_000_000);
+    backed.start();
+    backed.until("backup");
+    backed.pair.proxy().cut();
+    backed.pair.source.exec("update large set v = v + 1 where id < 500");
+    backed.pair.proxy().throttle(0);
+    expect_end(&backed.pair);
+    backed.expect_gone();
+}
+
 /// The private server does not outlive this one, and whoever takes the operation up makes a backup anew.
 #[test]
 fn a_crash_of_the_target_while_rows_are_copied() {
