@@ -69,9 +69,7 @@ impl Phase {
 pub enum Way {
     /// Everything is made and copied.
     Whole,
-    /// Slot and publications were made beforehand.
-    FromSlot,
-    /// So were they, and the rows came by somebody's own backup.
+    /// Slot and publications were made beforehand, and the rows came by somebody's own backup.
     Attach,
     /// A slot is made and kept.
     Hold,
@@ -94,7 +92,6 @@ impl Way {
             Way::Whole => {
                 &[Schema, Publication, Slot, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done]
             }
-            Way::FromSlot => &[Schema, Subscription, Tables, Copy, Indexes, Sequences, Enable, Catchup, Done],
             Way::Attach => &[Schema, Adopt, Subscription, Verify, Sequences, Enable, Catchup, Done],
             Way::Hold => &[Publication, Slot, Held, Done],
             Way::Write => &[Publication, Slot, Tables, Copy, Sequences, Done],
@@ -445,7 +442,6 @@ mod tests {
             words(Way::Whole),
             "publication slot subscription tables copy indexes sequences enable catchup done"
         );
-        assert_eq!(words(Way::FromSlot), "subscription tables copy indexes sequences enable catchup done");
         assert_eq!(words(Way::Attach), "adopt subscription verify sequences enable catchup done");
         assert_eq!(words(Way::Hold), "publication slot held done");
         assert_eq!(words(Way::Write), "publication slot tables copy sequences done");
@@ -457,7 +453,7 @@ mod tests {
         for (phase, word) in Phase::ALL {
             assert_eq!(word.parse(), Ok(phase));
         }
-        for way in [Way::Whole, Way::FromSlot, Way::Attach, Way::Hold, Way::Write, Way::Read, Way::Both] {
+        for way in [Way::Whole, Way::Attach, Way::Hold, Way::Write, Way::Read, Way::Both] {
             assert!(way.phases().is_sorted(), "{way:?}");
             assert_eq!(way.after(Phase::Done), Phase::Done);
         }

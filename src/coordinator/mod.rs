@@ -41,13 +41,12 @@ use crate::catalog::operations::{Kind, Method, Operation};
 use decide::Way;
 
 /// The phases that an operation goes through.
-pub fn way(kind: Kind, method: Method, prepared: bool) -> Way {
-    match (kind, method, prepared) {
-        (Kind::Prepare, ..) => Way::Hold,
-        (Kind::Generate, ..) => Way::Write,
-        (_, Method::TwoPhase, _) => Way::Read,
-        (_, Method::Manual, _) => Way::Attach,
-        (_, _, true) => Way::FromSlot,
+fn way(kind: Kind, method: Method) -> Way {
+    match (kind, method) {
+        (Kind::Prepare, _) => Way::Hold,
+        (Kind::Generate, _) => Way::Write,
+        (_, Method::TwoPhase) => Way::Read,
+        (_, Method::Manual) => Way::Attach,
         _ => Way::Whole,
     }
 }
@@ -56,5 +55,5 @@ fn way_of(operation: &Operation) -> Way {
     if operation.saves_first() {
         return Way::Both;
     }
-    way(operation.kind, operation.method, operation.prepared)
+    way(operation.kind, operation.method)
 }
