@@ -111,16 +111,8 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
         && said.database_oid == system::database_oid();
     let local = if is_here { Err(Error::SourceIsLocal { node: wanted.node.to_owned() }) } else { Ok(()) };
     judge.judge("source", local.and_then(|()| preflight::check_version(wanted.source, &said)))?;
-    judge.judge("source_wal", preflight::check_wal(wanted.source, &said))?;
-    judge.judge("source_rights", preflight::check_rights(wanted.source, &said, makes_publication))?;
-    judge.judge("source_slots", preflight::check_room(wanted.source, &said, wanted.method == Method::Snapshot))?;
-    judge.judge("source_plugin", preflight::check_plugin(wanted.source, &said))?;
-    let retention = preflight::limited_retention(&said).map(|message| {
-        let hint = "A slot that falls behind more than that is lost, and the initialization with it. Raise it for the time of the copy."
-            .to_owned();
-        Remark { message, hint, ..Remark::default() }
-    });
-    judge.remark("source_retention", retention);
+    check_source(judge, wanted.source, &said, makes_publication, wanted.method == Method::Snapshot)?;
+    say_retention(judge, &said, "the initialization with it. Raise it for the time of the copy.");
     surroundings::check_transactions(judge, wanted.source, &connection)?;
     if wanted.joins.is_none() {
         surroundings::check_databases(judge, wanted, &connection)?;
@@ -157,7 +149,33 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     Ok(Some(Examined { token, method: wanted.method, plan }))
 }
 
-fn connect(from: &Node, token: Token, options: &Options) -> Result<Connection> {
+/// What the server of a source must be, and what the role must be there.
+pub(super) fn check_source(
+    judge: &mut impl Judge,
+    node: &str,
+    said: &preflight::Source,
+    makes_publication: bool,
+    for_sync: bool,
+) -> Result<()> {
+    judge.judge("source_wal", preflight::check_wal(node, said))?;
+    judge.judge("source_rights", preflight::check_rights(node, said, makes_publication))?;
+    judge.judge("source_slots", preflight::check_room(node, said, for_sync))?;
+    judge.judge("source_plugin", preflight::check_plugin(node, said))?;
+    Ok(())
+}
+
+/// Tells that the source gives up slots that fall behind; `at_stake` is what goes with ours, and what to do.
+pub(super) fn say_retention(judge: &mut impl Judge, said: &preflight::Source, at_stake: &str) {
+    let remark = preflight::limited_retention(said).map(|message| Remark {
+        message,
+        hint: format!("A slot that falls behind more than that is lost, and {at_stake}"),
+        ..Remark::default()
+    });
+    judge.remark("source_retention", remark);
+}
+
+/// Connects to the source, to look at it.
+pub(super) fn connect(from: &Node, token: Token, options: &Options) -> Result<Connection> {
     let target = source::target(from, role::current())?;
     let mut connection = Connection::open(&target, &application_name(token, Part::Check))?;
     connection.limit_answers(options.receive_timeout);
@@ -239,6 +257,13 @@ fn check_auto(judge: &mut impl Judge, wanted: &Wanted) -> Result<()> {
 
 /// Whether the definitions of a source can be dumped for this role.
 pub(super) fn check_dump(node: &str, source: &str, me: u32) -> Result<()> {
+    check_may_run_programs(node, me)?;
+    dump::check_target(&source::target(&nodes::get(source)?, me)?)?;
+    dump::check_program().map(drop)
+}
+
+/// 42501 when the role may not have programs of the server run.
+pub(super) fn check_may_run_programs(node: &str, me: u32) -> Result<()> {
     if !user::may_run_programs()? {
         let name = role::name_of(me);
         return Err(Error::Rights {
@@ -248,8 +273,7 @@ pub(super) fn check_dump(node: &str, source: &str, me: u32) -> Result<()> {
             role: name,
         });
     }
-    dump::check_target(&source::target(&nodes::get(source)?, me)?)?;
-    dump::check_program().map(drop)
+    Ok(())
 }
 
 /// Differences that somebody has to confirm.
@@ -281,7 +305,7 @@ pub(super) fn check_nodes(wanted: &Wanted) -> Result<Node> {
     let local = nodes::get(node)?;
     let me = role::current();
     source::require_local(&local)?;
-    if !role::is_superuser(me) && !role::has_rights_of(me, local.owner) {
+    if !role::has_rights_of(me, local.owner) {
         return Err(Error::NodeNotYours { node: node.to_owned(), owner: role::name_of(local.owner) });
     }
     let from = nodes::get(source)?;
@@ -340,7 +364,7 @@ pub(super) fn check_rights_here(wanted: &Wanted, plan: &Plan) -> Result<()> {
         |lacks: String, hint: String| Err(Error::Rights { role: name.clone(), lacks, node: node.to_owned(), hint });
     if let Some(base) = wanted.joins {
         let found = schema::joining::subscription_of(base)?;
-        if !role::is_superuser(me) && !role::has_rights_of(me, found.owner) {
+        if !role::has_rights_of(me, found.owner) {
             return lacks(
                 format!("does not own subscription \"{}\"", found.name),
                 format!("Use the role \"{}\".", role::name_of(found.owner)),

@@ -4,13 +4,13 @@
 //! timeline of the source, which its history tells; it brings along whatever the source is besides its tables, which is the
 //! coordinator's to take away (`coordinator/adopt.rs`).
 
-use super::checks::{check_indexes, check_nodes, check_rights_here, check_tables, Strict, Wanted};
-use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, say_remarks, schema_names};
-use super::{given, list, seconds, surroundings, SqlResult};
+use super::checks::{check_indexes, check_nodes, check_rights_here, check_tables, connect, Strict, Wanted};
+use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names};
+use super::{begin, given, list, seconds, surroundings, SqlResult};
 use crate::catalog::nodes;
-use crate::catalog::operations::{self, Beforehand, Kind, Method, NewOperation, Options};
-use crate::catalog::{events, user};
-use crate::coordinator::decide::Way;
+use crate::catalog::operations::{Beforehand, Kind, Method, NewOperation, Options};
+use crate::catalog::user;
+use crate::coordinator::phase::Way;
 use crate::error::{Error, Result, SlotError};
 use crate::pg::lsn::PgLsn;
 use crate::pg::remote::Connection;
@@ -18,15 +18,13 @@ use crate::pg::{instance, raise, role, shmem, system};
 use crate::schema::Plan;
 use crate::settings;
 use crate::source::slots::{self, Slot};
-use crate::source::{self, preflight, publication};
+use crate::source::{preflight, publication};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
-use steep_repl_core::event::{self, Event};
 use steep_repl_core::ident::{qualified, qualified_display};
 use steep_repl_core::init_slot::{self, Record};
 use steep_repl_core::lsn::Lsn;
-use steep_repl_core::names::{self, application_name, Part, Token};
-use steep_repl_core::node_state::NodeState;
+use steep_repl_core::names::{self, Token};
 use steep_repl_core::selection::NoIdentity;
 
 #[pg_extern]
@@ -99,9 +97,7 @@ fn complete(asked: &Asked) -> Result<i64> {
     nodes::lock(asked.node)?;
     let from = check_nodes(&wanted(asked, NoIdentity::Error, &asked.options))?;
     let token = Token::new(system::random_u64());
-    let mut connection =
-        Connection::open(&source::target(&from, role::current())?, &application_name(token, Part::Check))?;
-    connection.limit_answers(settings::receive_timeout());
+    let connection = connect(&from, token, &asked.options)?;
     let said = preflight::ask(&connection)?;
     preflight::check_version(asked.source, &said)?;
     let backup = backup(asked, &connection, &said)?;
@@ -183,7 +179,7 @@ fn take_name(asked: &Asked) -> Result<()> {
     let here = known.iter().find(|node| node.node == asked.node);
     let Some(here) = here.filter(|node| !node.is_local && is_free) else { return Ok(()) };
     let me = role::current();
-    if !role::is_superuser(me) && !role::has_rights_of(me, here.owner) {
+    if !role::has_rights_of(me, here.owner) {
         return Err(Error::NodeNotYours { node: here.node.clone(), owner: role::name_of(here.owner) });
     }
     nodes::make_local(asked.node)
@@ -406,7 +402,7 @@ fn store(
     plan: &Plan,
 ) -> Result<i64> {
     let Asked { node, source, .. } = *asked;
-    let id = operations::insert(&NewOperation {
+    let new = NewOperation {
         node,
         source,
         kind: Kind::Init,
@@ -424,16 +420,6 @@ fn store(
         workers_planned: options.parallel_workers,
         phase: first_phase(Way::Attach, options.schema_sync, plan).as_str(),
         beforehand: Some(*beforehand),
-    })?;
-    operations::insert_tables(id, &plan.tables)?;
-    nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
-    let change = Event::info(event::INIT_STATE_CHANGE).operation_id(id).node(node).source(source).message("PREPARING");
-    let mut noted = vec![change];
-    let wanted = wanted(asked, NoIdentity::Error, options);
-    noted.extend(super::init::mismatch(id, &wanted, plan));
-    noted.extend(say_remarks(id, &wanted, plan));
-    events::write(&noted)?;
-    shmem::want_at_commit(id)?;
-    super::wait::note_started(id);
-    Ok(id)
+    };
+    begin::init(&new, plan)
 }

@@ -5,7 +5,7 @@ use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::ownership;
 use crate::catalog::{cleanup, events, indexes};
-use crate::coordinator::decide::Phase;
+use crate::coordinator::phase::Phase;
 use crate::error::{Error, Result};
 use crate::pg::{index, raise, role, shmem, system, transaction};
 use pgrx::prelude::*;
@@ -113,19 +113,21 @@ fn cannot_go_on(operation: &Operation) -> Result<bool> {
         return Ok(true);
     }
     let source = nodes::all()?.into_iter().find(|node| node.node == operation.source);
-    Ok(!role::is_superuser(asked) && source.is_some_and(|source| !role::has_rights_of(asked, source.owner)))
+    Ok(source.is_some_and(|source| !role::has_rights_of(asked, source.owner)))
+}
+
+/// Whether a role may do something about an operation: as who asked for it, or as who owns its node.
+pub(super) fn may_act(role: u32, operation: &Operation) -> Result<bool> {
+    let owner = nodes::all()?.into_iter().find(|node| node.node == operation.node).map(|node| node.owner);
+    Ok(role::has_rights_of(role, operation.requested_by) || owner.is_some_and(|owner| role::has_rights_of(role, owner)))
 }
 
 /// The node, locked, and its newest operation, whosever it is, when the caller may do something about it.
 fn permitted(name: &str) -> Result<(Node, Operation)> {
     shmem::require()?;
     let node = nodes::lock(name)?;
-    let me = role::current();
     let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
-    let may = role::is_superuser(me)
-        || role::has_rights_of(me, node.owner)
-        || role::has_rights_of(me, operation.requested_by);
-    if !may {
+    if !may_act(role::current(), &operation)? {
         return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
     }
     Ok((node, operation))

@@ -2,19 +2,18 @@
 //! changed; then one row is written, and the rest is the coordinator's.
 
 use super::checks::{examine, Strict, Wanted};
-use super::{given, list, seconds, SqlResult};
-use crate::catalog::operations::{self, Kind, Method, NewOperation, Options, Transport};
+use super::{begin, given, list, seconds, SqlResult};
+use crate::catalog::operations::{Kind, Method, NewOperation, Options, Transport};
 use crate::catalog::{events, nodes, user};
-use crate::coordinator::decide::{Phase, Way};
+use crate::coordinator::phase::{Phase, Way};
 use crate::error::{Error, Result};
 use crate::pg::{raise, role, shmem};
-use crate::schema::{Plan, LEFT_OUT};
+use crate::schema::Plan;
 use crate::settings;
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
-use steep_repl_core::event::{self, Event, Severity};
+use steep_repl_core::event::Event;
 use steep_repl_core::names::{self, Token};
-use steep_repl_core::node_state::NodeState;
 use steep_repl_core::schema_sync::Mode;
 use steep_repl_core::selection::NoIdentity;
 use steep_repl_core::size;
@@ -220,15 +219,8 @@ fn start(wanted: &Wanted, said: Said) -> Result<i64> {
 fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
     let Wanted { node, source, method, publication, options, .. } = *wanted;
     let options = &Options { tables: options.tables.as_ref().map(|_| plan.named.clone()), ..options.clone() };
-    let publications = match publication {
-        Some(name) => vec![name.to_owned()],
-        // Tables of that kind may come later.
-        None if wanted.no_identity == NoIdentity::InsertOnly => {
-            vec![names::publication_name(token), names::insert_only_publication_name(token)]
-        }
-        None => vec![names::publication_name(token)],
-    };
-    let id = operations::insert(&NewOperation {
+    let way = if method == Method::TwoPhase { Way::Both } else { Way::Whole };
+    let new = NewOperation {
         node,
         source,
         kind: Kind::Init,
@@ -237,27 +229,17 @@ fn store(wanted: &Wanted, token: Token, plan: &Plan) -> Result<i64> {
         requested_by: role::current(),
         token: token.to_string(),
         slot_name: names::slot_name(token),
-        publications: &publications,
+        publications: &begin::publications(publication, wanted.no_identity, token),
         own_publications: publication.is_none(),
         publication_plan: &plan.publication,
         subscription: names::subscription_name(token),
         subscription_oid: None,
         bytes_total: plan.bytes_total(),
         workers_planned: workers_planned(method, options, plan)?,
-        phase: first_phase(if method == Method::TwoPhase { Way::Both } else { Way::Whole }, options.schema_sync, plan)
-            .as_str(),
+        phase: first_phase(way, options.schema_sync, plan).as_str(),
         beforehand: None,
-    })?;
-    operations::insert_tables(id, &plan.tables)?;
-    nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
-    let change = Event::info(event::INIT_STATE_CHANGE).operation_id(id).node(node).source(source).message("PREPARING");
-    let mut noted = vec![change];
-    noted.extend(mismatch(id, wanted, plan));
-    noted.extend(say_remarks(id, wanted, plan));
-    events::write(&noted)?;
-    shmem::want_at_commit(id)?;
-    super::wait::note_started(id);
-    Ok(id)
+    };
+    begin::init(&new, plan)
 }
 
 /// How many tables or parts of them are copied at a time.
@@ -298,36 +280,4 @@ pub(super) fn first_phase(way: Way, mode: Mode, plan: &Plan) -> Phase {
         Mode::Manual if !plan.differences.is_empty() => Phase::Schema,
         Mode::Manual | Mode::Strict => way.first(),
     }
-}
-
-/// The event about differences that somebody has to confirm.
-pub(super) fn mismatch(id: i64, wanted: &Wanted, plan: &Plan) -> Option<Event> {
-    if plan.differences.is_empty() {
-        return None;
-    }
-    let mut event = Event::info(event::SCHEMA_MISMATCH_DETECTED)
-        .operation_id(id)
-        .node(wanted.node)
-        .source(wanted.source)
-        .message(crate::error::listed(&plan.differences))
-        .hint("Change the tables where that is wanted, then use steep_repl.confirm_init(node).");
-    event.severity = Severity::Warning;
-    Some(event)
-}
-
-/// Tells the caller what one should know of a plan; returns the events about it.
-pub(super) fn say_remarks(id: i64, wanted: &Wanted, plan: &Plan) -> Vec<Event> {
-    let event = |name: &str| Event::info(name).operation_id(id).node(wanted.node).source(wanted.source);
-    let mut noted = Vec::new();
-    for (check, text) in plan.remarks() {
-        let mut remark = event(&format!("init.{check}"));
-        if check == LEFT_OUT {
-            raise::notice(&text);
-        } else {
-            raise::warning(&text);
-            remark.severity = Severity::Warning;
-        }
-        noted.push(remark.message(text));
-    }
-    noted
 }

@@ -1,6 +1,6 @@
 //! What decides about the way of large tables, and about that of all when method auto was asked for; and what each way needs.
 
-use super::checks::{check_dump, Judge, Wanted};
+use super::checks::{check_dump, check_may_run_programs, Judge, Wanted};
 use crate::catalog::operations::{Method, Transport};
 use crate::catalog::{nodes, user};
 use crate::error::{Error, Result};
@@ -62,15 +62,7 @@ fn check_backup(wanted: &Wanted, connection: &Connection, source: &Source) -> Re
     const METHOD: &str = "basebackup";
     const OR_COPY: &str = "Mend that, or use large_table_method => 'copy'.";
     let me = role::current();
-    if !user::may_run_programs()? {
-        let name = role::name_of(me);
-        return Err(Error::Rights {
-            lacks: "may not have programs of the server run".to_owned(),
-            node: wanted.node.to_owned(),
-            hint: format!("GRANT pg_execute_server_program TO {name};"),
-            role: name,
-        });
-    }
+    check_may_run_programs(wanted.node, me)?;
     backup::check_programs()?;
     let target = source::target(&nodes::get(wanted.source)?, me)?;
     dump::check_target(&target)?;

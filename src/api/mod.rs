@@ -3,6 +3,7 @@
 // pgrx takes an error report by value; it is made once per failing call.
 #![allow(clippy::result_large_err)]
 
+mod begin;
 mod checks;
 mod complete;
 mod control;
@@ -15,6 +16,7 @@ mod refresh;
 pub mod schemas;
 mod sequences;
 mod snapshots;
+mod source_only;
 mod surroundings;
 pub mod views;
 mod wait;

@@ -74,7 +74,7 @@ fn alter(name: &str, conninfo: &str) -> Result<i64> {
 /// 42501 when the current role may not act for the node's owner.
 fn require_owner(node: &Node) -> Result<()> {
     let me = role::current();
-    if role::is_superuser(me) || role::has_rights_of(me, node.owner) {
+    if role::has_rights_of(me, node.owner) {
         return Ok(());
     }
     Err(Error::NodeNotYours { node: node.node.clone(), owner: role::name_of(node.owner) })

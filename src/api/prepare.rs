@@ -3,20 +3,19 @@
 //! The function returns slot, position and snapshot, so the slot must be there before its transaction commits, and with it the row
 //! that says whose it is. An errand commits that row; the operation is given up when the transaction is rolled back.
 
+use super::control::may_act;
 use super::init::{parse_no_identity, resolved, schema_names};
-use super::{given, list, seconds, SqlResult};
+use super::{begin, given, list, seconds, source_only, SqlResult};
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Kind, Method, NewOperation, Operation, Options};
 use crate::catalog::{events, progress, slots};
-use crate::coordinator::decide::{Phase, Way};
+use crate::coordinator::phase::{Phase, Way};
 use crate::error::{Error, Result, SlotError};
 use crate::pg::lsn::PgLsn;
 use crate::pg::raise::ErrorReport;
-use crate::pg::remote::Connection;
 use crate::pg::{errand, raise, role, shmem, snapshot, system};
-use crate::schema::{self, Request};
-use crate::settings;
-use crate::source::{self, preflight, publication};
+use crate::schema::Plan;
+use crate::source;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -24,15 +23,13 @@ use steep_repl_core::event::Event;
 use steep_repl_core::ident::qualified;
 use steep_repl_core::init_slot::{self, Record};
 use steep_repl_core::lsn::Lsn;
-use steep_repl_core::names::{self, application_name, Part, Token};
+use steep_repl_core::names::{self, Token};
 use steep_repl_core::selection::NoIdentity;
 
 /// How often to look whether it is made, in milliseconds.
 const LOOK_MS: i64 = 50;
 /// How often to tell what it waits for, in seconds.
 const TELL: f64 = 10.0;
-/// Transactions of the source that are older than this are named before they are waited for, in seconds.
-const OLD: f64 = 10.0;
 
 #[pg_extern]
 #[allow(clippy::type_complexity, clippy::too_many_arguments)]
@@ -105,11 +102,18 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
     if !init_slot::is_slot_name(&slot) {
         return Err(SlotError::Name { slot }.into());
     }
-    let mut connection =
-        Connection::open(&source::target(&from, role::current())?, &application_name(token, Part::Check))?;
-    connection.limit_answers(settings::receive_timeout());
-    check(wanted, &slot, &connection)?;
-    let request = request(wanted, token, &slot, &connection)?;
+    let about = source_only::Wanted {
+        node: &from,
+        token,
+        publication: wanted.publication,
+        options: &wanted.options,
+        at_stake: "the backup with it. Raise it until the node replicates.",
+    };
+    let (connection, said) = source_only::check(&about)?;
+    if source::slots::get(&connection, &slot)?.is_some() {
+        return Err(SlotError::Exists { slot, node: wanted.node.to_owned() }.into());
+    }
+    let request = request(wanted, token, &slot, &source_only::plan(&about, &connection, &said)?)?;
     let has_extension = source::slots::has_extension(&connection)?;
     drop(connection);
     let request = serde_json::to_string(&request).map_err(|error| Error::internal(format!("JSON: {error}")))?;
@@ -140,39 +144,10 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
 /// The node, when the caller may have a slot made on it.
 fn node(name: &str) -> Result<Node> {
     let node = nodes::get(name)?;
-    let me = role::current();
-    if role::is_superuser(me) || role::has_rights_of(me, node.owner) {
+    if role::has_rights_of(role::current(), node.owner) {
         return Ok(node);
     }
     Err(Error::NodeNotYours { node: node.node, owner: role::name_of(node.owner) })
-}
-
-/// What must hold of the source, as for every initialization.
-fn check(wanted: &Wanted, slot: &str, connection: &Connection) -> Result<()> {
-    let said = preflight::ask(connection)?;
-    preflight::check_version(wanted.node, &said)?;
-    preflight::check_wal(wanted.node, &said)?;
-    preflight::check_rights(wanted.node, &said, wanted.publication.is_none())?;
-    preflight::check_room(wanted.node, &said, false)?;
-    preflight::check_plugin(wanted.node, &said)?;
-    if source::slots::get(connection, slot)?.is_some() {
-        return Err(SlotError::Exists { slot: slot.to_owned(), node: wanted.node.to_owned() }.into());
-    }
-    if let Some(message) = preflight::limited_retention(&said) {
-        raise::notice_with_hint(&message, "A slot that falls behind more than that is lost, and the backup with it. Raise it until the node replicates.");
-    }
-    let old: Vec<String> = source::state::blockers(connection)?
-        .into_iter()
-        .filter(|blocker| blocker.age_seconds.is_some_and(|age| age > OLD))
-        .map(|blocker| format!("{} ({:.0} s)", blocker.who, blocker.age_seconds.unwrap_or_default()))
-        .collect();
-    if !old.is_empty() {
-        raise::notice_with_hint(
-            &format!("transactions of node \"{}\" hold up the slot: {}", wanted.node, old.join(", ")),
-            "It is made when they have ended: wait for them, or end them.",
-        );
-    }
-    Ok(())
 }
 
 /// What an errand commits for us.
@@ -184,36 +159,7 @@ struct Asked {
 }
 
 /// Plans the publications by the tables of the source alone: the node that they are for may not exist yet.
-fn request(wanted: &Wanted, token: Token, slot: &str, connection: &Connection) -> Result<Asked> {
-    let tables = schema::source_inventory(connection, false)?;
-    let request = Request {
-        node: wanted.node,
-        source: wanted.node,
-        schemas: wanted.options.schemas.as_deref(),
-        tables: wanted.options.tables.as_deref(),
-        no_identity: wanted.no_identity,
-        small_below: 0,
-        joins: None,
-    };
-    let chosen = schema::choose(&request, &tables, &tables)?;
-    chosen.check_identity()?;
-    let plan = chosen.plan();
-    if !plan.left_out.is_empty() {
-        raise::notice(&format!("left out: {}", plan.left_out.join(", ")));
-    }
-    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
-    let said = preflight::ask(connection)?;
-    preflight::check_tables(connection, wanted.node, &said, &relids, wanted.publication.is_none())?;
-    if let Some(name) = wanted.publication {
-        publication::check(connection, wanted.node, name, &plan.leaves())?;
-    }
-    let publications = match wanted.publication {
-        Some(name) => vec![name.to_owned()],
-        None if wanted.no_identity == NoIdentity::InsertOnly => {
-            vec![names::publication_name(token), names::insert_only_publication_name(token)]
-        }
-        None => vec![names::publication_name(token)],
-    };
+fn request(wanted: &Wanted, token: Token, slot: &str, plan: &Plan) -> Result<Asked> {
     let named = plan.chosen.iter().map(|(_, schema, name)| qualified(schema, name));
     let options = Options { tables: wanted.options.tables.as_ref().map(|_| named.collect()), ..wanted.options.clone() };
     let new = NewOperation {
@@ -225,7 +171,7 @@ fn request(wanted: &Wanted, token: Token, slot: &str, connection: &Connection) -
         requested_by: role::current(),
         token: token.to_string(),
         slot_name: slot.to_owned(),
-        publications: &publications,
+        publications: &begin::publications(wanted.publication, wanted.no_identity, token),
         own_publications: wanted.publication.is_none(),
         publication_plan: &plan.publication,
         subscription: names::subscription_name(token),
@@ -293,11 +239,7 @@ fn release(slot: &str) -> Result<()> {
             continue;
         }
         let me = role::current();
-        let owner = nodes::all()?.into_iter().find(|node| node.node == kept.node).map(|node| node.owner);
-        let may = role::is_superuser(me)
-            || role::has_rights_of(me, operation.requested_by)
-            || owner.is_some_and(|owner| role::has_rights_of(me, owner));
-        if !may {
+        if !may_act(me, &operation)? {
             let owner = role::name_of(operation.requested_by);
             return Err(Error::NodeNotYours { node: kept.node, owner });
         }

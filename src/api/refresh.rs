@@ -1,13 +1,13 @@
 //! Tables that are new on the source: which there are, and having them join the subscription.
 
 use super::checks::{examine, Strict, Wanted};
-use super::init::{parse_no_identity, resolved, say_remarks};
-use super::{given, list, SqlResult};
+use super::init::{parse_no_identity, resolved};
+use super::{begin, given, list, SqlResult};
 use crate::catalog::nodes::{self, Node, Unsubscribed};
 use crate::catalog::operations::{self, Kind, Method, NewOperation, Operation, Options};
 use crate::catalog::ownership;
 use crate::catalog::{events, user};
-use crate::coordinator::decide::Phase;
+use crate::coordinator::phase::Phase;
 use crate::error::{Error, Result};
 use crate::pg::raise::ErrorReport;
 use crate::pg::remote::Connection;
@@ -49,7 +49,7 @@ fn initialized(name: &str) -> Result<(Node, Operation)> {
     let node = nodes::get(name)?;
     source::require_local(&node)?;
     let me = role::current();
-    if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
+    if !role::has_rights_of(me, node.owner) {
         return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
     }
     let base = operations::origin_of(name)?.ok_or_else(|| Error::WrongState {
@@ -151,7 +151,7 @@ fn check_subscription(base: &Operation) -> Result<()> {
 /// Writes the operation; it begins when the transaction commits.
 fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result<i64> {
     let Wanted { node, source, options, .. } = *wanted;
-    let id = operations::insert(&NewOperation {
+    let new = NewOperation {
         node,
         source,
         kind: Kind::Refresh,
@@ -169,10 +169,8 @@ fn store(wanted: &Wanted, base: &Operation, token: Token, plan: &Plan) -> Result
         workers_planned: options.parallel_workers,
         phase: Phase::Publication.as_str(),
         beforehand: None,
-    })?;
-    operations::insert_tables(id, &plan.tables)?;
-    events::write(&say_remarks(id, wanted, plan))?;
-    shmem::want_at_commit(id)?;
-    super::wait::note_started(id);
+    };
+    let id = begin::operation(&new, plan)?;
+    events::write(&begin::say_remarks(id, &new, plan))?;
     Ok(id)
 }

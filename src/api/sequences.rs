@@ -21,7 +21,7 @@ fn sync(name: &str) -> Result<i32> {
     let node = nodes::get(name)?;
     source::require_local(&node)?;
     let me = role::current();
-    if !role::is_superuser(me) && !role::has_rights_of(me, node.owner) {
+    if !role::has_rights_of(me, node.owner) {
         return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
     }
     let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;

@@ -1,30 +1,29 @@
 //! Portable snapshots: generating one, applying one, waiting for one, dropping one.
 
-use super::checks::{examine, Examined, Strict, Wanted};
+use super::checks::{connect, examine, Examined, Strict, Wanted};
+use super::control::may_act;
 use super::init::{
-    first_phase, mismatch, parse_no_identity, parse_schema_sync, resolved, say_remarks, schema_names, workers_planned,
+    first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names, workers, workers_planned,
 };
-use super::{given, list, seconds, SqlResult};
+use super::{begin, given, list, seconds, source_only, SqlResult};
 use crate::catalog::operations::{self, Files, Kind, Method, NewOperation, Operation, Options};
 use crate::catalog::snapshots::{self, Known};
 use crate::catalog::{events, nodes, ownership, progress};
-use crate::coordinator::decide::{Phase, Way};
+use crate::coordinator::phase::{Phase, Way};
 use crate::error::{Error, Result, SnapshotError};
-use crate::pg::remote::Connection;
 use crate::pg::{raise, role, shmem, snapshot, system};
-use crate::schema::{self, Plan, Request};
+use crate::schema::{self, Plan};
 use crate::settings;
 use crate::snapshot::contents;
 use crate::snapshot::place::{self, Access};
-use crate::source::{self, preflight, publication, target_slots};
+use crate::source::{preflight, target_slots};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use std::path::Path;
-use steep_repl_core::event::{self, Event};
+use steep_repl_core::event::Event;
 use steep_repl_core::ident::qualified;
 use steep_repl_core::manifest::{Compression, Manifest};
-use steep_repl_core::names::{self, application_name, Part, Token};
-use steep_repl_core::node_state::NodeState;
+use steep_repl_core::names::{self, Token};
 use steep_repl_core::selection::NoIdentity;
 
 /// The most slots that are made for targets of one snapshot.
@@ -121,18 +120,6 @@ pub(super) fn passing() -> Result<Files> {
     })
 }
 
-fn workers(given: Option<i32>) -> Result<u32> {
-    let workers = given.unwrap_or_else(settings::parallel_workers);
-    if (1..=settings::MOST_WORKERS).contains(&workers) {
-        return Ok(workers.unsigned_abs());
-    }
-    Err(Error::Argument {
-        argument: "parallel_workers",
-        value: workers.to_string(),
-        hint: format!("It must be between 1 and {}.", settings::MOST_WORKERS),
-    })
-}
-
 fn parse_compression(word: &str) -> Result<Compression> {
     word.parse().map_err(|()| Error::Argument {
         argument: "compression",
@@ -162,12 +149,7 @@ fn permitted(id: &str) -> Result<(Known, Operation)> {
     let Some(known) = all.iter().find(|known| known.id == id).cloned() else { return Err(unknown(all).into()) };
     let operation = operations::get(known.operation)?.ok_or_else(|| unknown(Vec::new()))?;
     ownership::require_ours(&operation)?;
-    let me = role::current();
-    let owner = nodes::all()?.into_iter().find(|node| node.node == known.source).map(|node| node.owner);
-    let may = role::is_superuser(me)
-        || role::has_rights_of(me, operation.requested_by)
-        || owner.is_some_and(|owner| role::has_rights_of(me, owner));
-    if !may {
+    if !may_act(role::current(), &operation)? {
         return Err(SnapshotError::NotYours { id: id.to_owned(), owner: role::name_of(operation.requested_by) }.into());
     }
     Ok((known, operation))
@@ -195,14 +177,7 @@ fn generate(
     let id = files.id.clone();
     let plan = examine_source(source, publication, token, &options)?;
     options.tables = options.tables.as_ref().map(|_| plan.named.clone());
-    let publications = match publication {
-        Some(name) => vec![name.to_owned()],
-        None if options.no_identity == NoIdentity::InsertOnly.as_str() => {
-            vec![names::publication_name(token), names::insert_only_publication_name(token)]
-        }
-        None => vec![names::publication_name(token)],
-    };
-    let operation = operations::insert(&NewOperation {
+    let new = NewOperation {
         node: source,
         source,
         kind: Kind::Generate,
@@ -211,7 +186,7 @@ fn generate(
         requested_by: role::current(),
         token: token.to_string(),
         slot_name: names::slot_name(token),
-        publications: &publications,
+        publications: &begin::publications(publication, parse_no_identity(&options.no_identity)?, token),
         own_publications: publication.is_none(),
         publication_plan: &plan.publication,
         subscription: names::subscription_name(token),
@@ -220,10 +195,8 @@ fn generate(
         workers_planned: options.parallel_workers,
         phase: Phase::Publication.as_str(),
         beforehand: None,
-    })?;
-    operations::insert_tables(operation, &plan.tables)?;
-    shmem::want_at_commit(operation)?;
-    super::wait::note_started(operation);
+    };
+    begin::operation(&new, &plan)?;
     Ok(id)
 }
 
@@ -255,55 +228,23 @@ fn resume(id: &str, source: &str, folder: &Path) -> Result<String> {
     Ok(known.id)
 }
 
-/// Looks at the source and makes the plan: the tables as they are there.
+/// Looks at the source and makes the plan.
 fn examine_source(source: &str, publication: Option<&str>, token: Token, options: &Options) -> Result<Plan> {
-    let connection = connect(source, token, options)?;
-    let said = preflight::ask(&connection)?;
-    preflight::check_version(source, &said)?;
-    preflight::check_wal(source, &said)?;
-    preflight::check_rights(source, &said, publication.is_none())?;
-    preflight::check_room(source, &said, false)?;
-    preflight::check_plugin(source, &said)?;
+    let node = nodes::get(source)?;
+    let about = source_only::Wanted {
+        node: &node,
+        token,
+        publication,
+        options,
+        at_stake: "with it what the snapshot is good for.",
+    };
+    let (connection, said) = source_only::check(&about)?;
     let targets = i64::from(options.files.as_ref().map_or(1, |files| files.targets));
     if said.free().0 < targets {
         let (what, setting) = ("replication slot", "max_replication_slots");
         return Err(Error::TooFew { node: source.to_owned(), what, free: said.free().0, needed: targets, setting });
     }
-    if let Some(message) = preflight::limited_retention(&said) {
-        raise::notice_with_hint(
-            &message,
-            "A slot that falls behind more than that is lost, and with it what the snapshot is good for.",
-        );
-    }
-    let inventory = schema::source_inventory(&connection, true)?;
-    let request = Request {
-        node: source,
-        source,
-        schemas: options.schemas.as_deref(),
-        tables: options.tables.as_deref(),
-        no_identity: parse_no_identity(&options.no_identity)?,
-        small_below: crate::coordinator::SMALL_BELOW,
-        joins: None,
-    };
-    let chosen = schema::choose(&request, &inventory, &inventory)?;
-    chosen.check_identity()?;
-    let plan = chosen.plan();
-    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
-    preflight::check_tables(&connection, source, &said, &relids, publication.is_none())?;
-    if let Some(name) = publication {
-        publication::check(&connection, source, name, &plan.leaves())?;
-    }
-    if !plan.left_out.is_empty() {
-        raise::notice(&format!("left out: {}", plan.left_out.join(", ")));
-    }
-    Ok(plan)
-}
-
-fn connect(source: &str, token: Token, options: &Options) -> Result<Connection> {
-    let target = source::target(&nodes::get(source)?, role::current())?;
-    let mut connection = Connection::open(&target, &application_name(token, Part::Check))?;
-    connection.limit_answers(options.receive_timeout);
-    Ok(connection)
+    source_only::plan(&about, &connection, &said)
 }
 
 fn apply(node: &str, path: &str, source: Option<&str>, mut options: Options) -> Result<i64> {
@@ -345,7 +286,7 @@ fn apply(node: &str, path: &str, source: Option<&str>, mut options: Options) -> 
 /// Sees that the source is the one that the snapshot is of, that its tables are what they were, and that a slot is free.
 fn check_source(source: &str, folder: &Path, manifest: &Manifest, options: &Options) -> Result<()> {
     let token = Token::new(system::random_u64());
-    let connection = connect(source, token, options)?;
+    let connection = connect(&nodes::get(source)?, token, options)?;
     let said = preflight::ask(&connection)?;
     let other = |reason: String| {
         Err(SnapshotError::OtherSource { path: folder.display().to_string(), node: source.to_owned(), reason }.into())
@@ -382,7 +323,7 @@ fn check_source(source: &str, folder: &Path, manifest: &Manifest, options: &Opti
 fn store(wanted: &Wanted, manifest: &Manifest, examined: &Examined) -> Result<i64> {
     let Wanted { node, source, options, .. } = *wanted;
     let (token, plan) = (examined.token, &examined.plan);
-    let id = operations::insert(&NewOperation {
+    let new = NewOperation {
         node,
         source,
         kind: Kind::Init,
@@ -400,17 +341,9 @@ fn store(wanted: &Wanted, manifest: &Manifest, examined: &Examined) -> Result<i6
         workers_planned: workers_planned(Method::TwoPhase, options, plan)?,
         phase: first_phase(Way::Read, options.schema_sync, plan).as_str(),
         beforehand: None,
-    })?;
+    };
+    let id = begin::init(&new, plan)?;
     operations::set_publication_mark(id, &manifest.publication_mark)?;
-    operations::insert_tables(id, &plan.tables)?;
-    nodes::set_state(node, NodeState::Preparing, Some(source), None)?;
-    let change = Event::info(event::INIT_STATE_CHANGE).operation_id(id).node(node).source(source).message("PREPARING");
-    let mut noted = vec![change];
-    noted.extend(mismatch(id, wanted, plan));
-    noted.extend(say_remarks(id, wanted, plan));
-    events::write(&noted)?;
-    shmem::want_at_commit(id)?;
-    super::wait::note_started(id);
     Ok(id)
 }
 

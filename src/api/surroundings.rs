@@ -54,7 +54,7 @@ pub(super) fn check_transactions(judge: &mut impl Judge, node: &str, connection:
         .collect();
     let remark = (!old.is_empty()).then(|| Remark {
         message: format!("transactions of node \"{node}\" hold up the slot: {}", old.join(", ")),
-        hint: "The copy begins when they have ended: wait for them, or end them.".to_owned(),
+        hint: "It is made when they have ended: wait for them, or end them.".to_owned(),
         ..Remark::default()
     });
     judge.remark("source_transactions", remark);

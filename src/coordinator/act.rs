@@ -1,8 +1,9 @@
 //! Doing what was decided.
 
-use super::decide::{Phase, Step};
+use super::decide::Step;
 use super::main::{Coordinator, Worker};
 use super::node;
+use super::phase::Phase;
 use crate::catalog::operations::{self, Published, Transport};
 use crate::catalog::{base_backups, events, tasks, user};
 use crate::error::{Error, Result};

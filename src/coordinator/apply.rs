@@ -5,8 +5,8 @@
 //! the next. From there on the slot is the operation's as if it had made it. Before a table is touched every file is read and compared
 //! with the manifest; it is compared again while it is loaded. What is loaded needs no source, and no snapshot there.
 
-use super::decide::Phase;
 use super::main::Coordinator;
+use super::phase::Phase;
 use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::snapshots::{self, Described, Wanted};
 use crate::catalog::tasks::{self, NewTask};

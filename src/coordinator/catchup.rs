@@ -1,8 +1,8 @@
 //! Catching up: how far the subscription is, until it counts as synchronized.
 
-use super::decide::Phase;
 use super::main::Coordinator;
 use super::node;
+use super::phase::Phase;
 use crate::catalog::progress::{self, Shown};
 use crate::catalog::{events, nodes, operations, user};
 use crate::error::{Error, Result};

@@ -5,9 +5,9 @@
 //! the others are altered where they are.
 
 use super::catchup::Watch;
-use super::decide::Phase;
 use super::main::Coordinator;
 use super::node;
+use super::phase::Phase;
 use super::schema::{applied, in_transaction};
 use crate::catalog::operations::{self, PlannedTable, Transport};
 use crate::catalog::{events, tasks, user};

@@ -7,8 +7,8 @@
 //! stands with them in the manifest; who applies it lets changes of such a table count from there on only. In `sequences` their positions
 //! are read and the manifest is written, which makes a snapshot of the folder. It is dropped as every operation is undone.
 
-use super::decide::Phase;
 use super::main::Coordinator;
+use super::phase::Phase;
 use crate::catalog::events;
 use crate::catalog::operations::{self, Files, PlannedTable};
 use crate::catalog::snapshots::{self, Look, Saved};

@@ -9,9 +9,9 @@
 //! An origin's position is not transactional. P is therefore committed before the origin is moved, and while the subscription is
 //! still disabled whoever gives up moves it forward again.
 
-use super::decide::Phase;
 use super::main::Coordinator;
 use super::node;
+use super::phase::Phase;
 use crate::catalog::events;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::user::{self, Subscription};

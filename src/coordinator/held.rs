@@ -4,12 +4,12 @@
 //! The keeper of every operation makes the slot and holds the snapshot; here it is looked at now and then. The source may be away for as
 //! long as it wants: the slot waits there. Only the snapshot is lost with a connection, and a physical copy does not need it.
 
-use super::decide::Phase;
 use super::main::Coordinator;
+use super::phase::Phase;
 use crate::catalog::{events, operations, slots};
 use crate::error::{Error, Result, SlotError};
 use crate::pg::{shmem, system, transaction};
-use crate::source::{self, state};
+use crate::source::{self, state, target_slots};
 use steep_repl_core::errors::Problem;
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::init_slot::Record;
@@ -46,7 +46,7 @@ impl Coordinator {
         transaction::run_without_snapshot(|| {
             let found = state::slot(connection, &wanted)?;
             if found.confirmed.is_none() {
-                state::copy_slot(connection, &made, &wanted)?;
+                target_slots::copy(connection, &made, &wanted)?;
             } else if found.confirmed != start {
                 return Err(SlotError::Exists { slot: wanted.clone(), node }.into());
             }

@@ -1,8 +1,9 @@
 //! The coordinator's process: observe, decide, act, wait; and how it ends.
 
-use super::decide::{decide, Phase, Step};
+use super::decide::{decide, Step};
 use super::node;
 use super::observe::Samples;
+use super::phase::Phase;
 use super::silence::Silence;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::ownership;

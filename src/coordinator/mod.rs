@@ -26,6 +26,7 @@ pub mod keeper;
 pub mod main;
 pub mod node;
 mod observe;
+pub mod phase;
 mod schema;
 mod silence;
 mod sync;
@@ -38,7 +39,7 @@ pub use generate::look;
 pub use tables::SMALL_BELOW;
 
 use crate::catalog::operations::{Kind, Method, Operation};
-use decide::Way;
+use phase::Way;
 
 /// The phases that an operation goes through.
 fn way(kind: Kind, method: Method) -> Way {

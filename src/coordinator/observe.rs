@@ -1,7 +1,8 @@
 //! Looking: what the operation's row, its tasks and its processes say; and showing it.
 
-use super::decide::{Keeper, Phase, Seen};
+use super::decide::{Keeper, Seen};
 use super::main::Coordinator;
+use super::phase::Phase;
 use crate::catalog::progress::{self, Observed, Running, Shown};
 use crate::catalog::{sync, tasks};
 use crate::error::{Error, Result};

@@ -4,8 +4,8 @@
 //! What is made here is made in one transaction together with the plan, so that a failure leaves nothing. Where that would be more objects
 //! than the lock table has room for, it goes in several, and what those have done is noted with what takes it back.
 
-use super::decide::Phase;
 use super::main::Coordinator;
+use super::phase::Phase;
 use crate::catalog::operations;
 use crate::catalog::schema_changes::{self, SchemaChange};
 use crate::catalog::{events, user};

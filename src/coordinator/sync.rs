@@ -13,8 +13,8 @@
 //!
 //! What is durable: the states of the tables, and what they were on the source before they were copied. In memory only: the counts.
 
-use super::decide::Phase;
 use super::main::Coordinator;
+use super::phase::Phase;
 use super::{node, tables};
 use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::sync::{self, Synced};

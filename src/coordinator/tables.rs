@@ -1,8 +1,8 @@
 //! The target's tables: emptied, indexes suspended, NOT VALID constraints set aside; and put back.
 
-use super::decide::Phase;
 use super::main::Coordinator;
 use super::node;
+use super::phase::Phase;
 use super::schema::{applied, Doing};
 use crate::catalog::operations::{self, PlannedTable, Transport};
 use crate::catalog::tasks::{self, NewTask};

@@ -11,7 +11,7 @@ use crate::catalog::{cleanup, events, indexes, slots, user};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{index, origin, subscription, system, transaction};
-use crate::source::{backup, publication, state};
+use crate::source::{backup, publication, state, target_slots};
 use steep_repl_core::event;
 use steep_repl_core::names::{slot_name, tablesync_origin_name, tablesync_slot_name};
 use steep_repl_core::node_state::NodeState;
@@ -308,7 +308,7 @@ fn drop_prepared(connection: &Connection, operation: &Operation) -> Result<()> {
     state::drop_slot(connection, &slot_name(operation.token()?))?;
     let found = state::slot(connection, &operation.slot_name)?;
     if operation.start_lsn.is_some() && found.confirmed == operation.start_lsn {
-        return state::drop_unused_slot(connection, &operation.slot_name);
+        target_slots::drop_if_there(connection, &operation.slot_name)?;
     }
     Ok(())
 }

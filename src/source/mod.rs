@@ -24,7 +24,7 @@ use steep_repl_core::names::{application_name, Part};
 /// How to reach a node as the given role. 42501 when the node is somebody else's.
 pub fn target(node: &Node, role: u32) -> Result<Target> {
     let superuser = role::is_superuser(role);
-    if !superuser && !role::has_rights_of(role, node.owner) {
+    if !role::has_rights_of(role, node.owner) {
         return Err(Error::NodeNotYours { node: node.node.clone(), owner: role::name_of(node.owner) });
     }
     let conninfo = parse(&node.node, &node.conninfo)?;

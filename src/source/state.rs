@@ -146,22 +146,6 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Drops a slot that is there. 55006 when somebody replicates by it.
-pub fn drop_unused_slot(connection: &Connection, name: &str) -> Result<()> {
-    let query = format!("SELECT pg_catalog.pg_drop_replication_slot({})::text", quote_literal(name));
-    connection.value(&query, &format!("could not drop replication slot \"{name}\"")).map(drop)
-}
-
-/// Copies a slot that nobody has used: the copy stands where it does. 42710 when there is one of that name.
-pub fn copy_slot(connection: &Connection, from: &str, to: &str) -> Result<()> {
-    let query = format!(
-        "SELECT slot_name::text FROM pg_catalog.pg_copy_logical_replication_slot({}, {})",
-        quote_literal(from),
-        quote_literal(to)
-    );
-    connection.value(&query, &format!("could not make replication slot \"{to}\"")).map(drop)
-}
-
 /// Statement that begins a transaction that reads.
 pub const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
