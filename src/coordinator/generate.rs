@@ -68,6 +68,7 @@ impl Coordinator {
             script => script?,
         };
         contents::write(&folder, SCHEMA, &script)?;
+        contents::sync(&folder)?;
         let planned = transaction::run(|| operations::tables(id))?;
         let copies = super::tables::copies_of(&planned, &operation.options);
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Copy));

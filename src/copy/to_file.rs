@@ -9,14 +9,12 @@ use crate::error::{Error, Result};
 use crate::pg::copy_out::CopyOut;
 use crate::pg::remote::Connection;
 use crate::pg::{system, transaction};
-use crate::snapshot::codec::{self, ChunkWriter};
+use crate::snapshot::codec::ChunkWriter;
+use crate::snapshot::contents;
 use crate::snapshot::place::failed;
 use std::path::Path;
 use steep_repl_core::ident::qualified;
 use steep_repl_core::manifest::{chunk_path, DATA};
-
-/// Bytes that are compressed at a time.
-const PIECE: usize = 256 * 1024;
 
 /// Writes the given tasks under their snapshot, and marks them done once their files are on disk.
 pub fn save(connection: &Connection, taken: &[Task], files: &Files) -> Result<Loaded> {
@@ -25,19 +23,18 @@ pub fn save(connection: &Connection, taken: &[Task], files: &Files) -> Result<Lo
         super::load::begin(connection, taken)?;
         let seen = super::load::lock(connection, taken)?;
         let (mut done, mut written, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
-        let mut piece = vec![0; PIECE];
         for task in taken {
             let Some(seen) = seen.iter().find(|seen| seen.oid == task.source_relid && seen.is_same) else {
                 rewritten.push(task.id);
                 continue;
             };
-            let (copied, file) = save_one(connection, task, seen, files, &mut piece)?;
+            let (copied, file) = save_one(connection, task, seen, files)?;
             done.push(copied);
             written.push(file);
         }
         connection.execute("COMMIT", "could not end the transaction")?;
         let data = folder.join(DATA);
-        codec::sync_folder(&data).map_err(|error| failed(&data, &error))?;
+        contents::sync(&data)?;
         failpoint!(ChunkWritten)?;
         if !done.is_empty() {
             tasks::finish_copies(&done)?;
@@ -50,13 +47,7 @@ pub fn save(connection: &Connection, taken: &[Task], files: &Files) -> Result<Lo
     .map_err(|error| error.of_copy_stream(connection.node()))
 }
 
-fn save_one(
-    connection: &Connection,
-    task: &Task,
-    seen: &Seen,
-    files: &Files,
-    piece: &mut [u8],
-) -> Result<(Copied, TaskFile)> {
+fn save_one(connection: &Connection, task: &Task, seen: &Seen, files: &Files) -> Result<(Copied, TaskFile)> {
     let started = system::now_micros();
     let folder = Path::new(&files.path);
     let path = chunk_path(task.source_relid, task.from_block, files.compression);
@@ -66,11 +57,11 @@ fn save_one(
     connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
     let mut stream = CopyOut::of(connection, task.relid)?;
     loop {
-        let read = stream.read(piece);
+        let read = stream.read(writer.room());
         if read == 0 {
             break;
         }
-        writer.write(piece.get(..read).unwrap_or_default()).map_err(|error| broken(&error))?;
+        writer.added(read).map_err(|error| broken(&error))?;
     }
     // In binary format the end has a message of its own.
     let rows = stream.messages().saturating_sub(u64::from(task.format == "binary"));

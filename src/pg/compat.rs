@@ -70,13 +70,22 @@ extern "C-unwind" {
     pub(super) fn RemoveSubscriptionRel(subid: pg_sys::Oid, relid: pg_sys::Oid);
 
     /// The raw forms of what a loop under one guard calls.
-    pub(super) fn WaitLatchOrSocket(
-        latch: *mut pg_sys::Latch,
-        events: c_int,
+    pub(super) fn CreateWaitEventSet(owner: pg_sys::ResourceOwner, events: c_int) -> *mut pg_sys::WaitEventSet;
+    pub(super) fn AddWaitEventToSet(
+        set: *mut pg_sys::WaitEventSet,
+        events: u32,
         socket: pg_sys::pgsocket,
+        latch: *mut pg_sys::Latch,
+        data: *mut c_void,
+    ) -> c_int;
+    pub(super) fn WaitEventSetWait(
+        set: *mut pg_sys::WaitEventSet,
         timeout: std::ffi::c_long,
+        occurred: *mut pg_sys::WaitEvent,
+        most: c_int,
         wait_event: u32,
     ) -> c_int;
+    pub(super) fn FreeWaitEventSet(set: *mut pg_sys::WaitEventSet);
     pub(super) fn ResetLatch(latch: *mut pg_sys::Latch);
     fn ProcessInterrupts();
     fn SetLatch(latch: *mut pg_sys::Latch);

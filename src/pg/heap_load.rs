@@ -177,7 +177,7 @@ pub(super) unsafe fn load(
     let checks = if plain.checked { Checks::begin(rel, pstate) } else { Checks::none() };
     let blocks = manner.blocks.map(|(from, to)| from..to);
     if let Some(blocks) = &blocks {
-        super::storage::extend(rel, blocks.end);
+        super::storage::extend(rel, blocks.end, manner.cached);
     }
     let bulk = compat::bulk_insert(rel, !manner.cached, blocks);
     let mut loader = Loader {

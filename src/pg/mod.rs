@@ -28,6 +28,7 @@ pub mod role;
 pub mod scratch;
 pub mod shmem;
 pub mod snapshot;
+mod socket_wait;
 pub mod storage;
 mod stream;
 pub mod subscription;

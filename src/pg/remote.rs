@@ -5,6 +5,7 @@
 
 use super::compat::guarded;
 use super::raise::unpack_sqlstate;
+use super::socket_wait::SocketWait;
 use super::stream::{Next, Stream};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
@@ -46,6 +47,8 @@ enum Session {
 /// An open connection. Statements go over it one at a time.
 pub struct Connection {
     raw: Cell<*mut pg_sys::WalReceiverConn>,
+    /// At a fixed place, for the streams that use it.
+    wait: Box<SocketWait>,
     /// What it was opened with, to open it anew.
     target: Target,
     application_name: String,
@@ -199,6 +202,7 @@ impl Connection {
         }
         let connection = Connection {
             raw: Cell::new(raw),
+            wait: Box::new(SocketWait::new()),
             target: target.clone(),
             application_name: application_name.to_owned(),
             walsender,
@@ -221,6 +225,7 @@ impl Connection {
         self.server_version.set(fresh.server_version.get());
         // The old one is closed with `fresh`.
         self.raw.swap(&fresh.raw);
+        self.wait.swap(&fresh.wait);
         Ok(())
     }
 
@@ -384,6 +389,10 @@ impl Connection {
             return Err(Error::internal(format!("{context}: the answer has no start or no snapshot")));
         };
         Ok(CreatedSlot { lsn, snapshot })
+    }
+
+    pub(super) fn wait(&self) -> &SocketWait {
+        &self.wait
     }
 
     pub(super) fn raw(&self) -> *mut pg_sys::WalReceiverConn {

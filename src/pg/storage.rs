@@ -48,15 +48,26 @@ pub fn make_new(relid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Makes a table so many blocks long at least; the new ones are empty.
+/// Makes a table so many blocks long at least; the new ones are empty. They are in shared buffers when these are `cached`: whoever fills
+/// a block that is not there reads its zeros from disk first, which is a seventh of the work of a load.
 ///
 /// # Safety
 /// An open relation under a lock that writers take, inside a transaction.
-pub(super) unsafe fn extend(rel: pg_sys::Relation, blocks: u32) {
+pub(super) unsafe fn extend(rel: pg_sys::Relation, blocks: u32, cached: bool) {
     let (fork, lock) = (pg_sys::ForkNumber::MAIN_FORKNUM, pg_sys::ExclusiveLock as pg_sys::LOCKMODE);
-    while pg_sys::RelationGetNumberOfBlocksInFork(rel, fork) < blocks {
+    loop {
+        let now = pg_sys::RelationGetNumberOfBlocksInFork(rel, fork);
+        if now >= blocks {
+            return;
+        }
         // A piece at a time: nothing can interrupt one, and others may want to extend the table too.
         pgrx::check_for_interrupts!();
+        if cached {
+            let whole = pg_sys::BufferManagerRelation { rel, ..std::mem::zeroed() };
+            let (to, mode) = (blocks.min(now.saturating_add(EXTENSION_PIECE)), pg_sys::ReadBufferMode::RBM_NORMAL);
+            pg_sys::ReleaseBuffer(pg_sys::ExtendBufferedRelTo(whole, fork, ptr::null_mut(), 0, to, mode));
+            continue;
+        }
         pg_sys::LockRelationForExtension(rel, lock);
         let now = pg_sys::RelationGetNumberOfBlocksInFork(rel, fork);
         if now < blocks {

@@ -2,6 +2,7 @@
 
 use super::compat;
 use super::remote::{receive_function, Connection};
+use super::socket_wait::SocketWait;
 use crate::error::Result;
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
@@ -17,11 +18,20 @@ pub trait Pieces {
     fn next_piece(&mut self) -> Option<&[u8]>;
 }
 
+/// A connection over which messages come.
+#[derive(Clone, Copy)]
+struct Sender {
+    connection: *mut pg_sys::WalReceiverConn,
+    receive: Receive,
+    wait: *const SocketWait,
+    wait_event: u32,
+}
+
 /// Where messages come from.
 #[derive(Clone, Copy)]
 enum Origin {
     /// The connection to the source.
-    Source { connection: *mut pg_sys::WalReceiverConn, receive: Receive, wait_event: u32 },
+    Source(Sender),
     /// What was kept.
     Kept(*mut (dyn Pieces + 'static)),
 }
@@ -54,7 +64,8 @@ impl Stream {
         // What pg_stat_activity shows while nothing comes; a name is registered once and found again after that.
         // SAFETY: a look into shared memory, under a lock that the server takes.
         let wait_event = unsafe { pg_sys::WaitEventExtensionNew(c"SteepReplReceive".as_ptr()) };
-        let origin = Origin::Source { connection: connection.raw(), receive: receive_function()?, wait_event };
+        let (receive, wait) = (receive_function()?, ptr::from_ref(connection.wait()));
+        let origin = Origin::Source(Sender { connection: connection.raw(), receive, wait, wait_event });
         Ok(Stream { origin, ended: false, message: ptr::null_mut(), length: 0 })
     }
 
@@ -74,7 +85,7 @@ impl Stream {
     /// Under a guard ([`compat::guarded`]): this only calls C, and C may raise errors. The connection is open.
     pub(super) unsafe fn next(&mut self, wait: bool) -> Next {
         match self.origin {
-            Origin::Source { connection, receive, wait_event } => self.receive(connection, receive, wait_event, wait),
+            Origin::Source(sender) => self.receive(sender, wait),
             Origin::Kept(pieces) => self.take(pieces),
         }
     }
@@ -102,19 +113,13 @@ impl Stream {
         Next::Message
     }
 
-    unsafe fn receive(
-        &mut self,
-        connection: *mut pg_sys::WalReceiverConn,
-        receive: Receive,
-        wait_event: u32,
-        wait: bool,
-    ) -> Next {
+    unsafe fn receive(&mut self, sender: Sender, wait: bool) -> Next {
         loop {
             if self.ended {
                 return Next::End;
             }
             let mut socket: pg_sys::pgsocket = -1;
-            let length = receive(connection, &mut self.message, &mut socket);
+            let length = (sender.receive)(sender.connection, &mut self.message, &mut socket);
             if length > 0 {
                 self.length = length as usize;
                 compat::interrupts();
@@ -128,15 +133,7 @@ impl Stream {
             if !wait {
                 return Next::Nothing;
             }
-            let woken = compat::WaitLatchOrSocket(
-                pg_sys::MyLatch,
-                (pg_sys::WL_SOCKET_READABLE | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int,
-                socket,
-                -1,
-                wait_event,
-            );
-            compat::ResetLatch(pg_sys::MyLatch);
-            if woken & pg_sys::WL_SOCKET_READABLE as c_int != 0 {
+            if (*sender.wait).wait(socket, sender.wait_event) {
                 // Part of a message: a large row takes its time, and whoever looks on must see that something comes.
                 compat::show_copy_byte();
             }

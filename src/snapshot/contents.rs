@@ -66,17 +66,24 @@ pub fn read(folder: &Path, file: &File) -> Result<Vec<u8>> {
     codec::read_whole(folder, file).map_err(|found| trouble(folder, &file.path, found))
 }
 
-/// Writes a small file that the manifest is going to name.
+/// Writes a small file that the manifest is going to name; its entry in the folder is on disk after [`sync`].
 pub fn write(folder: &Path, path: &str, content: &[u8]) -> Result<File> {
     codec::write_whole(folder, path, content).map_err(|error| failed(&folder.join(path), &error))
 }
 
-/// Writes the manifest, which makes a snapshot of a folder: its sum first.
+/// Has the entries of the folder on disk.
+pub fn sync(folder: &Path) -> Result<()> {
+    codec::sync_folder(folder).map_err(|error| failed(folder, &error))
+}
+
+/// Writes the manifest, which makes a snapshot of a folder, and has all that is in the folder on disk. A crash of the machine may leave the
+/// manifest without a file that was written before it; the snapshot is complete only after this, and what is not is written again.
 pub fn seal(folder: &Path, manifest: &Manifest) -> Result<()> {
     let broken = |why| Error::internal(format!("a manifest that cannot be written: {why}"));
     let (text, sum) = manifest::write(manifest).map_err(broken)?;
     // Nobody may be kept from reading it later by what stands in it.
     manifest::read(&text, &sum).map_err(broken)?;
     write(folder, MANIFEST_SUM, &sum)?;
-    write(folder, MANIFEST, &text).map(drop)
+    write(folder, MANIFEST, &text)?;
+    sync(folder)
 }
