@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use postgres::NoTls;
-use steep_repl_testkit::{check, quote_literal, shared, wait_until, ClusterOptions, Db, Pair, Role, StopMode};
+use steep_repl_testkit::{check, quote_literal, root, shared, wait_until, ClusterOptions, Db, Pair, Role, StopMode};
 
-use crate::{midway, refusal};
+use crate::{midway, refusal, snapshots};
 
 const ABANDON: &str = "select steep_repl.abandon_cleanup('node_b')";
 
@@ -120,6 +120,59 @@ fn after_the_node_was_initialized_from_another_source() {
     check::wait_caught_up(&other, &pair.target, Duration::from_secs(60));
     steep_repl_testkit::compare(&other, &pair.target, &steep_repl_testkit::Tables::All).unwrap();
     end(&pair, &other, &slot);
+}
+
+/// What was made of a source for whoever comes later is the source's own.
+#[test]
+fn a_kept_slot_and_a_portable_snapshot() {
+    let cluster = ClusterOptions::new("abandon_kept").start();
+    let pair = midway::prepared(Pair::options("abandon_kept").source(cluster.clone()));
+    let folder = root::folder("abandon_kept");
+    let abandon = "select steep_repl.abandon_cleanup('node_a')";
+    assert_eq!(refusal::refused_quickly(|| pair.target.try_exec(abandon)).code, "55000");
+    let made: String = pair
+        .session()
+        .query_one(
+            "select source_lsn::text from steep_repl.prepare_init('node_a', 'for_a_dump', no_identity => 'full')",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    let snapshot = snapshots::generate(&pair, &folder, "targets => 2, no_identity => 'full'");
+    let slots = pair.source.rows("select slot_name from pg_replication_slots order by 1");
+    assert_eq!(slots.len(), 3, "{slots:?} {made}");
+    let publications = pair.source.rows("select pubname from pg_publication");
+    assert_eq!(publications.len(), 2);
+    cluster.stop(StopMode::Fast);
+    pair.target
+        .exec(&format!("select steep_repl.drop_init_slot('for_a_dump'), steep_repl.drop_snapshot('{snapshot}')"));
+    let left = || pair.target.rows("select kind from steep_repl.pending_cleanup where node = 'node_a'");
+    wait_until("what is left is known", Duration::from_secs(60), || (left() == ["source", "source"]).then_some(()));
+    let abandoned: i64 = pair.session().query_one(abandon, &[]).unwrap().get(0);
+    assert_eq!(abandoned, 2);
+    let warnings =
+        pair.notices().into_iter().filter(|notice| notice.starts_with("WARNING")).collect::<Vec<_>>().join("; ");
+    for word in slots.iter().chain(&publications).map(String::as_str).chain(["node_a", "REPLICA IDENTITY", "log"]) {
+        assert!(warnings.contains(word), "{word:?} is missing in: {warnings}");
+    }
+    assert!(left().is_empty());
+    expect_no_coordinator(&pair);
+    assert!(pair.target.rows("select id from steep_repl.snapshots").is_empty());
+    assert!(!folder.join("one").exists());
+    assert_eq!(
+        pair.target.rows("select slot_name from steep_repl.init_slots where wal_held_bytes is not null"),
+        [""; 0]
+    );
+    // The node may be used again when its server is back.
+    cluster.start();
+    for slot in &slots {
+        pair.source.exec(&format!("select pg_drop_replication_slot('{slot}')"));
+    }
+    for publication in &publications {
+        pair.source.exec(&format!("drop publication {publication}"));
+    }
+    pair.synchronize(midway::ARGS);
+    pair.expect_equal();
 }
 
 #[test]

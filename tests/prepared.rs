@@ -135,8 +135,8 @@ fn dumped_under_load(label: &str, how: Dump) {
     expect_equal(&pair);
     let compared = "select count(*) from steep_repl.tasks where kind = 'verify' and status = 'done'";
     assert!(pair.target.scalar::<i64>(compared) >= 12, "nothing was compared");
-    let done = pair.target.rows("select distinct status from steep_repl.table_progress");
-    assert_eq!(done, ["done"]);
+    let done = pair.target.rows("select distinct status, transport from steep_repl.table_progress");
+    assert_eq!(done, ["done | backup"]);
     wait_for_status(&pair, &prepared.slot, "used");
     let held = "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'steep\\_repl%keeper'";
     wait_until("the snapshot is given up", Duration::from_secs(20), || {
@@ -306,6 +306,14 @@ fn an_expired_slot_is_taken_away_and_said() {
     assert_eq!(refusal.code, "42704", "{refusal:?}");
     // The name is free again.
     prepare_with(&pair, ", slot_name => 'short_one', no_identity => 'full'").unwrap();
+    pair.target.exec("select steep_repl.drop_init_slot('short_one')");
+    wait_for_status(&pair, "short_one", "released");
+    // What has ended long ago is forgotten when the next one is made.
+    let ended = "select status from steep_repl.init_slots order by operation_id";
+    assert_eq!(pair.target.rows(ended), ["expired", "released"]);
+    pair.target.exec("update steep_repl.operations set finished_at = finished_at - interval '1 year'");
+    prepare_with(&pair, ", slot_name => 'short_one', no_identity => 'full'").unwrap();
+    assert_eq!(pair.target.rows(ended), ["ready"]);
     pair.target.exec("select steep_repl.drop_init_slot('short_one')");
     wait_for_status(&pair, "short_one", "released");
 }

@@ -167,6 +167,12 @@ fn under_load(label: &str, compression: Compression) {
     compare_sequences(&pair.source, &pair.target).unwrap();
     before.assert_same(&pair.target);
     assert_progress_is_sane(&seen, operation);
+    let transports =
+        format!("select distinct transport from steep_repl.table_progress where operation_id = {operation}");
+    assert_eq!(pair.target.rows(&transports), ["files"]);
+    let transports =
+        format!("select distinct transport from steep_repl.table_progress where operation_id = {operation}");
+    assert_eq!(pair.target.rows(&transports), ["files"]);
     assert_eq!(
         pair.target.rows("select method, phase, state from steep_repl.init_progress"),
         ["two_phase | done | SYNCHRONIZED"]

@@ -75,6 +75,7 @@ fn table_progress_has_the_promised_columns() {
         "started_at",
         "finished_at",
         "error",
+        "transport",
     ] {
         assert!(found.any(|name| name == expected), "{expected} is missing or out of order: {names:?}");
     }

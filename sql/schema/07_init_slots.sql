@@ -38,7 +38,7 @@ JOIN steep_repl.prepared_slots p ON p.operation_id = o.id
 WHERE steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) = 'ours'
 ORDER BY o.id;
 
-COMMENT ON VIEW steep_repl.init_slots IS 'Slots made by prepare_init, those that are not kept any more among them, ordered by age';
+COMMENT ON VIEW steep_repl.init_slots IS 'Slots made by prepare_init, those that are not kept any more among them, ordered by age; what has ended longer ago than steep_repl.event_retention goes when the next one is made';
 COMMENT ON COLUMN steep_repl.init_slots.slot_name IS 'Replication slot on the node';
 COMMENT ON COLUMN steep_repl.init_slots.node IS 'Node that it was made on: the source to be';
 COMMENT ON COLUMN steep_repl.init_slots.status IS 'preparing; ready; used: a node replicates by it; released, expired or gone (somebody dropped it): nothing of it is left; failed: see error; ending: being taken away';

@@ -87,7 +87,10 @@ SELECT t.operation_id,
        t.finished_at,
        t.copy_ms,
        t.index_ms,
-       CASE WHEN t.status <> 'done' THEN t.error ->> 'message' END AS error
+       CASE WHEN t.status <> 'done' THEN t.error ->> 'message' END AS error,
+       CASE WHEN o.kind = 'init' AND o.method = 'two_phase' THEN 'files'
+            WHEN o.method = 'manual' THEN 'backup'
+            ELSE t.transport END AS transport
 FROM steep_repl.operation_tables t
 JOIN steep_repl.operations o ON o.id = t.operation_id
 LEFT JOIN steep_repl.live_progress() l ON l.operation_id = t.operation_id AND l.relid = t.relid::bigint
@@ -109,6 +112,7 @@ COMMENT ON COLUMN steep_repl.table_progress.finished_at IS 'When it was ready: r
 COMMENT ON COLUMN steep_repl.table_progress.copy_ms IS 'Time spent copying, summed over the workers, in milliseconds';
 COMMENT ON COLUMN steep_repl.table_progress.index_ms IS 'Time spent building indexes, summed over the workers, in milliseconds';
 COMMENT ON COLUMN steep_repl.table_progress.error IS 'Last error of a task of the table';
+COMMENT ON COLUMN steep_repl.table_progress.transport IS 'How its rows get here: copy: by copy workers from the source; server: by the server''s own table synchronization; pg_dump: by pg_dump; basebackup: by copy workers from a base backup of the source; files: from a portable snapshot; backup: they came by somebody''s own';
 
 CREATE VIEW steep_repl.node_status AS
 SELECT n.node,

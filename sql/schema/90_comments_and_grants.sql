@@ -41,7 +41,7 @@ COMMENT ON FUNCTION steep_repl.drop_snapshot(text) IS
 COMMENT ON FUNCTION steep_repl.cancel_init(text) IS
     'Cancels the operation of a node and takes away all it has made on either side; what cannot be done now is in pending_cleanup';
 COMMENT ON FUNCTION steep_repl.abandon_cleanup(text) IS
-    'Gives up what cancelled initializations of a node have still to take away on a source that is gone for good; warns of what stays there';
+    'Gives up what ended operations of a node have still to take away on a source that is gone for good, slots and snapshots made of the node included; warns of what stays there';
 COMMENT ON FUNCTION steep_repl.resume_init(text) IS
     'Goes on with the failed operation of a node after its last finished table; returns the operation''s number';
 COMMENT ON FUNCTION steep_repl.confirm_init(text) IS

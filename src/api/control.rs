@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 use steep_repl_core::event::{self, Event};
 use steep_repl_core::ident;
 use steep_repl_core::instance::Owner;
-use steep_repl_core::names::backup_slot_name;
+use steep_repl_core::names::{backup_slot_name, slot_name, target_slot_name};
 use steep_repl_core::node_state::NodeState;
 
 #[pg_extern]
@@ -45,39 +45,22 @@ fn adopt_init(node: Option<&str>) -> SqlResult<i64> {
     Ok(adopt(given("node", node)?)?)
 }
 
-/// Gives up what cancelled operations of a node have still to take away on a source that is gone for good, and names it. Returns
-/// how many operations that were.
+/// Gives up what ended operations of a node have still to take away on a source that is gone for good, and names it. Returns how many
+/// operations that were. A slot that was kept and a portable snapshot are operations of the source itself.
 fn abandon(name: &str) -> Result<i64> {
-    let (_, newest) = controlled(name)?;
+    shmem::require()?;
+    let node = nodes::lock(name)?;
+    let left = cleanup::operations_with_source_left(name)?;
+    match operations::newest_of(name)? {
+        Some(newest) => drop(control(&node, newest)?),
+        None if left.is_empty() => return Err(Error::NoOperation { node: name.to_owned() }),
+        None => {}
+    }
     let mut abandoned = 0;
-    for operation in cleanup::operations_with_source_left(name)? {
+    for operation in left {
         let Some(operation) = operations::get(operation)?.filter(Operation::is_ours) else { continue };
-        let slot = operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name);
-        let mut left = vec![format!("replication slot {slot}")];
-        if operation.uses_base_backup() {
-            left.push(format!("replication slot {}, if there is one", backup_slot_name(operation.token()?)));
-        }
-        if let Some(subscription) = operation.subscription_oid.filter(|_| operation.is_by_server()) {
-            let system = system::system_identifier();
-            left.push(format!("replication slots pg_{subscription}_sync_..._{system}, as far as there are any"));
-        }
-        if operation.own_publications && operation.is_refresh() {
-            let entries = operations::publication_plan(operation.id)?.entries;
-            let tables: Vec<String> =
-                entries.iter().map(|entry| ident::qualified_display(&entry.schema, &entry.name)).collect();
-            if !tables.is_empty() {
-                left.push(format!("{} in publication {}", tables.join(", "), operation.publications.join(", ")));
-            }
-        } else if operation.own_publications {
-            left.extend(operation.publications.iter().map(|name| format!("publication {name}")));
-        }
-        let changed = operations::identities(operation.id)?;
-        if !changed.is_empty() {
-            let tables: Vec<String> =
-                changed.iter().map(|(schema, table, ..)| ident::qualified(schema, table)).collect();
-            left.push(format!("REPLICA IDENTITY FULL of tables {}", tables.join(", ")));
-        }
-        let text = format!("left on node \"{}\": {}", operation.source, left.join(", "));
+        let operation = control(&node, operation)?;
+        let text = format!("left on node \"{}\": {}", operation.source, left_on_source(&operation)?.join(", "));
         raise::warning(&text);
         cleanup::done(operation.id, "source")?;
         let mut event = Event::info("init.cleanup_abandoned")
@@ -87,23 +70,75 @@ fn abandon(name: &str) -> Result<i64> {
             .message(text);
         event.severity = event::Severity::Warning;
         events::write(&[event])?;
-        shmem::wake_at_commit(operation.id, newest.requested_by)?;
+        shmem::wake_at_commit(operation.id, operation.requested_by)?;
         abandoned += 1;
     }
     Ok(abandoned)
 }
 
+/// What stays on the source when nobody takes it away, in words.
+fn left_on_source(operation: &Operation) -> Result<Vec<String>> {
+    let token = operation.token()?;
+    let slots = match &operation.options.files {
+        Some(files) if operation.is_generation() => {
+            (1..=files.targets).map(|number| target_slot_name(token, number)).collect()
+        }
+        _ => vec![operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name).clone()],
+    };
+    let mut left: Vec<String> = slots.into_iter().map(|slot| format!("replication slot {slot}")).collect();
+    if operation.is_preparation() && operation.slot_name != slot_name(token) {
+        left.push(format!("replication slot {}, if there is one", slot_name(token)));
+    }
+    if operation.uses_base_backup() {
+        left.push(format!("replication slot {}, if there is one", backup_slot_name(token)));
+    }
+    if let Some(subscription) = operation.subscription_oid.filter(|_| operation.is_by_server()) {
+        let system = system::system_identifier();
+        left.push(format!("replication slots pg_{subscription}_sync_..._{system}, as far as there are any"));
+    }
+    if operation.own_publications && operation.is_refresh() {
+        let entries = operations::publication_plan(operation.id)?.entries;
+        let tables: Vec<String> =
+            entries.iter().map(|entry| ident::qualified_display(&entry.schema, &entry.name)).collect();
+        if !tables.is_empty() {
+            left.push(format!("{} in publication {}", tables.join(", "), operation.publications.join(", ")));
+        }
+    } else if operation.own_publications {
+        left.extend(operation.publications.iter().map(|name| format!("publication {name}")));
+    }
+    let changed = operations::identities(operation.id)?;
+    if !changed.is_empty() {
+        let tables: Vec<String> = changed.iter().map(|(schema, table, ..)| ident::qualified(schema, table)).collect();
+        left.push(format!("REPLICA IDENTITY FULL of tables {}", tables.join(", ")));
+    }
+    Ok(left)
+}
+
 /// The node, locked, and its newest operation, when it is this database's and the caller may do something about it.
 fn controlled(name: &str) -> Result<(Node, Operation)> {
     let (node, operation) = permitted(name)?;
+    let operation = control(&node, operation)?;
+    Ok((node, operation))
+}
+
+/// An operation of a node, when it is this database's and the caller may do something about it.
+fn control(node: &Node, operation: Operation) -> Result<Operation> {
+    require_may_act(node, &operation)?;
     ownership::require_ours(&operation)?;
     if cannot_go_on(&operation)? {
         // Whoever takes it up takes it over.
         let me = role::current();
         operations::take_over(operation.id, me)?;
-        return Ok((node, Operation { requested_by: me, ..operation }));
+        return Ok(Operation { requested_by: me, ..operation });
     }
-    Ok((node, operation))
+    Ok(operation)
+}
+
+fn require_may_act(node: &Node, operation: &Operation) -> Result<()> {
+    if may_act(role::current(), operation)? {
+        return Ok(());
+    }
+    Err(Error::NodeNotYours { node: node.node.clone(), owner: role::name_of(node.owner) })
 }
 
 /// Whether the role that asked for an operation is gone, or may not use its source any more.
@@ -127,9 +162,7 @@ fn permitted(name: &str) -> Result<(Node, Operation)> {
     shmem::require()?;
     let node = nodes::lock(name)?;
     let operation = operations::newest_of(name)?.ok_or_else(|| Error::NoOperation { node: name.to_owned() })?;
-    if !may_act(role::current(), &operation)? {
-        return Err(Error::NodeNotYours { node: name.to_owned(), owner: role::name_of(node.owner) });
-    }
+    require_may_act(&node, &operation)?;
     Ok((node, operation))
 }
 

@@ -155,6 +155,7 @@ fn node(name: &str) -> Result<Node> {
 struct Asked {
     operation: serde_json::Value,
     expires: Option<f64>,
+    event_retention: f64,
     role: u32,
 }
 
@@ -182,7 +183,8 @@ fn request(wanted: &Wanted, token: Token, slot: &str, plan: &Plan) -> Result<Ask
         beforehand: None,
     };
     let operation = serde_json::to_value(&new).map_err(|error| Error::internal(format!("JSON: {error}")))?;
-    Ok(Asked { operation, expires: wanted.expires, role: role::current() })
+    let event_retention = options.event_retention;
+    Ok(Asked { operation, expires: wanted.expires, event_retention, role: role::current() })
 }
 
 /// Stores the operation that a session asks for, and has it begun; the answer is its number. Runs in a worker.
@@ -191,6 +193,7 @@ pub(super) fn store(request: &str) -> Result<String> {
     let id = crate::pg::transaction::run(|| {
         let id = operations::insert(&asked.operation)?;
         slots::insert(id, asked.expires)?;
+        slots::forget_older_than(asked.event_retention)?;
         Ok(id)
     })?;
     if !shmem::want(system::database_oid(), asked.role, id) {

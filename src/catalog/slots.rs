@@ -42,6 +42,15 @@ pub fn insert(operation: i64, expires: Option<f64>) -> Result<()> {
     )
 }
 
+/// Forgets slots that are not kept any more, with their operations, and that ended more than that many seconds ago.
+pub fn forget_older_than(seconds: f64) -> Result<()> {
+    execute(
+        "DELETE FROM steep_repl.operations WHERE kind = 'prepare' AND status IN ('completed', 'cancelled') \
+         AND finished_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)",
+        &[Arg::Float(seconds)],
+    )
+}
+
 /// The one of an operation.
 pub fn get(operation: i64) -> Result<Option<Prepared>> {
     maybe(select!("WHERE o.id = $1"), &[Arg::Int(operation)])
