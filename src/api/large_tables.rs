@@ -3,7 +3,7 @@
 use super::checks::{check_dump, check_may_run_programs, Judge, Wanted};
 use crate::catalog::operations::{Method, Transport};
 use crate::catalog::{nodes, user};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramError, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{role, scratch, system};
 use crate::schema::Plan;
@@ -54,7 +54,7 @@ pub(super) fn check(
 }
 
 fn refused(method: &'static str, reason: String, hint: &str) -> Result<()> {
-    Err(Error::LargeTables { method, reason, hint: hint.to_owned() })
+    Err(Error::Program(ProgramError::LargeTables { method, reason, hint: hint.to_owned() }))
 }
 
 /// Programs of this server's, a source that they can back up and whose data they can read, and a place for it.

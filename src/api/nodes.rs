@@ -3,7 +3,7 @@
 use super::{given, SqlResult};
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::{role, subscription};
 use crate::schema::joining;
 use crate::source;
@@ -62,7 +62,7 @@ fn alter(name: &str, conninfo: &str) -> Result<i64> {
     for operation in operations::subscribed_to(name)?.iter().filter(|operation| operation.is_ours()) {
         // One that somebody has dropped has no connection any more.
         let found = match joining::subscription_of(operation) {
-            Err(Error::SubscriptionGone { .. }) => continue,
+            Err(Error::Subscription(SubscriptionError::Gone { .. })) => continue,
             found => found?,
         };
         subscription::set_connection(&found.name, &conninfo)?;

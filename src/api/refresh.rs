@@ -8,7 +8,7 @@ use crate::catalog::operations::{self, Kind, Method, NewOperation, Operation, Op
 use crate::catalog::ownership;
 use crate::catalog::{events, user};
 use crate::coordinator::phase::Phase;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::raise::ErrorReport;
 use crate::pg::remote::Connection;
 use crate::pg::{raise, role, shmem};
@@ -134,10 +134,14 @@ fn say_nothing_to_do(base: &Operation) -> Result<()> {
 fn check_subscription(base: &Operation) -> Result<()> {
     let found = subscription_of(base)?;
     let cannot = |reason: &str, hint: &str| {
-        Err(Error::CannotJoin { subscription: found.name.clone(), reason: reason.to_owned(), hint: hint.to_owned() })
+        Err(Error::Subscription(SubscriptionError::CannotJoin {
+            subscription: found.name.clone(),
+            reason: reason.to_owned(),
+            hint: hint.to_owned(),
+        }))
     };
     if !found.enabled {
-        return Err(Error::SubscriptionDisabled { subscription: found.name });
+        return Err(Error::Subscription(SubscriptionError::Disabled { subscription: found.name }));
     }
     if found.two_phase {
         return Err(Error::two_phase(found.name));

@@ -5,13 +5,15 @@ use super::control::may_act;
 use super::init::{
     first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names, workers, workers_planned,
 };
+use super::wait::{Ended, Wait};
 use super::{begin, given, list, seconds, source_only, SqlResult};
 use crate::catalog::operations::{self, Files, Kind, Method, NewOperation, Operation, Options};
+use crate::catalog::progress::Brief;
 use crate::catalog::snapshots::{self, Known};
-use crate::catalog::{events, nodes, ownership, progress};
+use crate::catalog::{events, nodes, ownership};
 use crate::coordinator::phase::{Phase, Way};
 use crate::error::{Error, Result, SnapshotError};
-use crate::pg::{raise, role, shmem, snapshot, system};
+use crate::pg::{raise, role, shmem, system};
 use crate::schema::{self, Plan};
 use crate::settings;
 use crate::snapshot::contents;
@@ -28,8 +30,6 @@ use steep_repl_core::selection::NoIdentity;
 
 /// The most slots that are made for targets of one snapshot.
 const MOST_TARGETS: i32 = 100;
-/// How often to look, in milliseconds.
-const LOOK_MS: i64 = 50;
 
 #[pg_extern]
 #[allow(clippy::too_many_arguments)]
@@ -350,26 +350,11 @@ fn store(wanted: &Wanted, manifest: &Manifest, examined: &Examined) -> Result<i6
 /// Waits until a snapshot is complete.
 fn wait(id: &str, timeout: Option<f64>) -> Result<String> {
     let (known, operation) = permitted(id)?;
-    super::wait::refuse_to_wait(operation.id)?;
-    let started = system::now_secs();
-    loop {
-        let now = snapshot::fresh(|| progress::brief(known.operation))?;
-        match now.status.as_str() {
-            "completed" => return Ok("complete".to_owned()),
-            "cancelled" | "cancelling" => return Err(SnapshotError::Dropped { id: id.to_owned() }.into()),
-            "failed" => {
-                return Err(now.error.map_or_else(
-                    || Error::internal("a failed operation without an error"),
-                    |problem| Error::Server(Box::new(problem)),
-                ))
-            }
-            _ => {}
-        }
-        let waited = system::now_secs() - started;
-        if timeout.is_some_and(|timeout| waited >= timeout) {
-            return Err(SnapshotError::Timeout { id: id.to_owned(), waited: format!("{waited:.0} s") }.into());
-        }
-        let left = timeout.map_or(f64::MAX, |timeout| (timeout - waited) * 1000.0);
-        system::wait_latch(LOOK_MS.min(left.max(1.0) as i64));
-    }
+    let gone = &["cancelling", "cancelled"];
+    let wait = Wait { operation: operation.id, timeout, gone, words: Brief::figures };
+    wait.until_ended(|ended| match ended {
+        Ended::Completed { .. } => Ok("complete".to_owned()),
+        Ended::Cancelled => Err(SnapshotError::Dropped { id: known.id }.into()),
+        Ended::Late { waited, .. } => Err(SnapshotError::Timeout { id: known.id, waited }.into()),
+    })
 }

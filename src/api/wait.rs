@@ -2,7 +2,8 @@
 
 use super::{given, seconds, SqlResult};
 use crate::catalog::ownership;
-use crate::catalog::{nodes, operations, progress};
+use crate::catalog::progress::{self, Brief};
+use crate::catalog::{nodes, operations};
 use crate::error::{Error, Result};
 use crate::pg::{raise, snapshot, system};
 use pgrx::datum::Interval;
@@ -33,7 +34,7 @@ fn wait_for_init(node: Option<&str>, timeout: default!(Option<Interval>, "NULL")
 }
 
 /// Refuses a wait that would never end, or see nothing.
-pub(super) fn refuse_to_wait(operation: i64) -> Result<()> {
+fn refuse_to_wait(operation: i64) -> Result<()> {
     if STARTED.with(Cell::get) == operation {
         return Err(Error::WaitInTransaction);
     }
@@ -50,36 +51,65 @@ fn wait(node: &str, timeout: Option<f64>) -> Result<String> {
         // Nobody works on it here.
         ownership::require_ours(&operation)?;
     }
-    refuse_to_wait(operation.id)?;
-    let started = system::now_secs();
-    let mut told = started;
-    loop {
-        let now = snapshot::fresh(|| progress::brief(operation.id))?;
-        match now.status.as_str() {
-            "completed" => return Ok(now.state),
-            "cancelled" => return Err(Error::Cancelled { operation: operation.id, node: node.to_owned() }),
-            "failed" => {
-                return Err(now.error.map_or_else(
-                    || Error::internal("a failed operation without an error"),
-                    |problem| Error::Server(Box::new(problem)),
-                ))
+    let wait = Wait { operation: operation.id, timeout, gone: &["cancelled"], words: Brief::words };
+    wait.until_ended(|ended| match ended {
+        Ended::Completed { state } => Ok(state),
+        Ended::Cancelled => Err(Error::Cancelled { operation: operation.id, node: node.to_owned() }),
+        Ended::Late { waited, progress } => Err(Error::WaitTimeout { node: node.to_owned(), waited, progress }),
+    })
+}
+
+/// How waiting for an operation has ended; its failure is an error.
+pub(super) enum Ended {
+    /// The operation is complete, and this the state of its node.
+    Completed { state: String },
+    /// It was cancelled.
+    Cancelled,
+    /// The time is over.
+    Late { waited: String, progress: String },
+}
+
+/// A wait for an operation.
+pub(super) struct Wait {
+    pub operation: i64,
+    /// Seconds; none waits for ever.
+    pub timeout: Option<f64>,
+    /// Statuses in which there is nothing to wait for any more.
+    pub gone: &'static [&'static str],
+    /// What is told from time to time.
+    pub words: fn(&Brief) -> String,
+}
+
+impl Wait {
+    /// Waits, and has it said what the end means.
+    pub(super) fn until_ended<T>(&self, end: impl FnOnce(Ended) -> Result<T>) -> Result<T> {
+        refuse_to_wait(self.operation)?;
+        let started = system::now_secs();
+        let mut told = started;
+        loop {
+            let now = snapshot::fresh(|| progress::brief(self.operation))?;
+            match now.status.as_str() {
+                "completed" => return end(Ended::Completed { state: now.state }),
+                gone if self.gone.contains(&gone) => return end(Ended::Cancelled),
+                "failed" => {
+                    return Err(now.error.map_or_else(
+                        || Error::internal("a failed operation without an error"),
+                        |problem| Error::Server(Box::new(problem)),
+                    ))
+                }
+                _ => {}
             }
-            _ => {}
+            let waited = system::now_secs() - started;
+            if self.timeout.is_some_and(|timeout| waited >= timeout) {
+                return end(Ended::Late { waited: format!("{waited:.0} s"), progress: (self.words)(&now) });
+            }
+            if system::now_secs() - told >= TELL {
+                told = system::now_secs();
+                raise::notice(&(self.words)(&now));
+            }
+            snapshot::release_horizon_if_unused();
+            let left = self.timeout.map_or(f64::MAX, |timeout| (timeout - waited) * 1000.0);
+            system::wait_latch(LOOK_MS.min(left.max(1.0) as i64));
         }
-        let waited = system::now_secs() - started;
-        if timeout.is_some_and(|timeout| waited >= timeout) {
-            return Err(Error::WaitTimeout {
-                node: node.to_owned(),
-                waited: format!("{waited:.0} s"),
-                progress: now.words(),
-            });
-        }
-        if system::now_secs() - told >= TELL {
-            told = system::now_secs();
-            raise::notice(&now.words());
-        }
-        snapshot::release_horizon_if_unused();
-        let left = timeout.map_or(f64::MAX, |timeout| (timeout - waited) * 1000.0);
-        system::wait_latch(LOOK_MS.min(left.max(1.0) as i64));
     }
 }

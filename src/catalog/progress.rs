@@ -154,11 +154,16 @@ pub struct Brief {
 }
 
 impl Brief {
-    /// One line for a person.
+    /// One line for a person, with the state of the node.
     pub fn words(&self) -> String {
+        format!("{} {}", self.state, self.figures())
+    }
+
+    /// One line for a person.
+    pub fn figures(&self) -> String {
         let mut words = format!(
-            "{} {:.1} %, phase {}, {} of {} tables ready",
-            self.state, self.overall_percent, self.phase, self.tables_done, self.tables_total
+            "{:.1} %, phase {}, {} of {} tables ready",
+            self.overall_percent, self.phase, self.tables_done, self.tables_total
         );
         if let Some(eta) = self.eta_seconds {
             words.push_str(&format!(", about {eta:.0} s left"));

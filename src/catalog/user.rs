@@ -3,7 +3,7 @@
 //! Names that come from the catalogs go through the one quoting helper; values are bound.
 
 use super::{json, parse, rows, texts, Access, Arg};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::role;
 use serde::{Deserialize, Serialize};
 use steep_repl_core::database::Database;
@@ -298,7 +298,7 @@ pub fn applying(subscription: u32, name: &str) -> Result<Applying> {
     read(include_str!("../../sql/queries/applying.sql"), &[Arg::Int(i64::from(subscription))])?
         .into_iter()
         .next()
-        .ok_or_else(|| Error::SubscriptionGone { subscription: name.to_owned() })
+        .ok_or_else(|| Error::Subscription(SubscriptionError::Gone { subscription: name.to_owned() }))
 }
 
 /// A subscription of this database, as it is now.

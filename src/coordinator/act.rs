@@ -6,7 +6,7 @@ use super::node;
 use super::phase::Phase;
 use crate::catalog::operations::{self, Published, Transport};
 use crate::catalog::{base_backups, events, tasks, user};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::subscription::{self, NewSubscription, TableState};
 use crate::pg::worker::{self, Assignment, Kind};
 use crate::pg::{origin, system, transaction};
@@ -427,12 +427,16 @@ impl Coordinator {
         if operation.is_refresh() {
             // It has another slot until the tables join, and may have publications besides.
             let has_all = operation.publications.iter().all(|name| found.publications.contains(name));
-            return if has_all { Ok(()) } else { Err(Error::SubscriptionChanged { subscription: found.name }) };
+            return if has_all {
+                Ok(())
+            } else {
+                Err(Error::Subscription(SubscriptionError::Changed { subscription: found.name }))
+            };
         }
         if found.slot_name.as_ref() == Some(&operation.slot_name) && found.publications == operation.publications {
             return Ok(());
         }
-        Err(Error::SubscriptionChanged { subscription: found.name })
+        Err(Error::Subscription(SubscriptionError::Changed { subscription: found.name }))
     }
 
     /// Tells the subscription where each table stands, and starts it.

@@ -13,7 +13,7 @@ use crate::catalog::base_backups::{self, Stage};
 use crate::catalog::events;
 use crate::catalog::operations::Operation;
 use crate::catalog::user;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramError, Result};
 use crate::pg::private_server::{configure, PrivateServer};
 use crate::pg::program::PrivateDirectory;
 use crate::pg::remote::{Connection, Target};
@@ -47,7 +47,7 @@ pub struct Readable {
 }
 
 impl Readable {
-    /// [`Error::PrivateServer`] when its server has ended.
+    /// [`ProgramError::PrivateServer`] when its server has ended.
     pub fn check(&mut self) -> Result<()> {
         self.server.check()
     }
@@ -76,7 +76,7 @@ pub fn make(operation: &Operation, target: &Target, connection: Connection, numb
     let alive =
         transaction::run_without_snapshot(|| connection.value("SELECT 1::text", "could not ask for a sign of life"));
     let error = match (&error, alive) {
-        (Error::ProgramFailed { .. }, Err(away)) => away,
+        (Error::Program(ProgramError::Failed { .. }), Err(away)) => away,
         _ => error,
     };
     cleared.and(Err(error))
@@ -98,11 +98,11 @@ fn attempt(
     })?;
     let scratch = &operation.options.scratch_directory;
     if let Some(reason) = scratch::why_not(scratch, &slot_name(token)) {
-        return Err(Error::LargeTables {
+        return Err(Error::Program(ProgramError::LargeTables {
             method: "basebackup",
             reason,
             hint: "Mend that, or cancel the operation and use large_table_method => 'copy'.".to_owned(),
-        });
+        }));
     }
     backup::check_space(&about, scratch, scratch::free_bytes(scratch.as_ref()))?;
     place.make()?;

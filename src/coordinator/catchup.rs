@@ -5,7 +5,7 @@ use super::node;
 use super::phase::Phase;
 use crate::catalog::progress::{self, Shown};
 use crate::catalog::{events, nodes, operations, user};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::{shmem, system, transaction};
 use crate::source::state;
 use steep_repl_core::event::{self, Severity};
@@ -134,7 +134,12 @@ impl Coordinator {
         }
         let subscription = self.operation.subscription.clone();
         let origin = origin_name(self.operation.subscription_oid.unwrap_or_default());
-        let error = Error::ApplyFails { subscription, errors, conflicts: conflicts.to_vec(), origin };
+        let error = Error::Subscription(SubscriptionError::ApplyFails {
+            subscription,
+            errors,
+            conflicts: conflicts.to_vec(),
+            origin,
+        });
         if errors > i64::from(self.operation.options.max_retries) {
             return Err(error);
         }

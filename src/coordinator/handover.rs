@@ -15,7 +15,7 @@ use super::phase::Phase;
 use crate::catalog::events;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::user::{self, Subscription};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::subscription::{self, TableState};
 use crate::pg::{origin, system, transaction};
 use crate::source::state;
@@ -39,14 +39,16 @@ impl Coordinator {
         let oid = operation.subscription_oid.ok_or_else(|| Error::internal("no subscription"))?;
         transaction::run(|| user::subscription(oid))?
             .filter(|found| operation.is_refresh() || found.name == operation.subscription)
-            .ok_or_else(|| Error::SubscriptionGone { subscription: operation.subscription.clone() })
+            .ok_or_else(|| {
+                Error::Subscription(SubscriptionError::Gone { subscription: operation.subscription.clone() })
+            })
     }
 
     /// Whether the apply worker that copy workers of a refresh join is there; says so when it is not.
     pub(super) fn has_apply_worker(&mut self) -> Result<bool> {
         let found = self.joined_subscription()?;
         if !found.enabled {
-            return Err(Error::SubscriptionDisabled { subscription: found.name });
+            return Err(Error::Subscription(SubscriptionError::Disabled { subscription: found.name }));
         }
         if found.apply_pid.is_none() {
             let mut event = self
@@ -63,7 +65,7 @@ impl Coordinator {
     pub(super) fn may_join(&mut self) -> Result<bool> {
         let found = self.joined_subscription()?;
         if !found.enabled {
-            return Err(Error::SubscriptionDisabled { subscription: found.name });
+            return Err(Error::Subscription(SubscriptionError::Disabled { subscription: found.name }));
         }
         if found.two_phase {
             return Err(Error::two_phase(found.name));
@@ -97,7 +99,7 @@ impl Coordinator {
             found.tables.iter().map(|table| table.relid).filter(|relid| planned.contains(relid)).collect();
         if !twice.is_empty() {
             let subscription = found.name.clone();
-            return Err(Error::AlreadySubscribed { subscription, tables: names(&twice)? });
+            return Err(Error::Subscription(SubscriptionError::Has { subscription, tables: names(&twice)? }));
         }
         let syncing: Vec<u32> =
             found.tables.iter().filter(|table| table.is_syncing()).map(|table| table.relid).collect();

@@ -20,7 +20,7 @@ use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::sync::{self, Synced};
 use crate::catalog::user::{self, Applying};
 use crate::catalog::{events, tasks};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::subscription::{self, TableState};
 use crate::pg::{origin, system, transaction};
 use crate::schema;
@@ -176,7 +176,7 @@ impl Coordinator {
             seen.iter().filter_map(|table| Some((table.pid?, table.relid, table.name.clone()))).collect();
         self.refuse_missing(&seen)?;
         if !applying.enabled {
-            return Err(Error::SubscriptionDisabled { subscription: name });
+            return Err(Error::Subscription(SubscriptionError::Disabled { subscription: name }));
         }
         let now = system::now_secs();
         if self.sync.misses_slots(now) && !self.without_slot(&seen)?.is_empty() {
@@ -401,7 +401,7 @@ impl Coordinator {
         if !differences.is_empty() {
             return Err(Error::SourceChanged { differences });
         }
-        Err(Error::NotSubscribed { subscription: self.operation.subscription.clone(), tables })
+        Err(Error::Subscription(SubscriptionError::Lacks { subscription: self.operation.subscription.clone(), tables }))
     }
 
     /// Says when nobody is at work for long.
@@ -438,13 +438,13 @@ impl Coordinator {
             let failures = self.sync.failures.entry(table.relid).or_default();
             *failures += 1;
             let last = *failures > most;
-            let error = Error::SyncFails {
+            let error = Error::Subscription(SubscriptionError::SyncFails {
                 table: table.name.clone(),
                 log_name: table.table_name.clone(),
                 subscription: subscription.to_owned(),
                 failures: *failures,
                 at: at.clone(),
-            };
+            });
             let problem = error.problem();
             let detail = problem.detail.as_deref().unwrap_or_default().trim_end_matches('.');
             let mut event = self

@@ -2,7 +2,7 @@
 
 use crate::catalog::tasks::Task;
 use crate::catalog::user;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramError, Result};
 use crate::pg::dumped::Dumped;
 use crate::pg::program::{self, PrivateDirectory};
 use crate::pg::remote::{Connection, Target};
@@ -56,21 +56,21 @@ impl Dumping<'_> {
         if dumped != wanted {
             let lacking = wanted.symmetric_difference(&dumped).map(|name| quote_ident(name)).collect::<Vec<_>>();
             let table = qualified(&task.table_schema, &task.table_name);
-            return Err(Error::LargeTables {
+            return Err(Error::Program(ProgramError::LargeTables {
                 method: "pg_dump",
                 reason: format!(
                     "What pg_dump writes of table {table} and what is copied of it differ in columns {}.",
                     lacking.join(", ")
                 ),
                 hint: "Use large_table_method => 'copy'.".to_owned(),
-            });
+            }));
         }
         Ok(Dump { columns, rows, _private: private })
     }
 
     /// Why a pg_dump has failed: it says that in words alone, so the source is asked for a sign of life.
     pub fn judge(&self, connection: &Connection, error: Error) -> Error {
-        let by_program = matches!(&error, Error::ProgramFailed { .. });
+        let by_program = matches!(&error, Error::Program(ProgramError::Failed { .. }));
         match connection.value("SELECT 1::text", "could not ask for a sign of life") {
             Err(away) if by_program => away,
             _ => error,

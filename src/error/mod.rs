@@ -1,19 +1,23 @@
 //! Everything that can go wrong, with what a person needs to mend it.
 //!
-//! One enum with structured fields; [`Error::problem`], in `problem.rs`, is the only place that gives a variant its SQLSTATE, detail and hint. An
+//! One enum with structured fields, groups of them in files of their own; [`Error::problem`] gives each its SQLSTATE, detail and hint. An
 //! error keeps the side it came from, because retry or stop is decided by side and SQLSTATE (`steep_repl_core::retry`), never
 //! by the text of a message.
 
 mod problem;
+mod program;
 mod slots;
 mod snapshot;
+mod subscription;
+mod verdict;
 
 pub use problem::listed;
+pub use program::ProgramError;
 pub use slots::SlotError;
 pub use snapshot::SnapshotError;
+pub use subscription::SubscriptionError;
 
 use steep_repl_core::errors::Problem;
-use steep_repl_core::retry::{self, Verdict};
 
 /// The result of everything in this extension that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -27,6 +31,12 @@ pub enum Error {
     /// About a slot that was made beforehand.
     #[error(transparent)]
     Slot(#[from] SlotError),
+    /// About a program of the server's, or what comes by one.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// About the subscription.
+    #[error(transparent)]
+    Subscription(#[from] SubscriptionError),
     /// An error that the source raised in answer to a statement.
     #[error("{context}: {}", problem.message)]
     Source {
@@ -381,42 +391,6 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// Somebody has made the subscription follow something else.
-    #[error("subscription \"{subscription}\" was changed during the operation")]
-    SubscriptionChanged {
-        /// Its name.
-        subscription: String,
-    },
-    /// Somebody has dropped the subscription.
-    #[error("subscription \"{subscription}\" is gone")]
-    SubscriptionGone {
-        /// Its name.
-        subscription: String,
-    },
-    /// The subscription that tables are to join is not applied.
-    #[error("subscription \"{subscription}\" is disabled")]
-    SubscriptionDisabled {
-        /// Its name.
-        subscription: String,
-    },
-    /// Somebody has put tables into the subscription that are being copied into it.
-    #[error("subscription \"{subscription}\" has {} already", tables.join(", "))]
-    AlreadySubscribed {
-        /// Its name.
-        subscription: String,
-        /// The tables.
-        tables: Vec<String>,
-    },
-    /// The subscription is one that tables cannot join.
-    #[error("subscription \"{subscription}\" cannot take in further tables")]
-    CannotJoin {
-        /// Its name.
-        subscription: String,
-        /// Why.
-        reason: String,
-        /// What to do.
-        hint: String,
-    },
     /// Somebody has the table locked.
     #[error("table {table} is locked")]
     TableBusy {
@@ -456,56 +430,6 @@ pub enum Error {
         /// Each difference, in words.
         differences: Vec<String>,
     },
-    /// A program of the server's installation is not there.
-    #[error("{program} of PostgreSQL {major} is not in \"{directory}\"")]
-    ProgramMissing {
-        /// The program.
-        program: &'static str,
-        /// Where it should be.
-        directory: String,
-        /// Major version of the server.
-        major: u32,
-    },
-    /// A program of another version than the server's.
-    #[error("{program} has version {version}, this server is PostgreSQL {major}")]
-    ProgramVersion {
-        /// The program.
-        program: &'static str,
-        /// What it says of itself.
-        version: String,
-        /// Major version of the server.
-        major: u32,
-    },
-    /// A program has not done what it should.
-    #[error("{program} could not {what} of node \"{node}\"")]
-    ProgramFailed {
-        /// The program.
-        program: &'static str,
-        /// What it was to do.
-        what: String,
-        /// The node.
-        node: String,
-        /// The program's own words.
-        complaints: String,
-    },
-    /// Something stands against the way that large tables were to go.
-    #[error("large_table_method {method} cannot be used")]
-    LargeTables {
-        /// The way.
-        method: &'static str,
-        /// What stands against it.
-        reason: String,
-        /// What to do about that.
-        hint: String,
-    },
-    /// A private server over a base backup does not come up.
-    #[error("the private server over the base backup of node \"{node}\" has ended")]
-    PrivateServer {
-        /// The source.
-        node: String,
-        /// The last lines of its log.
-        log: String,
-    },
     /// A file of ours.
     #[error("could not use \"{path}\"")]
     File {
@@ -531,16 +455,6 @@ pub enum Error {
         node: String,
         /// Encoding of this database.
         encoding: String,
-    },
-    /// A connection string that cannot be handed to a program without showing a secret.
-    #[error("the connection string of node \"{node}\" has {keyword}, which cannot be handed to {program}")]
-    ConninfoSecret {
-        /// The node.
-        node: String,
-        /// The keyword.
-        keyword: &'static str,
-        /// The program.
-        program: &'static str,
     },
     /// Somebody has cancelled the operation meanwhile.
     #[error("operation {operation} is not wanted any more")]
@@ -593,40 +507,6 @@ pub enum Error {
         /// The source.
         node: String,
     },
-    /// The apply worker cannot go on.
-    #[error("the apply worker of subscription \"{subscription}\" fails")]
-    ApplyFails {
-        /// The subscription.
-        subscription: String,
-        /// How often.
-        errors: i64,
-        /// Conflicts that were counted, by kind.
-        conflicts: Vec<String>,
-        /// The origin that its lines in the log name.
-        origin: String,
-    },
-    /// The server's own workers cannot copy a table.
-    #[error("the initial synchronization of table {table} fails")]
-    SyncFails {
-        /// The table.
-        table: String,
-        /// Its name in the server's log.
-        log_name: String,
-        /// Its subscription.
-        subscription: String,
-        /// How often it has failed.
-        failures: u32,
-        /// When it last did.
-        at: String,
-    },
-    /// Somebody has taken tables out of the subscription that are being copied.
-    #[error("subscription \"{subscription}\" does not have {} any more", tables.join(", "))]
-    NotSubscribed {
-        /// Its name.
-        subscription: String,
-        /// The tables.
-        tables: Vec<String>,
-    },
     /// A node has too little of something that table synchronization takes.
     #[error("node \"{node}\" has {free} free {what}s, and initial synchronization needs {needed}")]
     TooFew {
@@ -677,71 +557,13 @@ impl Error {
         Error::Internal(what.into())
     }
 
-    /// This error as what it means when it ends a copy from `node`.
-    ///
-    /// libpqwalreceiver gives whatever the source says during a COPY as a protocol violation of a "WAL stream"; there is no
-    /// such stream here, and the source's own words come after the colon.
-    pub fn of_copy_stream(self, node: &str) -> Error {
-        match self {
-            Error::Server(mut problem) if problem.sqlstate == "08P01" => {
-                if let Some((_, words)) = problem.message.split_once("WAL stream: ") {
-                    problem.message = words.trim_start_matches("ERROR:  ").to_owned();
-                }
-                Error::Source { context: format!("node \"{node}\" ended the COPY"), problem }
-            }
-            other => other,
-        }
-    }
-
     /// A subscription with two_phase cannot take in further tables.
     pub fn two_phase(subscription: String) -> Error {
-        Error::CannotJoin {
+        Error::Subscription(SubscriptionError::CannotJoin {
             subscription,
             reason: "It has two_phase on, and prepared transactions cannot be passed over for some tables only."
                 .to_owned(),
             hint: "Use ALTER SUBSCRIPTION ... SET (two_phase = false), where the server can.".to_owned(),
-        }
-    }
-
-    /// This error as what it means when it answers the import of a snapshot on `node`.
-    pub fn of_snapshot_import(self, node: &str) -> Error {
-        match &self {
-            Error::Source { problem, .. }
-                if retry::verdict(retry::Origin::Source, &problem.sqlstate) == Verdict::SnapshotLost =>
-            {
-                Error::SnapshotLost { node: node.to_owned() }
-            }
-            _ => self,
-        }
-    }
-
-    /// Whether it is an order to stop what runs, and not a failure of it.
-    pub fn is_interrupt(&self) -> bool {
-        matches!(self, Error::Server(problem) if matches!(problem.sqlstate.as_str(), "57014" | "57P01"))
-    }
-
-    /// Whether to try again, and what.
-    pub fn verdict(&self) -> Verdict {
-        match self {
-            Error::SourceUnreachable { .. } | Error::SourceSilent { .. } => Verdict::RetrySource,
-            Error::SnapshotLost { .. } | Error::Rewritten { .. } | Error::LeftOvers { .. } => Verdict::SnapshotLost,
-            // The codes of a lost snapshot mean that only where a snapshot is imported, which says SnapshotLost itself.
-            // The codes of a broken protocol are what libpqwalreceiver gives to whatever the source says during a COPY or the
-            // creation of a slot; a broken link is 08006.
-            Error::Source { problem, .. } | Error::Server(problem) if problem.sqlstate == "08P01" => Verdict::RetryTask,
-            Error::Source { problem, .. } => match retry::verdict(retry::Origin::Source, &problem.sqlstate) {
-                Verdict::SnapshotLost => Verdict::Fail,
-                verdict => verdict,
-            },
-            Error::TaskTaken | Error::NotWanted { .. } | Error::TakenOver { .. } | Error::WorkerStays { .. } => {
-                Verdict::RetryTask
-            }
-            Error::Server(problem) | Error::SchemaSync { problem, .. } => {
-                retry::verdict(retry::Origin::Target, &problem.sqlstate)
-            }
-            // It does not say why; whether the source is away is asked over our own connection before it is run again.
-            Error::ProgramFailed { .. } => Verdict::RetryTask,
-            _ => Verdict::Fail,
-        }
+        })
     }
 }

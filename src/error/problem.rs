@@ -23,6 +23,8 @@ impl Error {
         let (sqlstate, detail, hint): (&str, Option<String>, Option<String>) = match self {
             Server(_) => unreachable!("returned above"),
             Slot(about) => about.parts(),
+            Subscription(about) => about.parts(),
+            Program(about) => about.parts(),
             Source { problem, .. } => (&problem.sqlstate, problem.detail.clone(), problem.hint.clone()),
             SourceUnreachable { reason, node, .. } => (
                 "08001",
@@ -208,30 +210,6 @@ impl Error {
                 Some("The server does not know any more how their transactions ended.".to_owned()),
                 Some("The table is emptied and copied again under a later snapshot.".to_owned()),
             ),
-            SubscriptionChanged { .. } => (
-                "55000",
-                Some("Its slot or its publications are not those of the operation any more.".to_owned()),
-                Some(
-                    "Change it back and use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it."
-                        .to_owned(),
-                ),
-            ),
-            SubscriptionGone { .. } => (
-                "55000",
-                Some("Somebody has dropped it.".to_owned()),
-                Some("Use steep_repl.cancel_init(node) to take away what is left, and initialize the node again.".to_owned()),
-            ),
-            SubscriptionDisabled { .. } => (
-                "55000",
-                Some("Tables are copied by a subscription, or join it, while it is applied.".to_owned()),
-                Some("Enable it: ALTER SUBSCRIPTION ... ENABLE;".to_owned()),
-            ),
-            AlreadySubscribed { .. } => (
-                "55000",
-                Some("Somebody has added them meanwhile, with ALTER SUBSCRIPTION ... REFRESH PUBLICATION for one.".to_owned()),
-                Some("Use steep_repl.cancel_init(node) to take them out again, then steep_repl.refresh_tables(node) once more.".to_owned()),
-            ),
-            CannotJoin { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
             TableBusy { .. } => (
                 "55P03",
                 Some("What a table is cannot be read while somebody holds it locked against all others, as a load does.".to_owned()),
@@ -260,40 +238,6 @@ impl Error {
                         .to_owned(),
                 ),
             ),
-            ProgramMissing { program, major, .. } => (
-                "58P01",
-                Some(match *program {
-                    "pg_dump" => {
-                        "schema_sync => 'auto' and large_table_method => 'pg_dump' read the source by the pg_dump that belongs to this server."
-                    }
-                    _ => "large_table_method => 'basebackup' uses the programs that belong to this server.",
-                }
-                .to_owned()),
-                Some(format!(
-                    "Install the client programs of PostgreSQL {major} beside the server, or use schema_sync => 'strict' with tables made \
-                     by hand, and large_table_method => 'copy'."
-                )),
-            ),
-            ProgramVersion { major, .. } => (
-                "58P01",
-                Some("What an older one writes may lack what this server has, and what a newer one writes may not be understood.".to_owned()),
-                Some(format!("Install the client programs of PostgreSQL {major} beside the server.")),
-            ),
-            ProgramFailed { complaints, .. } => (
-                "58000",
-                Some(complaints.clone()),
-                Some(
-                    "The role that the node's connection string names needs SELECT on all tables of the source, and the source must be \
-                     of no later major version than this server. A lock that somebody holds there is waited for 60 s."
-                        .to_owned(),
-                ),
-            ),
-            LargeTables { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),
-            PrivateServer { log, .. } => (
-                Error::PRIVATE_SERVER,
-                Some(log.clone()),
-                Some("Mend what its log says, or use large_table_method => 'copy'.".to_owned()),
-            ),
             File { reason, is_full, .. } => (
                 if *is_full { "53100" } else { "58030" },
                 Some(reason.clone()),
@@ -311,11 +255,6 @@ impl Error {
                 "22P05",
                 Some("The source's definitions have letters outside ASCII.".to_owned()),
                 Some("Use a database of encoding UTF8, or make the tables by hand and use schema_sync => 'strict'.".to_owned()),
-            ),
-            ConninfoSecret { keyword, .. } => (
-                "0A000",
-                None,
-                Some(format!("Take {keyword} out of the connection string, or make the tables by hand and use schema_sync => 'strict'.")),
             ),
             NotWanted { .. } => ("57014", None, None),
             NotWaiting { status, phase, .. } => (
@@ -353,30 +292,6 @@ impl Error {
                 "55000",
                 Some("Its connection ended, or the source was restarted.".to_owned()),
                 Some("Finished tables are kept; the others are copied under a later snapshot.".to_owned()),
-            ),
-            ApplyFails { errors, conflicts, origin, .. } => (
-                "55000",
-                Some(match conflicts.as_slice() {
-                    [] => format!("{errors} apply errors were seen."),
-                    some => format!("{errors} apply errors were seen; conflicts: {}.", some.join(", ")),
-                }),
-                Some(format!(
-                    "The cause is in the log of this server, in lines of the logical replication apply worker, before \
-                     \"processing remote data for replication origin \"{origin}\"\"."
-                )),
-            ),
-            SyncFails { log_name, subscription, failures, at, .. } => (
-                "55000",
-                Some(format!("Failed attempts of the server so far: {failures}; the last one at {at}.")),
-                Some(format!(
-                    "The cause is in the log of this server: the ERROR after the line \"logical replication table synchronization worker \
-                     for subscription \"{subscription}\", table \"{log_name}\" has started\", of the same process."
-                )),
-            ),
-            NotSubscribed { .. } => (
-                "55000",
-                Some("Somebody has taken them out meanwhile, with ALTER SUBSCRIPTION ... REFRESH PUBLICATION for one.".to_owned()),
-                Some("Use steep_repl.cancel_init(node) and initialize the node again.".to_owned()),
             ),
             TooFew { node, setting, .. } => (
                 "53400",

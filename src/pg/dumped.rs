@@ -1,7 +1,7 @@
 //! Rows out of the output of pg_dump, for [`super::copy_in`].
 
 use super::program::Running;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramError, Result};
 use steep_repl_core::dump_script::Script;
 
 /// How much is read at a time, in bytes.
@@ -77,6 +77,11 @@ impl Dumped {
     }
 
     fn failed(&self, complaints: String) -> Error {
-        Error::ProgramFailed { program: "pg_dump", what: self.what.clone(), node: self.node.clone(), complaints }
+        Error::Program(ProgramError::Failed {
+            program: "pg_dump",
+            what: self.what.clone(),
+            node: self.node.clone(),
+            complaints,
+        })
     }
 }

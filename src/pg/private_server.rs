@@ -2,7 +2,7 @@
 
 use super::program::{self, failed};
 use super::scratch::Place;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramError, Result};
 use rustix::process::{kill_process, Pid, Signal};
 use std::fs;
 use std::io::ErrorKind;
@@ -62,11 +62,11 @@ impl PrivateServer {
         Ok(PrivateServer { child, place: place.clone(), node: node.to_owned() })
     }
 
-    /// [`Error::PrivateServer`] with the end of its log when it has ended.
+    /// [`ProgramError::PrivateServer`] with the end of its log when it has ended.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
-            _ => Err(Error::PrivateServer { node: self.node.clone(), log: self.log() }),
+            _ => Err(Error::Program(ProgramError::PrivateServer { node: self.node.clone(), log: self.log() })),
         }
     }
 

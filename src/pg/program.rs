@@ -1,7 +1,7 @@
 //! Programs of this server's own installation, run as child processes: found beside the server's executable and nowhere else, without
 //! the server's environment, ended when whoever waits for them is interrupted.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramError, Result};
 use pgrx::pg_sys;
 use rustix::process::{kill_process_group, Pid, Signal};
 use std::ffi::CStr;
@@ -31,11 +31,11 @@ pub fn find(name: &'static str) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    Err(Error::ProgramMissing {
+    Err(Error::Program(ProgramError::Missing {
         program: name,
         directory: directory().display().to_string(),
         major: super::system::major(),
-    })
+    }))
 }
 
 /// A directory for files with secrets: of nobody else's, gone with this value, not part of a base backup, and taken away at the server's next

@@ -5,7 +5,7 @@ use crate::catalog::events;
 use crate::catalog::nodes::{self, Unsubscribed};
 use crate::catalog::operations::Operation;
 use crate::catalog::user::{self, Subscription};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::remote::Connection;
 use crate::source::publication;
 use steep_repl_core::event::{Event, Severity, TABLES_NOT_SUBSCRIBED};
@@ -29,7 +29,7 @@ pub fn with_members(published: Vec<u32>, base: &Operation) -> Result<Joins> {
 
 /// The subscription that an initialization has made.
 pub fn subscription_of(base: &Operation) -> Result<Subscription> {
-    let gone = || Error::SubscriptionGone { subscription: base.subscription.clone() };
+    let gone = || Error::Subscription(SubscriptionError::Gone { subscription: base.subscription.clone() });
     let found = user::subscription(base.subscription_oid.ok_or_else(gone)?)?;
     found.filter(|found| found.name == base.subscription).ok_or_else(gone)
 }

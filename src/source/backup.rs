@@ -2,7 +2,7 @@
 
 use super::dump::{check_version, Reach};
 use crate::catalog::operations::Operation;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramError, Result};
 use crate::pg::program::{self, PrivateDirectory};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::scratch::Place;
@@ -61,7 +61,7 @@ pub fn private_target(node: &str, conninfo: Conninfo) -> Target {
 pub fn check_space(about: &About, scratch: &str, free: Option<u64>) -> Result<()> {
     let needed = about.bytes.unsigned_abs().saturating_add(WAL_BYTES);
     match free {
-        Some(free) if free < needed => Err(Error::LargeTables {
+        Some(free) if free < needed => Err(Error::Program(ProgramError::LargeTables {
             method: "basebackup",
             reason: format!(
                 "{} MB are free in steep_repl.scratch_directory \"{scratch}\", the source takes about {} MB.",
@@ -69,7 +69,7 @@ pub fn check_space(about: &About, scratch: &str, free: Option<u64>) -> Result<()
                 needed >> 20
             ),
             hint: "Make room there, or use large_table_method => 'copy'.".to_owned(),
-        }),
+        })),
         _ => Ok(()),
     }
 }
@@ -144,12 +144,12 @@ pub fn make(
     if output.succeeded {
         return Ok(());
     }
-    Err(Error::ProgramFailed {
+    Err(Error::Program(ProgramError::Failed {
         program: PROGRAM,
         what: "make a base backup".to_owned(),
         node: target.node.clone(),
         complaints: output.complaints,
-    })
+    }))
 }
 
 /// A path of a mapping: an equals sign parts its two.

@@ -1,6 +1,6 @@
 //! The definitions of all that is in the source's database, by this server's own `pg_dump`; and what the objects are called there.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramError, Result};
 use crate::pg::program::{self, PrivateDirectory};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::system;
@@ -31,11 +31,11 @@ pub fn check_version(name: &'static str) -> Result<PathBuf> {
     if digits.and_then(|digits| digits.parse().ok()) == Some(system::major()) {
         return Ok(path);
     }
-    Err(Error::ProgramVersion {
+    Err(Error::Program(ProgramError::Version {
         program: name,
         version: version.unwrap_or("unknown").to_owned(),
         major: system::major(),
-    })
+    }))
 }
 
 /// Sees that a connection string can be handed to pg_dump. 0A000 when it has a secret that cannot.
@@ -45,7 +45,8 @@ pub fn check_target(target: &Target) -> Result<()> {
 
 /// The connection string as a command line may show it, and the password.
 fn split(target: &Target) -> Result<(Conninfo, Option<String>)> {
-    let secret = |keyword| Error::ConninfoSecret { node: target.node.clone(), keyword, program: PROGRAM };
+    let secret =
+        |keyword| Error::Program(ProgramError::Secret { node: target.node.clone(), keyword, program: PROGRAM });
     target.conninfo.with_link_defaults().without_password().map_err(secret)
 }
 
@@ -85,11 +86,13 @@ pub fn definitions(target: &Target, token: Token, go_on: &mut dyn FnMut() -> Res
     // No script: see steep_repl_core::archive.
     let dumped = dump(target, token, &["--format=custom"], go_on)?;
     let node = &target.node;
-    let failed = |complaints| Error::ProgramFailed {
-        program: PROGRAM,
-        what: "dump the schema".to_owned(),
-        node: node.clone(),
-        complaints,
+    let failed = |complaints| {
+        Error::Program(ProgramError::Failed {
+            program: PROGRAM,
+            what: "dump the schema".to_owned(),
+            node: node.clone(),
+            complaints,
+        })
     };
     let entries = archive::read(&dumped).map_err(|error| failed(error.to_string()))?;
     let encoding = system::database_encoding();
@@ -134,11 +137,13 @@ fn dump(target: &Target, token: Token, options: &[&str], go_on: &mut dyn FnMut()
     .map(|option| (*option).to_owned())
     .collect();
     let output = program::run(&path, &arguments, &reach.environment(), &private, go_on)?;
-    let failed = |complaints| Error::ProgramFailed {
-        program: PROGRAM,
-        what: "dump the schema".to_owned(),
-        node: node.clone(),
-        complaints,
+    let failed = |complaints| {
+        Error::Program(ProgramError::Failed {
+            program: PROGRAM,
+            what: "dump the schema".to_owned(),
+            node: node.clone(),
+            complaints,
+        })
     };
     if !output.succeeded {
         return Err(failed(output.complaints));
