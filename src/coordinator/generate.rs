@@ -99,17 +99,7 @@ impl Coordinator {
     /// Makes the unfinished tables ready to be written whole under a later snapshot.
     pub(super) fn renew_files(&mut self) -> Result<()> {
         let id = self.operation.id;
-        self.give_snapshot_up()?;
-        let unfinished = transaction::run(|| tasks::unfinished_tables(id))?;
-        let most = self.operation.options.max_retries;
-        if let Some(table) = unfinished.iter().find(|table| table.deferred && table.deferrals > most) {
-            let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
-            return self.fail(&Error::Rewritten { table });
-        }
-        if self.renews_in_vain()? {
-            let node = self.operation.source.clone();
-            return self.fail(&Error::SnapshotLost { node });
-        }
+        let Some(unfinished) = self.left_for_later()? else { return Ok(()) };
         let planned = transaction::run(|| operations::tables(id))?;
         let relids: Vec<u32> = unfinished.iter().map(|table| table.relid).collect();
         let connection = self.source_patiently()?;

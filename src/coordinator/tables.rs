@@ -5,7 +5,7 @@ use super::node;
 use super::phase::Phase;
 use super::schema::{applied, Doing};
 use crate::catalog::operations::{self, PlannedTable, Transport};
-use crate::catalog::tasks::{self, NewTask};
+use crate::catalog::tasks::{self, NewTask, Unfinished};
 use crate::catalog::{events, indexes, user};
 use crate::error::{Error, Result};
 use crate::pg::{index, role, storage, system, transaction};
@@ -196,8 +196,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Gives the snapshot up and makes the unfinished tables ready to be copied whole under a later one.
-    pub(super) fn renew_snapshot(&mut self) -> Result<()> {
+    /// Gives the snapshot up, and tells which tables are to be copied whole under a later one. None when that has been tried too often.
+    pub(super) fn left_for_later(&mut self) -> Result<Option<Vec<Unfinished>>> {
         let id = self.operation.id;
         self.give_snapshot_up()?;
         let mut unfinished = transaction::run(|| tasks::unfinished_tables(id))?;
@@ -205,12 +205,21 @@ impl Coordinator {
         let most = self.operation.options.max_retries;
         if let Some(table) = unfinished.iter().find(|table| table.deferred && table.deferrals > most) {
             let table = steep_repl_core::ident::qualified(&table.table_schema, &table.table_name);
-            return self.fail(&Error::Rewritten { table });
+            self.fail(&Error::Rewritten { table })?;
+            return Ok(None);
         }
         if self.renews_in_vain()? {
             let node = self.operation.source.clone();
-            return self.fail(&Error::SnapshotLost { node });
+            self.fail(&Error::SnapshotLost { node })?;
+            return Ok(None);
         }
+        Ok(Some(unfinished))
+    }
+
+    /// Makes the unfinished tables ready to be copied whole under a later snapshot.
+    pub(super) fn renew_snapshot(&mut self) -> Result<()> {
+        let id = self.operation.id;
+        let Some(unfinished) = self.left_for_later()? else { return Ok(()) };
         let deferred: Vec<u32> = unfinished.iter().filter(|table| table.deferred).map(|table| table.relid).collect();
         let mut drift = None;
         if !deferred.is_empty() {

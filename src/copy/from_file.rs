@@ -1,7 +1,7 @@
 //! Tasks of an operation that applies a snapshot: the stream of a COPY comes from a file. Its rows commit only when all of the file was
 //! found to be what was written.
 
-use super::load::{blocks, way, Loaded};
+use super::load::{blocks, noted, way, Loaded, Read};
 use crate::catalog::operations::Files;
 use crate::catalog::snapshots;
 use crate::catalog::tasks::{self, Copied, Task};
@@ -82,15 +82,6 @@ fn load_one(
             blocks: blocks(task),
         },
     )?;
-    Ok(Copied {
-        id: task.id,
-        relid: task.relid,
-        rows: copied.rows as i64,
-        bytes: task.bytes,
-        ms: (system::now_micros() - started) as f64 / 1000.0,
-        frozen: copied.frozen,
-        snapshot_lsn: Some(kept.snapshot_lsn),
-        source_filenode: kept.source_filenode,
-        source_natts: kept.source_natts,
-    })
+    let read = Read { snapshot_lsn: Some(kept.snapshot_lsn), filenode: kept.source_filenode, natts: kept.source_natts };
+    Ok(noted(task, &read, &copied, started))
 }

@@ -10,6 +10,7 @@ use crate::pg::copy_in::{copy_in, CopiedIn, CopyIn, From, Frozen};
 use crate::pg::remote::Connection;
 use crate::pg::{storage, system, transaction};
 use crate::source::state;
+use steep_repl_core::lsn::Lsn;
 use steep_repl_core::plan::keeps_rows_inline;
 
 /// What came of a load.
@@ -101,7 +102,7 @@ fn load_one(connection: &Connection, task: &Task, seen: &Seen, frozen: Frozen, c
     connection.start_copy(&statement::copy(task), &format!("could not copy table {name}"))?;
     let how = how(task, &task.columns, task.format == "binary", frozen, cached);
     let copied = copy_in(From::Connection(connection), &how)?;
-    Ok(noted(task, seen, &copied, started))
+    Ok(noted(task, &Read::now(task, seen), &copied, started))
 }
 
 /// Loads what pg_dump writes of a table, to its end.
@@ -110,7 +111,7 @@ fn load_dumped(dump: &mut Dump, task: &Task, seen: &Seen, frozen: Frozen, cached
     let columns = std::mem::take(&mut dump.columns);
     let copied = copy_in(From::Program(&mut dump.rows), &how(task, &columns, false, frozen, cached))?;
     dump.rows.end()?;
-    Ok(noted(task, seen, &copied, started))
+    Ok(noted(task, &Read::now(task, seen), &copied, started))
 }
 
 fn how<'a>(task: &Task, columns: &'a [String], binary: bool, frozen: Frozen, cached: bool) -> CopyIn<'a> {
@@ -127,17 +128,32 @@ fn how<'a>(task: &Task, columns: &'a [String], binary: bool, frozen: Frozen, cac
     }
 }
 
-fn noted(task: &Task, seen: &Seen, copied: &CopiedIn, started: i64) -> Copied {
+/// What the rows of a task are: the table on the source, under the snapshot that they were read under.
+pub(super) struct Read {
+    pub snapshot_lsn: Option<Lsn>,
+    pub filenode: u32,
+    pub natts: i16,
+}
+
+impl Read {
+    pub(super) fn now(task: &Task, seen: &Seen) -> Read {
+        let (filenode, natts) = (seen.filenode.unwrap_or_default(), seen.natts.unwrap_or_default());
+        Read { snapshot_lsn: task.snapshot_lsn, filenode, natts }
+    }
+}
+
+/// What is noted of a task that was begun at `started`, and is done now.
+pub(super) fn noted(task: &Task, read: &Read, copied: &CopiedIn, started: i64) -> Copied {
     Copied {
         id: task.id,
         relid: task.relid,
-        rows: copied.rows as i64,
+        rows: i64::try_from(copied.rows).unwrap_or(i64::MAX),
         bytes: task.bytes,
         ms: (system::now_micros() - started) as f64 / 1000.0,
         frozen: copied.frozen,
-        snapshot_lsn: task.snapshot_lsn,
-        source_filenode: seen.filenode.unwrap_or_default(),
-        source_natts: seen.natts.unwrap_or_default(),
+        snapshot_lsn: read.snapshot_lsn,
+        source_filenode: read.filenode,
+        source_natts: read.natts,
     }
 }
 

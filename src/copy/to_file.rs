@@ -1,11 +1,12 @@
 //! Tasks of an operation that generates a snapshot, or that initializes by way of files: the stream of a COPY on the source goes into a file, as it comes.
 
-use super::load::Loaded;
+use super::load::{noted, Loaded, Read};
 use super::statement::{self, Seen};
 use crate::catalog::operations::Files;
 use crate::catalog::snapshots::{self, TaskFile};
 use crate::catalog::tasks::{self, Copied, Task};
 use crate::error::{Error, Result};
+use crate::pg::copy_in::CopiedIn;
 use crate::pg::copy_out::CopyOut;
 use crate::pg::remote::Connection;
 use crate::pg::{system, transaction};
@@ -67,17 +68,7 @@ fn save_one(connection: &Connection, task: &Task, seen: &Seen, files: &Files) ->
     let rows = stream.messages().saturating_sub(u64::from(task.format == "binary"));
     drop(stream);
     let file = writer.finish().map_err(|error| broken(&error))?;
-    let copied = Copied {
-        id: task.id,
-        relid: task.relid,
-        rows: i64::try_from(rows).unwrap_or(i64::MAX),
-        bytes: task.bytes,
-        ms: (system::now_micros() - started) as f64 / 1000.0,
-        frozen: true,
-        snapshot_lsn: task.snapshot_lsn,
-        source_filenode: seen.filenode.unwrap_or_default(),
-        source_natts: seen.natts.unwrap_or_default(),
-    };
+    let copied = noted(task, &Read::now(task, seen), &CopiedIn { rows, frozen: true }, started);
     let written = TaskFile {
         task_id: task.id,
         path: file.path,
