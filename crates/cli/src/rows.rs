@@ -109,6 +109,7 @@ pub struct Table {
     pub copy_ms: Option<f64>,
     pub index_ms: Option<f64>,
     pub error: Option<String>,
+    pub transport: String,
 }
 
 /// `steep_repl.snapshots`.
