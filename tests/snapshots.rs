@@ -170,6 +170,8 @@ fn under_load(label: &str, compression: Compression) {
     let transports =
         format!("select distinct transport from steep_repl.table_progress where operation_id = {operation}");
     assert_eq!(pair.target.rows(&transports), ["files"]);
+    let parts = "select generation_percent is null, application_percent from steep_repl.init_progress";
+    assert_eq!(pair.target.rows(parts), ["t | 100.0"]);
     let transports =
         format!("select distinct transport from steep_repl.table_progress where operation_id = {operation}");
     assert_eq!(pair.target.rows(&transports), ["files"]);
@@ -227,6 +229,8 @@ fn two_phases_of_one_initialization() {
     pair.expect_equal();
     before.assert_same(&pair.target);
     assert_progress_is_sane(&seen, operation);
+    let parts = "select generation_percent, application_percent from steep_repl.init_progress";
+    assert_eq!(pair.target.rows(parts), ["100.0 | 100.0"]);
     let phases = pair
         .target
         .rows("select details ->> 'message' from steep_repl.events where event = 'init.phase_started' order by id");

@@ -45,6 +45,8 @@ fn init_progress_has_the_promised_columns() {
         ("eta", ""),
         ("lag_bytes", "N"),
         ("error", "S text"),
+        ("generation_percent", "N"),
+        ("application_percent", "N"),
     ];
     let found = columns(&pair, "init_progress");
     assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), expected.map(|(name, _)| name));

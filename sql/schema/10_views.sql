@@ -24,7 +24,11 @@ SELECT o.id AS operation_id,
        o.eta,
        o.lag_bytes,
        CASE WHEN steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) = 'ours'
-            THEN o.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error
+            THEN o.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error,
+       -- Where it writes the files itself, that is the first half of the whole.
+       CASE WHEN f.writes THEN round(least(o.overall_percent * 2, 100)::numeric, 1) END AS generation_percent,
+       CASE WHEN f.writes THEN round(greatest(o.overall_percent * 2 - 100, 0)::numeric, 1)
+            WHEN o.method = 'two_phase' THEN round(o.overall_percent::numeric, 1) END AS application_percent
 FROM steep_repl.nodes n
 JOIN LATERAL (SELECT * FROM steep_repl.operations p WHERE p.node = n.node AND p.kind IN ('init', 'refresh')
               ORDER BY p.id DESC LIMIT 1) o ON true
@@ -36,6 +40,7 @@ CROSS JOIN LATERAL (
                            WHERE k.operation_id = o.id AND k.status = 'running' LIMIT 64) r
                      JOIN steep_repl.operation_tables c ON c.operation_id = o.id AND c.relid = r.relid), '{}') AS current_tables
     FROM steep_repl.operation_tables ot WHERE ot.operation_id = o.id) t
+CROSS JOIN LATERAL (SELECT o.method = 'two_phase' AND (o.options -> 'files' ->> 'passing')::boolean AS writes) f
 ORDER BY o.node;
 
 COMMENT ON VIEW steep_repl.init_progress IS 'Newest operation of each node, one row a node, ordered by node; at most a second old';
@@ -62,6 +67,9 @@ COMMENT ON COLUMN steep_repl.init_progress.updated_at IS 'When the figures were 
 COMMENT ON COLUMN steep_repl.init_progress.eta IS 'Expected time of the end; null while unknown';
 COMMENT ON COLUMN steep_repl.init_progress.lag_bytes IS 'Bytes of WAL the node is behind the source while catching up; as it was at the end once complete';
 COMMENT ON COLUMN steep_repl.init_progress.error IS 'What stopped the operation, or that it is not this database''s; cause and cure are in node_status';
+
+COMMENT ON COLUMN steep_repl.init_progress.generation_percent IS 'Of method two_phase: share of the files that is written, 0 to 100; null where they were there beforehand';
+COMMENT ON COLUMN steep_repl.init_progress.application_percent IS 'Of method two_phase: share of the work done once the files are there, 0 to 100';
 
 CREATE VIEW steep_repl.table_progress AS
 SELECT t.operation_id,

@@ -221,12 +221,18 @@ pub struct How {
     pub force: bool,
 }
 
-/// A word of the command line, and the one that the server knows it by.
+/// A word of the command line, and the one that the server knows it by; that one is understood too.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident => $word:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-        pub enum $name { $($(#[$of])* $variant),+ }
+        pub enum $name {
+            $(
+                $(#[$of])*
+                #[value(alias = $word)]
+                $variant
+            ),+
+        }
 
         impl $name {
             /// As the server spells it.
@@ -500,6 +506,7 @@ mod tests {
             "init node_b --from node_a",
             "init node_b --from node_a --method snapshot --parallel 4 --schema-sync strict --no-identity error --publication p --force",
             "init node_b --from node_a --method two-phase --schema-sync auto --no-identity insert-only --dry-run",
+            "init node_b --from node_a --method two_phase --no-identity insert_only --large-table-method pg_dump",
             "init node_b --from node_a --method auto --schema-sync manual --no-identity full --detach",
             "init prepare --node node_a --slot steep_init_slot",
             "init complete --node node_b --source node_a --source-lsn 0/1234ABCD",

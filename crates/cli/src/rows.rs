@@ -89,6 +89,8 @@ pub struct Progress {
     pub eta_seconds: Option<f64>,
     pub lag_bytes: Option<i64>,
     pub error: Option<String>,
+    pub generation_percent: Option<f64>,
+    pub application_percent: Option<f64>,
 }
 
 /// `steep_repl.table_progress`.

@@ -22,6 +22,7 @@ pub fn words(progress: &Progress) -> String {
         format!("{} rows", count(progress.rows_done)),
         format!("{} of {}", bytes(progress.bytes_done as f64), bytes(progress.bytes_total as f64)),
     ];
+    words.extend(parts(progress).iter().map(|(name, percent)| format!("{name} {percent:.1} %")));
     if let (Some(rows), Some(rate)) = (progress.rows_per_second, progress.bytes_per_second) {
         words.push(format!("{} rows/s, {}/s", count(rows as i64), bytes(rate)));
     }
@@ -34,6 +35,14 @@ pub fn words(progress: &Progress) -> String {
     words.join(", ")
 }
 
+/// What an operation by files does one after the other, and how far each is; nothing when it does but one of them.
+fn parts(progress: &Progress) -> Vec<(&'static str, f64)> {
+    match (progress.generation_percent, progress.application_percent) {
+        (Some(generation), Some(application)) => vec![("generation", generation), ("application", application)],
+        _ => Vec::new(),
+    }
+}
+
 /// Where progress is shown.
 pub enum Display {
     /// On a terminal.
@@ -42,10 +51,11 @@ pub enum Display {
     Lines { next: Instant },
 }
 
-/// Bars, and words below the first one.
+/// Bars, and words below the first ones: of the whole, and of its two parts where it has two.
 pub struct Bars {
     all: MultiProgress,
     overall: ProgressBar,
+    parts: Vec<ProgressBar>,
     below: ProgressBar,
     tables: Vec<ProgressBar>,
     colour: bool,
@@ -110,12 +120,22 @@ impl Bars {
         overall.set_style(style("{wide_bar} {msg}", colour));
         let below = all.add(ProgressBar::new(1));
         below.set_style(style("{msg}", false));
-        Bars { all, overall, below, tables: Vec::new(), colour }
+        Bars { all, overall, parts: Vec::new(), below, tables: Vec::new(), colour }
     }
 
     fn show(&mut self, progress: &Progress, active: &[Table]) {
         self.overall.set_position((progress.overall_percent * 10.0) as u64);
         self.overall.set_message(format!("{:5.1} %", progress.overall_percent));
+        let parts = parts(progress);
+        while self.parts.len() < parts.len() {
+            let bar = self.all.insert_before(&self.below, ProgressBar::new(1000));
+            bar.set_style(style("{wide_bar} {msg}", self.colour));
+            self.parts.push(bar);
+        }
+        for (bar, (name, percent)) in self.parts.iter().zip(parts) {
+            bar.set_position((percent * 10.0) as u64);
+            bar.set_message(format!("{percent:5.1} % {name}"));
+        }
         self.below.set_message(words(progress));
         let shown = active.len().min(MOST_BARS);
         while self.tables.len() < shown {

@@ -158,6 +158,8 @@ fn progress(kept: Kept) -> Progress {
         eta_seconds: kept.eta_seconds,
         lag_bytes: None,
         error: kept.error,
+        generation_percent: Some(kept.percent),
+        application_percent: None,
     }
 }
 

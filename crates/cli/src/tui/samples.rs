@@ -193,6 +193,8 @@ pub fn copying() -> Reading {
         eta: Some(now() + SignedDuration::from_secs(130)),
         lag_bytes: None,
         error: None,
+        generation_percent: None,
+        application_percent: None,
     };
     let tables = Tables {
         operation_id: 7,

@@ -228,6 +228,10 @@ pub struct Progress {
     pub lag_bytes: Option<i64>,
     /// What stopped it.
     pub error: Option<String>,
+    /// Of files that it writes itself.
+    pub generation_percent: Option<f64>,
+    /// Of what is done once the files are there.
+    pub application_percent: Option<f64>,
 }
 
 /// When a phase began.

@@ -30,6 +30,26 @@ const PHASES: [&str; 11] = [
 const PHASES_OF_BACKUP: [&str; 8] =
     ["schema", "adopt", "subscription", "verify", "sequences", "enable", "catchup", "done"];
 
+/// The same of one that writes files and then loads them.
+const PHASES_OF_FILES: [&str; 12] = [
+    "schema",
+    "publication",
+    "slot",
+    "subscription",
+    "tables",
+    "files",
+    "copy",
+    "indexes",
+    "sequences",
+    "enable",
+    "catchup",
+    "done",
+];
+
+/// The same of one that loads files which were there beforehand, with slot and publication.
+const PHASES_OF_SNAPSHOT: [&str; 10] =
+    ["schema", "slot", "subscription", "tables", "copy", "indexes", "sequences", "enable", "catchup", "done"];
+
 /// Draws the page.
 pub fn draw(model: &Model, id: NodeId, canvas: &mut Canvas<'_>) {
     let theme = canvas.theme;
@@ -115,6 +135,7 @@ fn figures(model: &Model, node: &Node, progress: &Progress, canvas: &mut Canvas<
     let bar = theme.bar(progress.overall_percent, canvas.width().saturating_sub(width(&tail) + 2).clamp(10, 60));
     let x = canvas.text(1, y, &bar, style);
     canvas.text(x, y, &tail, theme.title());
+    let y = parts(progress, style, canvas, y);
     let rate = |value: Option<f64>, unit: &dyn Fn(f64) -> String| {
         value.map_or("-".to_owned(), |value| format!("{}/s", unit(value)))
     };
@@ -153,11 +174,36 @@ fn figures(model: &Model, node: &Node, progress: &Progress, canvas: &mut Canvas<
     row + 1
 }
 
+/// The bars of the two parts of an operation by files. Gives the last row that is used.
+fn parts(progress: &Progress, style: Style, canvas: &mut Canvas<'_>, y: usize) -> usize {
+    let (Some(generation), Some(application)) = (progress.generation_percent, progress.application_percent) else {
+        return y;
+    };
+    // Where rows are scarce the whole is enough.
+    if canvas.height() < 16 {
+        return y;
+    }
+    let mut row = y;
+    for (name, percent) in [("generation", generation), ("application", application)] {
+        row += 1;
+        let tail = format!(" {percent:>5.1} %  {name}");
+        let bar = canvas.theme.bar(percent, canvas.width().saturating_sub(width(&tail) + 2).clamp(10, 60));
+        let x = canvas.text(1, row, &bar, style);
+        canvas.text(x, row, &tail, Style::new());
+    }
+    row
+}
+
 /// Phases of an operation with a mark each: done, now, to come.
 ///
 /// Those that have begun come in the order in which they began, whatever they are; then those that usually follow.
 fn phase_list(reading: &Reading, progress: &Progress) -> Vec<(String, std::cmp::Ordering)> {
-    let usual = if progress.method == "manual" { &PHASES_OF_BACKUP[..] } else { &PHASES[..] };
+    let usual = match progress.method.as_str() {
+        "manual" => &PHASES_OF_BACKUP[..],
+        "two_phase" if progress.generation_percent.is_some() => &PHASES_OF_FILES[..],
+        "two_phase" => &PHASES_OF_SNAPSHOT[..],
+        _ => &PHASES[..],
+    };
     let place = |phase: &str| usual.iter().position(|known| *known == phase);
     let mut list: Vec<&str> = Vec::new();
     for phase in reading.phases.iter().map(|start| start.phase.as_str()).chain([progress.phase.as_str()]) {

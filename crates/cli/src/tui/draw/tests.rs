@@ -146,10 +146,14 @@ fn the_page_of_a_source_and_of_a_refresh() {
     });
     screens("operation_two_phase", |look| {
         let mut reading = copying();
-        reading.progress.as_mut().unwrap().phase = "application".into();
-        reading
-            .phases
-            .extend(["generation", "application"].map(|phase| PhaseStart { phase: phase.into(), at: ago(20) }));
+        let progress = reading.progress.as_mut().unwrap();
+        progress.method = "two_phase".into();
+        progress.phase = "copy".into();
+        (progress.overall_percent, progress.generation_percent, progress.application_percent) =
+            (61.2, Some(100.0), Some(22.4));
+        let copy = reading.phases.pop().unwrap();
+        reading.phases.push(PhaseStart { phase: "files".into(), ..copy });
+        reading.phases.push(PhaseStart { phase: "copy".into(), at: ago(20) });
         after(pair(look, reading), "G\n")
     });
 }
