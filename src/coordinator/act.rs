@@ -4,6 +4,7 @@ use super::decide::Step;
 use super::main::{Coordinator, Worker};
 use super::node;
 use super::phase::Phase;
+use super::LOCK_LIMIT_MS;
 use crate::catalog::operations::{self, Published, Transport};
 use crate::catalog::{base_backups, events, tasks, user};
 use crate::error::{Error, Result, SubscriptionError};
@@ -407,7 +408,9 @@ impl Coordinator {
         let connection = self.source()?;
         let values =
             transaction::run_without_snapshot(|| sequences::read(connection, &tables, schemas.as_deref(), all))?;
-        let (moved, missing) = transaction::run(|| user::set_sequences(&values))?;
+        // Whoever alters one keeps nobody from cancelling.
+        let (moved, missing) =
+            transaction::run(|| user::waiting_at_most(LOCK_LIMIT_MS, || user::set_sequences(&values)))?;
         let event = self.event("init.sequences_set").rows(moved as i64).message(format!("{moved} sequences were set"));
         transaction::run(|| events::write(&[event]))?;
         if !missing.is_empty() {

@@ -7,6 +7,7 @@
 
 use super::main::Coordinator;
 use super::phase::Phase;
+use super::LOCK_LIMIT_MS;
 use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::snapshots::{self, Described, Wanted};
 use crate::catalog::tasks::{self, NewTask};
@@ -200,7 +201,7 @@ impl Coordinator {
         let values: Vec<SequenceValue> = serde_json::from_slice(&text).map_err(|error| {
             Error::from(SnapshotError::damaged(&folder, &manifest.sequences.path, format!("{error}.")))
         })?;
-        let (moved, _) = transaction::run(|| user::set_sequences(&values))?;
+        let (moved, _) = transaction::run(|| user::waiting_at_most(LOCK_LIMIT_MS, || user::set_sequences(&values)))?;
         let event = self.event("init.sequences_set").rows(moved as i64).message(format!("{moved} sequences were set"));
         transaction::run(|| events::write(&[event]))
     }

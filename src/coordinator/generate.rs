@@ -9,6 +9,7 @@
 
 use super::main::Coordinator;
 use super::phase::Phase;
+use super::SOURCE_LIMIT_MS;
 use crate::catalog::events;
 use crate::catalog::operations::{self, Files, PlannedTable};
 use crate::catalog::snapshots::{self, Look, Saved};
@@ -27,9 +28,6 @@ use steep_repl_core::lsn::Lsn;
 use steep_repl_core::manifest::{self, Chunk, Column, File, Manifest, Origin, SCHEMA, SEQUENCES};
 use steep_repl_core::names::target_slot_name;
 use steep_repl_core::schema_match::copy_columns;
-
-/// How long a statement on the source may take while it is cleaned, in milliseconds.
-const SOURCE_LIMIT_MS: u32 = 10_000;
 
 impl Coordinator {
     /// Does what a phase is about.

@@ -41,6 +41,11 @@ pub use tables::SMALL_BELOW;
 use crate::catalog::operations::{Kind, Method, Operation};
 use phase::Way;
 
+/// How long a statement on the source may take while it is cleaned, in milliseconds.
+const SOURCE_LIMIT_MS: u32 = 10_000;
+/// How long to wait for a lock here, in milliseconds.
+const LOCK_LIMIT_MS: u32 = 5_000;
+
 /// The phases that an operation goes through.
 fn way(kind: Kind, method: Method) -> Way {
     match (kind, method) {

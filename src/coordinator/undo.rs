@@ -5,7 +5,7 @@
 //! initialization meanwhile, unless the work concerns its own tables.
 
 use super::main::Coordinator;
-use super::node;
+use super::{node, LOCK_LIMIT_MS, SOURCE_LIMIT_MS};
 use crate::catalog::operations::{self, Operation, PlannedTable};
 use crate::catalog::{cleanup, events, indexes, slots, user};
 use crate::error::{Error, Result};
@@ -21,10 +21,6 @@ use steep_repl_core::node_state::NodeState;
 const KINDS: [&str; 7] = ["subscription", "tables", "constraints", "indexes", "schema", "scratch", "source"];
 /// Those that have nothing to do with the others.
 const APART: [&str; 2] = ["scratch", "source"];
-/// How long a statement on the source may take, in milliseconds.
-const SOURCE_LIMIT_MS: u32 = 10_000;
-/// How long to wait for a lock here, in milliseconds.
-const LOCK_LIMIT_MS: u32 = 5_000;
 
 impl Coordinator {
     /// Takes everything away that can be, and ends the operation.
@@ -233,8 +229,11 @@ impl Coordinator {
 
     fn undo_source(&mut self) -> Result<()> {
         let operation = self.operation.clone();
+        let sessions = format!("{}_", slot_name(operation.token()?));
         if operation.leaves_slot_unused() {
-            // They are not the operation's, and somebody may try again with them.
+            // Slot and publications are not the operation's, and somebody may try again with them. A comparison may wait there for a lock.
+            let connection = self.source()?;
+            transaction::run_without_snapshot(|| state::end_sessions(connection, &sessions))?;
             return self.take_slot(false);
         }
         if operation.is_preparation() && self.is_slot_in_use()? {
@@ -258,7 +257,7 @@ impl Coordinator {
         let mut kept = Vec::new();
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
-            state::end_sessions(connection, &format!("{}_", slot_name(token)))?;
+            state::end_sessions(connection, &sessions)?;
             // A worker of the server's that was ended may have sent the command to make its slot.
             state::end_sessions_named(connection, &tablesync_slots)?;
             // Once its tables have joined, the subscription goes on with the operation's slot.

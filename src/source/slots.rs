@@ -113,9 +113,12 @@ pub fn not_empty(connection: &Connection, tables: &[(String, String)], snapshot:
     let context = "could not look into the tables";
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", context)?;
     if let Some(snapshot) = snapshot {
-        connection
-            .execute(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)), context)
-            .map_err(|error| error.of_snapshot_import(connection.node()))?;
+        let imported = connection.execute(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)), context);
+        if let Err(error) = imported {
+            // Whoever asks may ask again without it.
+            connection.execute("ROLLBACK", context)?;
+            return Err(error.of_snapshot_import(connection.node()));
+        }
     }
     connection.execute("SET LOCAL lock_timeout = '5s'", context)?;
     let mut found = Vec::new();
