@@ -34,6 +34,7 @@ mod idle;
 mod invalid_keys;
 mod large_by_base_backup;
 mod large_by_dump;
+mod large_rights;
 mod large_tables;
 mod launcher;
 mod leaks;
