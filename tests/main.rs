@@ -19,6 +19,7 @@ mod direct_load;
 mod drift;
 mod drift_cells;
 mod drop_extension;
+mod encodings;
 mod errors;
 mod errors_source;
 mod eta;

@@ -14,10 +14,10 @@ use crate::refusal::{refused_quickly, Refusal};
 use crate::shop;
 
 /// What prepare_init has returned.
-struct Prepared {
-    slot: String,
-    lsn: String,
-    snapshot: String,
+pub struct Prepared {
+    pub slot: String,
+    pub lsn: String,
+    pub snapshot: String,
     commands: String,
 }
 
@@ -33,15 +33,15 @@ fn slot_of(pair: &Pair) -> String {
     format!("init_{}", pair.source.name())
 }
 
-fn prepare(pair: &Pair) -> Prepared {
+pub fn prepare(pair: &Pair) -> Prepared {
     prepare_as(pair, &slot_of(pair))
 }
 
-fn prepare_as(pair: &Pair, slot: &str) -> Prepared {
+pub fn prepare_as(pair: &Pair, slot: &str) -> Prepared {
     prepare_with(pair, &format!(", slot_name => '{slot}', no_identity => 'full'")).unwrap()
 }
 
-fn complete(target: &Db, args: &str) -> Result<i64, postgres::Error> {
+pub fn complete(target: &Db, args: &str) -> Result<i64, postgres::Error> {
     target.connect().query_one(&format!("select steep_repl.complete_init('node_b', 'node_a'{args})"), &[])?.try_get(0)
 }
 
@@ -58,20 +58,20 @@ fn expect_equal(pair: &Pair) {
     assert!(counts.is_empty(), "errors or conflicts: {counts:?}");
 }
 
-fn status(pair: &Pair, slot: &str) -> String {
+pub fn status(pair: &Pair, slot: &str) -> String {
     pair.target.scalar(&format!(
         "select status from steep_repl.init_slots where slot_name = '{slot}' order by operation_id desc limit 1"
     ))
 }
 
-fn wait_for_status(pair: &Pair, slot: &str, wanted: &str) {
+pub fn wait_for_status(pair: &Pair, slot: &str, wanted: &str) {
     wait_until(&format!("slot {slot} is {wanted}"), Duration::from_secs(40), || {
         (status(pair, slot) == wanted).then_some(())
     });
 }
 
 /// A pair with a filled source and an empty target, whose nodes are registered.
-fn filled(options: PairOptions) -> Pair {
+pub fn filled(options: PairOptions) -> Pair {
     let pair = options.build();
     shop::fill(&pair.source, 0.1);
     pair.register();
@@ -90,14 +90,14 @@ fn path(label: &str) -> PathBuf {
 }
 
 #[derive(Clone, Copy)]
-enum Dump {
+pub enum Dump {
     Plain,
     Custom,
     Directory,
 }
 
 /// pg_dump and psql or pg_restore, as the returned commands have it.
-fn dump_and_restore(pair: &Pair, how: Dump, snapshot: Option<&str>) {
+pub fn dump_and_restore(pair: &Pair, how: Dump, snapshot: Option<&str>) {
     let file = path("dump").display().to_string();
     let (source, target) = (pair.source.conninfo(), pair.target.conninfo());
     let snapshot = snapshot.map(|name| format!("--snapshot={name}"));
@@ -122,6 +122,14 @@ fn dump_and_restore(pair: &Pair, how: Dump, snapshot: Option<&str>) {
             run(pair.source.cluster(), "pg_restore", &restore);
         }
     }
+}
+
+/// Makes room for another dump.
+pub fn drop_tables(db: &Db) {
+    db.exec(
+        "do $$ declare t text; begin for t in select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'
+         loop execute 'drop table if exists ' || t || ' cascade'; end loop; end $$",
+    );
 }
 
 fn dumped_under_load(label: &str, how: Dump) {
@@ -202,10 +210,7 @@ fn a_dump_without_the_snapshot_is_found_out() {
     assert_eq!(pair.target.scalar::<i64>("select count(*) from customers"), before);
     assert_eq!(status(&pair, &prepared.slot), "ready");
     // A backup under it is taken in.
-    pair.target.exec(
-        "do $$ declare t text; begin for t in select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'
-         loop execute 'drop table if exists ' || t || ' cascade'; end loop; end $$",
-    );
+    drop_tables(&pair.target);
     dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
     complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
     pair.expect_synchronized();
@@ -361,14 +366,14 @@ fn who_waits_for_it_may_be_cancelled() {
 }
 
 /// The base backup of the source's server that was promoted takes the target's place in the pair.
-fn promoted(pair: &mut Pair, copy: Arc<Cluster>) {
+pub fn promoted(pair: &mut Pair, copy: Arc<Cluster>) {
     copy.connect("postgres").batch_execute("select pg_promote()").unwrap();
     let source = pair.source.name().to_string();
     pair.target = Db::new(copy, &source);
 }
 
 /// Registers both nodes in a physical copy of a source without the extension.
-fn register_in_copy(pair: &Pair) {
+pub fn register_in_copy(pair: &Pair) {
     let quoted = |db: &Db| steep_repl_testkit::quote_literal(&db.conninfo());
     pair.target.exec("create extension if not exists steep_repl");
     pair.target.exec(&format!("select steep_repl.register_node('node_b', {}, is_local => true)", quoted(&pair.target)));
@@ -699,6 +704,26 @@ fn a_slot_that_is_in_use_is_not_released() {
     expect_equal(&pair);
 }
 
+/// The operation begins when its transaction commits, and that lets somebody have the lock that a table is to be read under.
+pub fn complete_under_lock(pair: &Pair, prepared: &Prepared, table: &str) -> postgres::Client {
+    let mut session = pair.target.connect();
+    session
+        .batch_execute(&format!("begin; select steep_repl.complete_init('node_b', 'node_a', '{}')", prepared.lsn))
+        .unwrap();
+    let mut holder = pair.target.connect();
+    let lock = format!("begin; lock table {table}");
+    let holding = std::thread::spawn(move || {
+        holder.batch_execute(&lock).unwrap();
+        holder
+    });
+    wait_until("somebody waits for the lock", Duration::from_secs(30), || {
+        let waits = format!("select count(*) from pg_locks where relation = '{table}'::regclass and not granted");
+        (pair.target.scalar::<i64>(&waits) == 1).then_some(())
+    });
+    session.batch_execute("commit").unwrap();
+    holding.join().unwrap()
+}
+
 /// Comparing may take longer than the slot was meant to be kept.
 #[test]
 fn a_slot_does_not_expire_while_a_node_is_about_to_use_it() {
@@ -709,22 +734,7 @@ fn a_slot_does_not_expire_while_a_node_is_about_to_use_it() {
     )
     .unwrap();
     dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
-    // The operation begins when its transaction commits, and that lets somebody have the lock that a table is to be read under.
-    let mut session = pair.target.connect();
-    session
-        .batch_execute(&format!("begin; select steep_repl.complete_init('node_b', 'node_a', '{}')", prepared.lsn))
-        .unwrap();
-    let mut holder = pair.target.connect();
-    let holding = std::thread::spawn(move || {
-        holder.batch_execute("begin; lock table orders").unwrap();
-        holder
-    });
-    wait_until("somebody waits for the lock", Duration::from_secs(30), || {
-        let waits = "select count(*) from pg_locks where relation = 'orders'::regclass and not granted";
-        (pair.target.scalar::<i64>(waits) == 1).then_some(())
-    });
-    session.batch_execute("commit").unwrap();
-    let mut holder = holding.join().unwrap();
+    let mut holder = complete_under_lock(&pair, &prepared, "orders");
     wait_until("its time is over", Duration::from_secs(60), || {
         let over = "select expires_at < now() - interval '7 seconds' from steep_repl.init_slots";
         pair.target.scalar::<bool>(over).then_some(())
