@@ -19,7 +19,7 @@ pub fn transports(pair: &Pair) -> Vec<String> {
     pair.target.rows("select transport, count(*) from steep_repl.operation_tables group by 1 order by 1")
 }
 
-/// Nothing is counted but what a change of a row counts that the server's own workers have copied.
+/// Nothing is counted but what a change of a row counts that came without our origin: by the server's own workers, or by a backup.
 pub fn expect_equal(pair: &Pair) {
     check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(180));
     compare(&pair.source, &pair.target, &Tables::All).unwrap_or_else(|difference| panic!("{difference}"));

@@ -48,6 +48,8 @@ mod moved_source;
 mod outcome;
 mod preflight;
 mod prepared;
+mod prepared_cancelled;
+mod prepared_copies;
 mod readme;
 mod refresh;
 mod refresh_meddling;
