@@ -84,6 +84,7 @@ mod silence;
 mod snapshot_age;
 mod snapshots;
 mod snapshots_broken;
+mod snapshots_cancelled;
 mod snapshots_faults;
 mod snapshots_moments;
 mod take_over;
