@@ -275,7 +275,6 @@ fn while_somebody_on_the_source_has_a_sequence() {
 }
 
 #[test]
-#[ignore = "the coordinator waits for the lock without a limit, and hears of the cancel when it has it"]
 fn while_somebody_here_has_a_sequence() {
     while_somebody_has_a_sequence("cancel_seqh", true);
 }

@@ -223,7 +223,6 @@ fn while_rows_are_compared_there() {
 }
 
 #[test]
-#[ignore = "the worker's session on the source waits on for the lock, with its snapshot"]
 fn no_session_is_left_that_waits_there() {
     let (restored, mut holder) = compared_there("prepc_waits");
     let pair = &restored.pair;
@@ -265,7 +264,6 @@ fn while_rows_are_compared_over_a_dead_link() {
 
 /// The session that keeps the snapshot has ended this moment, which is not known here yet: the dump is taken as it is.
 #[test]
-#[ignore = "25P02: complete_init goes on in the transaction that has failed to take the snapshot"]
 fn a_snapshot_that_is_lost_unnoticed() {
     let restored = Restored::new(Pair::options("prepc_lost"));
     let keeper = "select count(pg_terminate_backend(pid)) from pg_stat_activity
@@ -313,7 +311,6 @@ fn while_sequences_are_set() {
 }
 
 #[test]
-#[ignore = "the coordinator waits for the lock without a limit, and hears of the cancel when it has it"]
 fn a_cancel_does_not_wait_for_who_has_a_sequence() {
     let (restored, mut holder) = in_sequences("prepc_deaf");
     cancel(&restored.pair);
