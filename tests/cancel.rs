@@ -245,6 +245,40 @@ fn while_it_catches_up() {
     case.expect_works();
 }
 
+/// A sequence on both sides, of which somebody has one while sequences are set, and takes his time.
+fn while_somebody_has_a_sequence(label: &str, here: bool) {
+    // Whoever drops one is a transaction that slots of its cluster wait for.
+    let options = Pair::options(label).source(ClusterOptions::new(label).start()).proxied();
+    let case = Case::on(options, "create sequence counter");
+    case.pair.source.exec("create sequence counter; select setval('counter', 41)");
+    case.copying();
+    let (db, sql) = match here {
+        true => (&case.pair.target, "begin; alter sequence counter cache 1"),
+        false => (&case.pair.source, "begin; drop sequence counter"),
+    };
+    let mut holder = db.connect();
+    holder.batch_execute(sql).unwrap();
+    case.pair.proxy().throttle(0);
+    let waiting = "select count(*) from pg_locks where relation = 'counter'::regclass and not granted";
+    case.until("a sequence is waited for", || case.phase() == "sequences" && db.scalar::<i64>(waiting) > 0);
+    case.cancel();
+    holder.batch_execute("rollback").unwrap();
+    case.until("nothing is left to be cleaned up", || case.pending().is_empty());
+    check::assert_clean(&case.pair.source, &case.pair.target);
+    case.expect_target_as_before();
+    case.expect_works();
+}
+
+#[test]
+fn while_somebody_on_the_source_has_a_sequence() {
+    while_somebody_has_a_sequence("cancel_seqt", false);
+}
+
+#[test]
+fn while_somebody_here_has_a_sequence() {
+    while_somebody_has_a_sequence("cancel_seqh", true);
+}
+
 /// By an index of the target's own. A publication that somebody else made is not ours to drop.
 #[test]
 fn after_it_failed() {

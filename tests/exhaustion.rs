@@ -408,6 +408,13 @@ impl Disk {
             }
         }
     }
+
+    /// Gives it another size.
+    pub fn resize(&self, megabytes: u32) {
+        let size = format!("remount,size={megabytes}m");
+        let done = Command::new("mount").args(["-o", &size]).arg(&self.path).status().unwrap();
+        assert!(done.success(), "{size}: {done}");
+    }
 }
 
 impl Drop for Disk {

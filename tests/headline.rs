@@ -23,12 +23,7 @@ fn under_load(label: &str, workers: u32, chunk_size: &str, scale: f64) {
         &format!("method => 'parallel', parallel_workers => {workers}"),
     );
     // The load goes on for a while after the end: that is when a lost or doubled change would surface.
-    let written = "select xact_commit from pg_stat_database where datname = current_database()";
-    let at_end = pair.source.scalar::<i64>(written);
-    wait_until("the load went on after the end", Duration::from_secs(60), || {
-        (load.has_failed() || pair.source.scalar::<i64>(written) > at_end + 200).then_some(())
-    });
-    let counts = load.stop();
+    let counts = shop::stop_later(load, &pair.source);
     assert!(counts.committed > 100, "{counts:?}");
     let seen = monitor.stop();
     pair.expect_equal();

@@ -2,16 +2,18 @@
 //! copies from there.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use steep_repl_testkit::{root, wait_until, ClusterOptions, Installation, LoadOptions, Pair, SchemaState};
 
+use crate::exhaustion::Disk;
 use crate::large_tables::{expect_end, expect_equal, transports, ARGS};
 use crate::midway::{self, events};
 use crate::outcome::assert_progress_is_sane;
-use crate::refusal::Refusal;
+use crate::refusal::{refused_with, Refusal};
 use crate::shop;
 
 const CANCEL: &str = "select steep_repl.cancel_init('node_b')";
@@ -24,11 +26,20 @@ struct Backed {
 
 impl Backed {
     fn new(label: &str) -> Backed {
+        Backed::in_scratch(label, root::folder(&format!("{label}_x")))
+    }
+
+    fn in_scratch(label: &str, scratch: PathBuf) -> Backed {
         let source = ClusterOptions::new(&format!("{label}_s")).start();
-        Backed {
-            pair: midway::prepared(Pair::options(label).source(source)),
-            scratch: root::folder(&format!("{label}_x")),
-        }
+        Backed { pair: midway::prepared(Pair::options(label).source(source)), scratch }
+    }
+
+    /// Below a small disk.
+    fn on_disk(label: &str, disk: &Disk) -> Backed {
+        let scratch = disk.path.join("scratch");
+        fs::create_dir(&scratch).unwrap();
+        root::hand_over(&scratch);
+        Backed::in_scratch(label, scratch)
     }
 
     fn start(&self) {
@@ -46,6 +57,12 @@ impl Backed {
         wait_until(&format!("the base backup is at {state}"), Duration::from_secs(60), || {
             assert_ne!(self.pair.state(), "FAILED", "{:?}", self.pair.progress());
             (self.pair.target.rows("select state from steep_repl.base_backups") == [state]).then_some(())
+        });
+    }
+
+    fn until_bytes(&self) {
+        wait_until("bytes of the backup are here", Duration::from_secs(60), || {
+            (self.pair.target.rows("select 1 from steep_repl.base_backups where bytes_done > 0") == ["1"]).then_some(())
         });
     }
 
@@ -127,12 +144,7 @@ fn under_load() {
     let settings = [("chunk_size", "1MB"), ("scratch_directory", &scratch.display().to_string())];
     let args = "method => 'snapshot', large_table_threshold => '3MB', large_table_method => 'basebackup'";
     let operation = pair.synchronize_with(&settings, args);
-    let written = "select xact_commit from pg_stat_database where datname = current_database()";
-    let at_end = pair.source.scalar::<i64>(written);
-    wait_until("the load went on after the end", Duration::from_secs(60), || {
-        (load.has_failed() || pair.source.scalar::<i64>(written) > at_end + 200).then_some(())
-    });
-    load.stop();
+    shop::stop_later(load, &pair.source);
     let seen = monitor.stop();
     let ways = transports(&pair);
     assert!(ways.len() == 2 && ways[0].starts_with("basebackup") && ways[1].starts_with("server"), "{ways:?}");
@@ -194,9 +206,7 @@ fn cancelled_while_the_backup_is_made() {
     let (source, target) = (SchemaState::of(&backed.pair.source), SchemaState::of(&backed.pair.target));
     backed.pair.proxy().throttle(3_000_000);
     backed.start();
-    wait_until("bytes of the backup are here", Duration::from_secs(60), || {
-        (backed.pair.target.rows("select 1 from steep_repl.base_backups where bytes_done > 0") == ["1"]).then_some(())
-    });
+    backed.until_bytes();
     assert!(!entries(&backed.scratch).is_empty());
     backed.expect_cancelled(&source, &target);
 }
@@ -219,8 +229,7 @@ fn cancelled_while_the_position_is_waited_for_and_begun_anew() {
 }
 
 /// WAL that takes some time to come, since the backup.
-fn recovering(label: &str) -> (Backed, SchemaState, SchemaState) {
-    let backed = Backed::new(label);
+fn recovering(backed: Backed) -> (Backed, SchemaState, SchemaState) {
     let pair = &backed.pair;
     let (source, target) = (SchemaState::of(&pair.source), SchemaState::of(&pair.target));
     backed.start();
@@ -239,7 +248,7 @@ fn recovering(label: &str) -> (Backed, SchemaState, SchemaState) {
 
 #[test]
 fn cancelled_while_the_private_server_recovers() {
-    let (backed, source, target) = recovering("bb_cancel3");
+    let (backed, source, target) = recovering(Backed::new("bb_cancel3"));
     wait_until("a server runs", Duration::from_secs(30), || (!processes_in(&backed.scratch).is_empty()).then_some(()));
     let port = fs::read_to_string(entries(&backed.scratch)[0].join("data/postgresql.conf")).unwrap();
     assert!(port.contains("listen_addresses = ''"), "{port}");
@@ -273,7 +282,7 @@ fn a_restart_of_the_source_during_the_backup_and_during_recovery() {
     expect_end(&backed.pair);
     backed.expect_gone();
 
-    let (backed, ..) = recovering("bb_source2");
+    let (backed, ..) = recovering(Backed::new("bb_source2"));
     backed.pair.source.cluster().crash();
     backed.pair.proxy().throttle(0);
     expect_end(&backed.pair);
@@ -339,6 +348,71 @@ fn a_private_server_that_is_ended() {
         backed.pair.target.exec("select steep_repl.resume_init('node_b')");
     }
     expect_end(&backed.pair);
+    backed.expect_gone();
+}
+
+/// What takes all the room that is left on a disk.
+fn fill(disk: &Disk) -> PathBuf {
+    let ballast = disk.path.join("ballast");
+    let mut file = fs::File::create(&ballast).unwrap();
+    let piece = vec![1; 65_536];
+    while file.write_all(&piece).is_ok() {}
+    ballast
+}
+
+/// Somebody else takes the room while the backup is made: it is said what there is too little of, nothing of the backup is in the way, and with
+/// room again it goes on.
+#[test]
+fn the_disk_is_full_during_the_backup() {
+    let Some(disk) = Disk::mount(40) else { return };
+    let backed = Backed::on_disk("bb_full", &disk);
+    let pair = &backed.pair;
+    let args = format!("{ARGS}, large_table_method => 'basebackup'");
+    let scratch = backed.scratch.display().to_string();
+    let refusal = refused_with(pair, &[("scratch_directory", &scratch)], &args).names(&["scratch_directory", "MB"]);
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    disk.resize(300);
+    pair.proxy().throttle(3_000_000);
+    backed.start_with(&[("max_retries", "2")]);
+    let load = LoadOptions::default().keyed("large").keys(15_000).rate(50).start(&pair.source);
+    backed.until_bytes();
+    let ballast = fill(&disk);
+    let refusal = Refusal::of(&midway::until_failed(pair)).names(&["scratch_directory", "MB are free", "resume_init"]);
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    backed.expect_gone();
+    fs::remove_file(ballast).unwrap();
+    pair.proxy().throttle(0);
+    pair.target.exec("select steep_repl.resume_init('node_b')");
+    pair.expect_synchronized();
+    shop::stop_later(load, &pair.source);
+    expect_equal(pair);
+    backed.expect_gone();
+}
+
+/// The WAL that the private server replays finds no room.
+#[test]
+fn the_disk_is_full_during_recovery() {
+    let Some(disk) = Disk::mount(300) else { return };
+    let (backed, ..) = recovering(Backed::on_disk("bb_wal", &disk));
+    let pair = &backed.pair;
+    let load = LoadOptions::default().keyed("large").keys(15_000).rate(50).start(&pair.source);
+    let ballast = fill(&disk);
+    pair.proxy().throttle(0);
+    let refusal = Refusal::of(&midway::until_failed(pair)).names(&["resume_init"]);
+    // The log of the server, or before it is tried again what room there is for another backup.
+    match refusal.code.as_str() {
+        "F0000" => refusal.names(&["private server", "No space left on device", "Mend what its log says"]),
+        code => {
+            assert_eq!(code, "55000", "{refusal:?}");
+            refusal.names(&["scratch_directory", "MB are free"])
+        }
+    };
+    backed.expect_gone();
+    fs::remove_file(ballast).unwrap();
+    pair.target.exec("select steep_repl.resume_init('node_b')");
+    pair.expect_synchronized();
+    shop::stop_later(load, &pair.source);
+    expect_equal(pair);
     backed.expect_gone();
 }
 

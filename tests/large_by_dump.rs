@@ -3,13 +3,22 @@
 use std::fs;
 use std::time::Duration;
 
-use steep_repl_testkit::{wait_until, ClusterOptions, Installation, LoadOptions, Pair};
+use steep_repl_testkit::{wait_until, ClusterOptions, Installation, LoadOptions, Pair, WriteLoad};
 
 use crate::large_tables::{
-    cancelled, expect_end, expect_equal, source_restarts, start, target_restarts, transports, under_load, ARGS,
+    cancelled, expect_end, expect_equal, expect_no_program, source_restarts, start, start_with, target_restarts,
+    transports, under_load, ARGS,
 };
 use crate::midway::{self, events};
 use crate::refusal::Refusal;
+use crate::shop;
+
+/// Sessions of programs on the source.
+const DUMPING: &str =
+    "select count(*) from pg_stat_activity where application_name ~ '_dump[0-9]+$' and datname = current_database()";
+/// Ends those that send rows.
+const END_DUMPING: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+    where application_name ~ '_dump[0-9]+$' and datname = current_database() and query like 'COPY %'";
 
 #[test]
 fn under_load_by_pg_dump() {
@@ -162,17 +171,112 @@ fn a_table_that_is_rewritten_meanwhile() {
 fn a_worker_that_is_ended() {
     let pair = midway::prepared(Pair::options("dump_ended"));
     start(&pair, "pg_dump");
-    let sessions = "select count(*) from pg_stat_activity where application_name ~ '_dump[0-9]+$' and datname = current_database()";
-    assert_eq!(pair.source.scalar::<i64>(sessions), 1);
+    assert_eq!(pair.source.scalar::<i64>(DUMPING), 1);
     pair.target.exec("select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'steep_repl copy worker' and datname = current_database()");
     wait_until("another one is at it", Duration::from_secs(60), || {
         let claims = "select max(claims) from steep_repl.tasks where kind = 'copy'";
         (pair.target.scalar::<i32>(claims) > 1).then_some(())
     });
     wait_until("the first one's program is gone", Duration::from_secs(10), || {
-        (pair.source.scalar::<i64>(sessions) <= 1).then_some(())
+        (pair.source.scalar::<i64>(DUMPING) <= 1).then_some(())
     });
     pair.proxy().throttle(0);
     pair.expect_synchronized();
     expect_end(&pair);
+}
+
+/// Writes into the large table that go on from the middle of its copy.
+fn writing(pair: &Pair) -> WriteLoad {
+    LoadOptions::default().keyed("large").keys(15_000).rate(100).start(&pair.source)
+}
+
+/// It ends SYNCHRONIZED, the writers go on for a while, and every row is equal; nothing of a program is left on either side.
+fn ends_equal(pair: &Pair, load: WriteLoad) {
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    shop::stop_later(load, &pair.source);
+    expect_equal(pair);
+    expect_nothing_left(pair);
+}
+
+/// No program is at work on the source, and no file that it was started with is left here.
+fn expect_nothing_left(pair: &Pair) {
+    wait_until("the programs' sessions are gone", Duration::from_secs(20), || {
+        (pair.source.scalar::<i64>(DUMPING) == 0).then_some(())
+    });
+    expect_no_program(pair);
+    let left =
+        "select name from pg_ls_dir('base/pgsql_tmp', true, false) name where name like 'pgsql\\_tmp\\_steep\\_repl%'";
+    wait_until("their files are gone", Duration::from_secs(20), || pair.target.rows(left).is_empty().then_some(()));
+}
+
+/// A target of its own, whose files can be looked at, and more rows than the buffers of a link hold.
+fn alone(label: &str) -> Pair {
+    let pair = midway::prepared(Pair::options(label).target(ClusterOptions::new(label).preload().start()));
+    pair.source.exec("insert into large select i, i, repeat('x', 200) from generate_series(15001, 100000) i");
+    pair.source.exec_each(&["vacuum analyze large"]);
+    pair
+}
+
+/// Every link at once, so that the snapshot is lost with them: the table is copied under a later one.
+#[test]
+fn links_are_cut() {
+    let pair = alone("dump_cut");
+    start(&pair, "pg_dump");
+    let load = writing(&pair);
+    pair.proxy().cut();
+    ends_equal(&pair, load);
+    assert!(!events(&pair, "init.snapshot_renewed").is_empty(), "the snapshot was not lost");
+}
+
+/// And the source stays out of reach for a while.
+#[test]
+fn links_are_down_for_a_while() {
+    let pair = alone("dump_down");
+    start(&pair, "pg_dump");
+    let load = writing(&pair);
+    pair.proxy().down();
+    wait_until("it is known that the source is away", Duration::from_secs(60), || {
+        let known = events(&pair, "init.retry").join("\n");
+        (known.contains("node_a") || known.contains("connect")).then_some(())
+    });
+    expect_nothing_left(&pair);
+    assert_ne!(pair.state(), "FAILED", "{:?}", pair.progress());
+    pair.proxy().restore();
+    ends_equal(&pair, load);
+}
+
+/// The program's own link alone: it is started again under the same snapshot, from the table's first row.
+#[test]
+fn its_own_link_is_cut() {
+    let pair = alone("dump_own");
+    start(&pair, "pg_dump");
+    let load = writing(&pair);
+    assert_eq!(pair.source.scalar::<i64>(END_DUMPING), 1);
+    ends_equal(&pair, load);
+    let claims = pair.target.scalar::<i32>("select max(claims) from steep_repl.tasks where kind = 'copy'");
+    assert!(claims > 1, "it was not begun again");
+    assert!(events(&pair, "init.snapshot_renewed").is_empty(), "{:?}", pair.events());
+}
+
+/// As often as it is tried: the program's own words are the error, nothing of the program is left, and resume_init finishes it.
+#[test]
+fn its_own_link_is_cut_again_and_again() {
+    let pair = alone("dump_again");
+    start_with(&pair, "pg_dump", &[("max_retries", "1")]);
+    let load = writing(&pair);
+    wait_until("it is given up", Duration::from_secs(120), || {
+        pair.source.rows(END_DUMPING);
+        (pair.state() == "FAILED").then_some(())
+    });
+    let refusal = Refusal::of(&midway::until_failed(&pair)).names(&[
+        "public.large",
+        "pg_dump could not dump",
+        "Dumping the contents of table \"large\" failed",
+        "resume_init",
+    ]);
+    assert_eq!(refusal.code, "58000", "{refusal:?}");
+    expect_nothing_left(&pair);
+    pair.target.exec("select steep_repl.resume_init('node_b')");
+    ends_equal(&pair, load);
 }

@@ -84,12 +84,7 @@ fn under_load() {
     let began = Instant::now();
     let operation = pair.synchronize("method => 'snapshot'");
     println!("snapshot under load: {:?}", began.elapsed());
-    let written = "select xact_commit from pg_stat_database where datname = current_database()";
-    let at_end = pair.source.scalar::<i64>(written);
-    wait_until("the load went on after the end", Duration::from_secs(60), || {
-        (load.has_failed() || pair.source.scalar::<i64>(written) > at_end + 200).then_some(())
-    });
-    load.stop();
+    shop::stop_later(load, &pair.source);
     let seen = monitor.stop();
     expect_equal(&pair);
     before.assert_same(&pair.target);

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use steep_repl_testkit::{
     check, compare, describe, root, shared, wait_until, Auth, Cluster, ClusterOptions, Db, LoadOptions, Pair,
-    PairOptions, Role, StopMode, Tables,
+    PairOptions, Role, Tables,
 };
 
-use crate::copies::{base_backup, wait_until_replayed};
+use crate::large_tables::expect_equal;
+use crate::prepared_cancelled::complete_under_lock;
 use crate::refusal::{refused_quickly, Refusal};
 use crate::shop;
 
 /// What prepare_init has returned.
-struct Prepared {
-    slot: String,
-    lsn: String,
-    snapshot: String,
-    commands: String,
+pub struct Prepared {
+    pub slot: String,
+    pub lsn: String,
+    pub snapshot: String,
+    pub commands: String,
 }
 
 fn prepare_with(pair: &Pair, args: &str) -> Result<Prepared, postgres::Error> {
@@ -33,45 +34,32 @@ fn slot_of(pair: &Pair) -> String {
     format!("init_{}", pair.source.name())
 }
 
-fn prepare(pair: &Pair) -> Prepared {
+pub fn prepare(pair: &Pair) -> Prepared {
     prepare_as(pair, &slot_of(pair))
 }
 
-fn prepare_as(pair: &Pair, slot: &str) -> Prepared {
+pub fn prepare_as(pair: &Pair, slot: &str) -> Prepared {
     prepare_with(pair, &format!(", slot_name => '{slot}', no_identity => 'full'")).unwrap()
 }
 
-fn complete(target: &Db, args: &str) -> Result<i64, postgres::Error> {
+pub fn complete(target: &Db, args: &str) -> Result<i64, postgres::Error> {
     target.connect().query_one(&format!("select steep_repl.complete_init('node_b', 'node_a'{args})"), &[])?.try_get(0)
 }
 
-/// Rows that came by a backup carry no origin of ours, so a later change of one counts as a conflict of origins. All else must be 0.
-fn expect_equal(pair: &Pair) {
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(180));
-    if let Err(difference) = compare(&pair.source, &pair.target, &Tables::All) {
-        panic!("{difference}");
-    }
-    let counts: Vec<String> = check::conflict_counts(&pair.target)
-        .into_iter()
-        .filter(|count| !count.contains("update_origin_differs") && !count.contains("delete_origin_differs"))
-        .collect();
-    assert!(counts.is_empty(), "errors or conflicts: {counts:?}");
-}
-
-fn status(pair: &Pair, slot: &str) -> String {
+pub fn status(pair: &Pair, slot: &str) -> String {
     pair.target.scalar(&format!(
         "select status from steep_repl.init_slots where slot_name = '{slot}' order by operation_id desc limit 1"
     ))
 }
 
-fn wait_for_status(pair: &Pair, slot: &str, wanted: &str) {
+pub fn wait_for_status(pair: &Pair, slot: &str, wanted: &str) {
     wait_until(&format!("slot {slot} is {wanted}"), Duration::from_secs(40), || {
         (status(pair, slot) == wanted).then_some(())
     });
 }
 
 /// A pair with a filled source and an empty target, whose nodes are registered.
-fn filled(options: PairOptions) -> Pair {
+pub fn filled(options: PairOptions) -> Pair {
     let pair = options.build();
     shop::fill(&pair.source, 0.1);
     pair.register();
@@ -90,14 +78,14 @@ fn path(label: &str) -> PathBuf {
 }
 
 #[derive(Clone, Copy)]
-enum Dump {
+pub enum Dump {
     Plain,
     Custom,
     Directory,
 }
 
 /// pg_dump and psql or pg_restore, as the returned commands have it.
-fn dump_and_restore(pair: &Pair, how: Dump, snapshot: Option<&str>) {
+pub fn dump_and_restore(pair: &Pair, how: Dump, snapshot: Option<&str>) {
     let file = path("dump").display().to_string();
     let (source, target) = (pair.source.conninfo(), pair.target.conninfo());
     let snapshot = snapshot.map(|name| format!("--snapshot={name}"));
@@ -122,6 +110,14 @@ fn dump_and_restore(pair: &Pair, how: Dump, snapshot: Option<&str>) {
             run(pair.source.cluster(), "pg_restore", &restore);
         }
     }
+}
+
+/// Makes room for another dump.
+pub fn drop_tables(db: &Db) {
+    db.exec(
+        "do $$ declare t text; begin for t in select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'
+         loop execute 'drop table if exists ' || t || ' cascade'; end loop; end $$",
+    );
 }
 
 fn dumped_under_load(label: &str, how: Dump) {
@@ -202,10 +198,7 @@ fn a_dump_without_the_snapshot_is_found_out() {
     assert_eq!(pair.target.scalar::<i64>("select count(*) from customers"), before);
     assert_eq!(status(&pair, &prepared.slot), "ready");
     // A backup under it is taken in.
-    pair.target.exec(
-        "do $$ declare t text; begin for t in select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'
-         loop execute 'drop table if exists ' || t || ' cascade'; end loop; end $$",
-    );
+    drop_tables(&pair.target);
     dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
     complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
     pair.expect_synchronized();
@@ -366,189 +359,6 @@ fn who_waits_for_it_may_be_cancelled() {
     wait_for_status(&pair, "waited_for", "released");
     holder.batch_execute("rollback").unwrap();
     check::assert_clean(&pair.source, &pair.target);
-}
-
-/// The base backup of the source's server that was promoted takes the target's place in the pair.
-fn promoted(pair: &mut Pair, copy: Arc<Cluster>) {
-    copy.connect("postgres").batch_execute("select pg_promote()").unwrap();
-    let source = pair.source.name().to_string();
-    pair.target = Db::new(copy, &source);
-}
-
-/// Registers both nodes in a physical copy of a source without the extension.
-fn register_in_copy(pair: &Pair) {
-    let quoted = |db: &Db| steep_repl_testkit::quote_literal(&db.conninfo());
-    pair.target.exec("create extension if not exists steep_repl");
-    pair.target.exec(&format!("select steep_repl.register_node('node_b', {}, is_local => true)", quoted(&pair.target)));
-    pair.target.exec(&format!("select steep_repl.register_node('node_a', {})", quoted(&pair.source)));
-}
-
-#[test]
-fn a_base_backup_that_is_promoted_under_load() {
-    let source = ClusterOptions::new("psource").start();
-    let mut pair = filled(Pair::options("prep_base").source(Arc::clone(&source)));
-    let manager = pair.target.clone();
-    let load = shop::load().start(&pair.source);
-    prepare_as(&pair, "init_slot");
-    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
-    copy.start();
-    promoted(&mut pair, copy);
-    register_in_copy(&pair);
-    complete(&pair.target, ", slot_name => 'init_slot'").unwrap();
-    pair.expect_synchronized();
-    load.stop();
-    expect_equal(&pair);
-    wait_until("the slot counts as used", Duration::from_secs(30), || {
-        (manager.scalar::<String>("select status from steep_repl.init_slots") == "used").then_some(())
-    });
-    check::remove_target(&manager);
-}
-
-/// The source has the extension, is a node, subscribes to another one, and has slots: none of it is the copy's.
-#[test]
-fn a_standby_that_is_promoted_does_not_believe_that_it_is_the_source() {
-    let source = ClusterOptions::new("psource").preload().start();
-    let upstream = ClusterOptions::new("upstream").start().create_database("prep_up", "");
-    upstream.exec("create table from_upstream (id int primary key); insert into from_upstream select generate_series(1, 100); create publication up for all tables");
-    let mut pair = Pair::options("prep_stand").source(Arc::clone(&source)).build();
-    shop::fill(&pair.source, 0.1);
-    pair.source.exec("create table from_upstream (id int primary key); create extension steep_repl");
-    pair.source.exec_each(&[&format!(
-        "create subscription brought_along connection {} publication up",
-        steep_repl_testkit::quote_literal(&upstream.conninfo())
-    )]);
-    pair.source.exec("select pg_replication_origin_create('somebody_else')");
-    wait_until("the source has its rows", Duration::from_secs(30), || {
-        (pair.source.scalar::<i64>("select count(*) from from_upstream") == 100).then_some(())
-    });
-    let quoted = |db: &Db| steep_repl_testkit::quote_literal(&db.conninfo());
-    pair.source.exec(&format!("select steep_repl.register_node('node_a', {}, is_local => true)", quoted(&pair.source)));
-    let manager = pair.target.clone();
-    // It is made by the source itself.
-    let made =
-        pair.source.rows("select slot_name from steep_repl.prepare_init('node_a', 'init_slot', no_identity => 'full')");
-    assert_eq!(made, ["init_slot"]);
-    let load = shop::load().start(&pair.source);
-    // Nobody may apply here what the source's subscription is sent.
-    let copy = base_backup(
-        &source,
-        ClusterOptions::new("pcopy").preload().set("max_logical_replication_workers", "0"),
-        &["-R"],
-    );
-    copy.start();
-    wait_until_replayed(&source, &copy);
-    promoted(&mut pair, Arc::clone(&copy));
-    // As whoever promotes such a copy has to: enabled, it would take the slot there from the source.
-    pair.target.exec("alter subscription brought_along disable");
-    copy.restart_with(&[("max_logical_replication_workers", "32")]);
-    pair.target.exec(&format!("select steep_repl.register_node('node_b', {})", quoted(&pair.target)));
-    complete(&pair.target, ", slot_name => 'init_slot'").unwrap();
-    pair.expect_synchronized();
-    load.stop();
-    expect_equal(&pair);
-    let local = pair.target.rows("select node, is_local::text, state from steep_repl.nodes order by node");
-    assert_eq!(local, ["node_a | false | UNINITIALIZED", "node_b | true | SYNCHRONIZED"]);
-    let subscriptions = pair.target.rows("select subname from pg_subscription where subname = 'brought_along'");
-    let origins = pair.target.rows("select roname from pg_replication_origin where roname = 'somebody_else'");
-    assert!(subscriptions.is_empty() && origins.is_empty(), "{subscriptions:?} {origins:?}");
-    // The source goes on with what is its own.
-    upstream.exec("insert into from_upstream values (1000)");
-    wait_until("the source still gets its rows", Duration::from_secs(30), || {
-        (pair.source.scalar::<i64>("select count(*) from from_upstream where id = 1000") == 1).then_some(())
-    });
-    expect_equal(&pair);
-    pair.source.exec_each(&["drop subscription brought_along"]);
-    check::remove_target(&manager);
-}
-
-#[test]
-fn a_copy_without_a_timeline_of_its_own_cannot_be_placed() {
-    let source = ClusterOptions::new("psource").start();
-    let mut pair = filled(Pair::options("prep_noline").source(Arc::clone(&source)));
-    let manager = pair.target.clone();
-    prepare_as(&pair, "init_slot");
-    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &[]);
-    copy.start();
-    pair.target = Db::new(copy, pair.source.name());
-    register_in_copy(&pair);
-    let refusal = refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
-    assert_eq!(refusal.code, "55000", "{refusal:?}");
-    refusal.names(&["standby.signal", "promote"]);
-    assert_eq!(pair.state(), "UNINITIALIZED");
-    manager.exec("select steep_repl.drop_init_slot('init_slot')");
-    wait_until("it is released", Duration::from_secs(30), || {
-        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
-    });
-    check::remove_target(&manager);
-}
-
-#[test]
-fn a_copy_that_was_written_to_or_is_older_than_the_slot_is_refused() {
-    let source = ClusterOptions::new("psource").start();
-    let mut pair = filled(Pair::options("prep_written").source(Arc::clone(&source)));
-    let manager = pair.target.clone();
-    // Promoted before there is a slot.
-    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
-    copy.start();
-    promoted(&mut pair, Arc::clone(&copy));
-    register_in_copy(&pair);
-    manager.exec("select steep_repl.prepare_init('node_a', 'init_slot', no_identity => 'full')");
-    let refusal = refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
-    assert_eq!(refusal.code, "22023", "{refusal:?}");
-    refusal.names(&["before the start", "init_slot"]);
-    // And one that is young enough, and has been written to.
-    copy.stop(StopMode::Fast);
-    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
-    copy.start();
-    promoted(&mut pair, copy);
-    pair.target.exec("update orders set v = v + 1 where id < 10");
-    register_in_copy(&pair);
-    let refused = || refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
-    wait_until("the statistics know it", Duration::from_secs(20), || {
-        let seen = "select n_tup_upd > 0 from pg_stat_user_tables where relname = 'orders'";
-        pair.target.scalar::<bool>(seen).then_some(())
-    });
-    let refusal = refused();
-    assert_eq!(refusal.code, "55000", "{refusal:?}");
-    refusal.names(&["public.orders", "written"]);
-    manager.exec("select steep_repl.drop_init_slot('init_slot')");
-    wait_until("it is released", Duration::from_secs(30), || {
-        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
-    });
-    check::remove_target(&manager);
-}
-
-/// Restarts on either side take the snapshot, not the slot.
-#[test]
-fn a_restart_takes_the_snapshot_and_not_the_slot() {
-    let source = ClusterOptions::new("psource").start();
-    let target = ClusterOptions::new("ptarget").preload().start();
-    let mut pair = filled(Pair::options("prep_restart").source(Arc::clone(&source)).target(Arc::clone(&target)));
-    let prepared = prepare(&pair);
-    target.restart();
-    wait_until("it is known that the snapshot is gone", Duration::from_secs(60), || {
-        let lost = "select count(*) from steep_repl.init_slots where status = 'ready' and snapshot is null and wal_held_bytes > 0";
-        (pair.target.scalar::<i64>(lost) == 1).then_some(())
-    });
-    source.restart();
-    wait_until("it is looked at again", Duration::from_secs(90), || {
-        pair.target
-            .scalar::<bool>("select seen_at > now() - interval '6 seconds' from steep_repl.init_slots")
-            .then_some(())
-    });
-    assert_eq!(status(&pair, &prepared.slot), "ready");
-    assert!(prepared.commands.contains(&prepared.snapshot));
-    let load = LoadOptions::default().keyed("orders").keys(5000).rate(50).start(&pair.source);
-    let manager = pair.target.clone();
-    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
-    copy.start();
-    promoted(&mut pair, copy);
-    register_in_copy(&pair);
-    complete(&pair.target, "").unwrap();
-    pair.expect_synchronized();
-    load.stop();
-    expect_equal(&pair);
-    check::remove_target(&manager);
 }
 
 /// Those who replicate with a publication of their own.
@@ -717,22 +527,7 @@ fn a_slot_does_not_expire_while_a_node_is_about_to_use_it() {
     )
     .unwrap();
     dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
-    // The operation begins when its transaction commits, and that lets somebody have the lock that a table is to be read under.
-    let mut session = pair.target.connect();
-    session
-        .batch_execute(&format!("begin; select steep_repl.complete_init('node_b', 'node_a', '{}')", prepared.lsn))
-        .unwrap();
-    let mut holder = pair.target.connect();
-    let holding = std::thread::spawn(move || {
-        holder.batch_execute("begin; lock table orders").unwrap();
-        holder
-    });
-    wait_until("somebody waits for the lock", Duration::from_secs(30), || {
-        let waits = "select count(*) from pg_locks where relation = 'orders'::regclass and not granted";
-        (pair.target.scalar::<i64>(waits) == 1).then_some(())
-    });
-    session.batch_execute("commit").unwrap();
-    let mut holder = holding.join().unwrap();
+    let mut holder = complete_under_lock(&pair, &prepared, "orders");
     wait_until("its time is over", Duration::from_secs(60), || {
         let over = "select expires_at < now() - interval '7 seconds' from steep_repl.init_slots";
         pair.target.scalar::<bool>(over).then_some(())

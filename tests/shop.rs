@@ -1,6 +1,8 @@
 //! A small shop: a dozen tables with all usual kinds of indexes, its data, and the writes that go on in it.
 
-use steep_repl_testkit::{Db, LoadOptions};
+use std::time::Duration;
+
+use steep_repl_testkit::{wait_until, Db, LoadCounts, LoadOptions, WriteLoad};
 
 /// Keys that the load touches.
 const KEYS: u64 = 20_000;
@@ -82,6 +84,16 @@ pub fn load() -> LoadOptions {
         .op(1, "insert into empty_one values ({fresh} % 2000000000, '{text}')")
         .op(1, "insert into lonely default values")
         .rate(200)
+}
+
+/// Stops a load that has gone on for a while from now on, since what comes after the end of a copy has to arrive as well.
+pub fn stop_later(load: WriteLoad, source: &Db) -> LoadCounts {
+    let written = "select xact_commit from pg_stat_database where datname = current_database()";
+    let before = source.scalar::<i64>(written);
+    wait_until("the load went on after the end", Duration::from_secs(60), || {
+        (load.has_failed() || source.scalar::<i64>(written) > before + 200).then_some(())
+    });
+    load.stop()
 }
 
 /// The tables that hold more than a few rows, partitions instead of their roots.

@@ -100,7 +100,12 @@ pub struct Further {
 
 impl Further {
     pub fn of(pair: &Pair, label: &str) -> Further {
-        let db = pair.target.cluster().create_database(label, "");
+        Further::created(pair, label, "")
+    }
+
+    /// With options of CREATE DATABASE.
+    pub fn created(pair: &Pair, label: &str, options: &str) -> Further {
+        let db = pair.target.cluster().create_database(label, options);
         db.exec("create extension steep_repl");
         db.copy_schema_from(&pair.source);
         let (there, here) = (quote_literal(&pair.source_conninfo()), quote_literal(&db.conninfo()));

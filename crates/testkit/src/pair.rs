@@ -19,6 +19,7 @@ pub struct PairOptions {
     source: Option<Arc<Cluster>>,
     target: Option<Arc<Cluster>>,
     source_create: String,
+    target_create: String,
     proxied: bool,
 }
 
@@ -41,6 +42,12 @@ impl PairOptions {
         self
     }
 
+    /// Options of the target's CREATE DATABASE.
+    pub fn target_create(mut self, options: &str) -> Self {
+        self.target_create = options.into();
+        self
+    }
+
     /// The target reaches the source through a [`Proxy`].
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
@@ -52,7 +59,7 @@ impl PairOptions {
         let source_cluster = self.source.unwrap_or_else(shared::source);
         let target_cluster = self.target.unwrap_or_else(shared::target);
         let source = source_cluster.create_database(&format!("{}_s", self.label), &self.source_create);
-        let target = target_cluster.create_database(&format!("{}_t", self.label), "");
+        let target = target_cluster.create_database(&format!("{}_t", self.label), &self.target_create);
         target.exec("create extension steep_repl");
         let proxy = self.proxied.then(|| Proxy::start(source_cluster.port()));
         Pair { source, target, proxy, notices: Arc::default() }
@@ -79,7 +86,8 @@ impl Pair {
     /// For what is not the usual pair.
     pub fn options(label: &str) -> PairOptions {
         let label = label.to_string();
-        PairOptions { label, source: None, target: None, source_create: String::new(), proxied: false }
+        let (source_create, target_create) = (String::new(), String::new());
+        PairOptions { label, source: None, target: None, source_create, target_create, proxied: false }
     }
 
     /// The proxy of a pair that was built with one.
