@@ -6,9 +6,10 @@ use std::time::Duration;
 use steep_repl_testkit::{wait_until, ClusterOptions, Installation, LoadOptions, Pair};
 
 use crate::large_tables::{
-    cancelled, expect_end, expect_equal, source_restarts, start, target_restarts, transports, under_load, ARGS,
+    cancelled, expect_end, source_restarts, start, target_restarts, transports, under_load, ARGS,
 };
 use crate::midway::{self, events};
+use crate::outcome::expect_equal;
 use crate::refusal::Refusal;
 
 #[test]

@@ -10,6 +10,7 @@ use steep_repl_testkit::{
 };
 
 use crate::copies::{base_backup, wait_until_replayed};
+use crate::outcome::expect_equal;
 use crate::refusal::{refused_quickly, Refusal};
 use crate::shop;
 
@@ -43,19 +44,6 @@ fn prepare_as(pair: &Pair, slot: &str) -> Prepared {
 
 fn complete(target: &Db, args: &str) -> Result<i64, postgres::Error> {
     target.connect().query_one(&format!("select steep_repl.complete_init('node_b', 'node_a'{args})"), &[])?.try_get(0)
-}
-
-/// Rows that came by a backup carry no origin of ours, so a later change of one counts as a conflict of origins. All else must be 0.
-fn expect_equal(pair: &Pair) {
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(180));
-    if let Err(difference) = compare(&pair.source, &pair.target, &Tables::All) {
-        panic!("{difference}");
-    }
-    let counts: Vec<String> = check::conflict_counts(&pair.target)
-        .into_iter()
-        .filter(|count| !count.contains("update_origin_differs") && !count.contains("delete_origin_differs"))
-        .collect();
-    assert!(counts.is_empty(), "errors or conflicts: {counts:?}");
 }
 
 fn status(pair: &Pair, slot: &str) -> String {
@@ -616,8 +604,7 @@ fn the_source_goes_down_while_rows_are_compared_and_caught_up() {
     pair.proxy().throttle(0);
     load.stop();
     pair.expect_synchronized();
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(120));
-    compare(&pair.source, &pair.target, &Tables::All).unwrap();
+    pair.expect_equal_rows();
 }
 
 #[test]
@@ -635,8 +622,7 @@ fn the_target_goes_down_while_rows_are_compared_and_caught_up() {
     pair.proxy().throttle(0);
     pair.expect_synchronized();
     load.stop();
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(120));
-    compare(&pair.source, &pair.target, &Tables::All).unwrap();
+    pair.expect_equal_rows();
 }
 
 /// Who may use the source's connection string may have a slot made, and nobody else may have it taken away.

@@ -29,6 +29,14 @@ fn open(pair: &Pair, columns: u16, rows: u16) -> Window {
     Window::open(&pair.target.conninfo(), columns, rows, &[])
 }
 
+/// Asks for an initialization of node_b by these keys, up to the question whether it is meant.
+fn ask_to_initialize(window: &mut Window, keys: &str) {
+    window.keys(keys);
+    window.wait_for(5, "initialize node_b");
+    window.keys("\r");
+    window.wait_for(20, "nothing speaks against it");
+}
+
 /// Percent in the row of the bar.
 fn percent(screen: &str) -> Option<f64> {
     screen
@@ -47,10 +55,7 @@ fn an_initialization_is_begun_watched_cancelled_and_begun_again() {
     let pair = slow_pair("tui_init", 12);
     let mut window = open(&pair, 100, 30);
     window.wait(20, "both nodes", |screen| screen.contains("UNINITIALIZED") && screen.contains("source"));
-    window.keys("I");
-    window.wait_for(5, "initialize node_b");
-    window.keys("\r");
-    window.wait_for(20, "nothing speaks against it");
+    ask_to_initialize(&mut window, "I");
     window.wait_for(1, "select steep_repl.init_node('node_b', 'node_a');");
     window.keys("\r");
     window.wait_for(20, "COPYING");
@@ -72,10 +77,7 @@ fn an_initialization_is_begun_watched_cancelled_and_begun_again() {
     assert_eq!(pair.state(), "UNINITIALIZED");
 
     pair.proxy().throttle(1_000_000_000);
-    window.keys("I");
-    window.wait_for(5, "initialize node_b");
-    window.keys("\r");
-    window.wait_for(20, "nothing speaks against it");
+    ask_to_initialize(&mut window, "I");
     window.keys("\r");
     window.wait_for(60, "● SYNCHRONIZED");
     println!("{}", window.text());
@@ -300,10 +302,7 @@ fn a_node_that_hangs_holds_up_no_other_and_no_secret_is_shown() {
             && row(screen, "node_z", "unreachable")
     });
     // Over its own connection, with its own name.
-    window.keys(":init node_c\r");
-    window.wait_for(5, "initialize node_b");
-    window.keys("\r");
-    window.wait_for(20, "nothing speaks against it");
+    ask_to_initialize(&mut window, ":init node_c\r");
     window.keys("\r");
     window.wait_for(60, "● SYNCHRONIZED");
     window.keys("\x1b");
