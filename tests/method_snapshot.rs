@@ -13,7 +13,7 @@ const ARGS: &str = "method => 'snapshot', no_identity => 'full'";
 const CANCEL: &str = "select steep_repl.cancel_init('node_b')";
 
 /// What the server's table synchronization may leave behind, on both sides.
-fn expect_no_leftovers(pair: &Pair) {
+pub fn expect_no_leftovers(pair: &Pair) {
     let slots = pair.source.rows("select slot_name from pg_replication_slots where slot_name like 'pg\\_%\\_sync\\_%' and database = current_database()");
     let here = pair.target.rows(
         "select 'origin ' || roname from pg_replication_origin where roname ~ '^pg_[0-9]+_[0-9]+$'

@@ -42,6 +42,15 @@ pub struct Asked<'a> {
     pub sql: &'a str,
 }
 
+/// Asks for it.
+pub fn call(pair: &Pair, asked: &Asked) -> Result<(), postgres::Error> {
+    let mut client = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls)?;
+    let set = |(name, value): &(&str, &str)| format!("set steep_repl.{name} = '{value}'; ");
+    let settings: String = asked.settings.iter().map(set).collect();
+    client.batch_execute(&settings)?;
+    client.batch_execute(asked.sql)
+}
+
 /// Starts an operation. A failpoint may bring the server down before it can answer, so it is asked whether it has begun.
 pub fn start(pair: &Pair, asked: &Asked) {
     let begun =
@@ -51,10 +60,7 @@ pub fn start(pair: &Pair, asked: &Asked) {
         if ask(pair.target.cluster(), pair.target.name(), &begun).is_some() {
             return Some(());
         }
-        let mut client = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls).ok()?;
-        let set = |(name, value): &(&str, &str)| format!("set steep_repl.{name} = '{value}'; ");
-        let settings: String = asked.settings.iter().map(set).collect();
-        last = client.batch_execute(&settings).and_then(|()| client.batch_execute(asked.sql)).err();
+        last = call(pair, asked).err();
         None
     });
     assert!(done.is_some(), "{}: {:?}", asked.sql, last.as_ref().map(describe));
