@@ -1,7 +1,24 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by bench/run.sh: what is copied, and the ways to copy it. Each way gets an empty database on the target, prints the
-# seconds it took and those of processor time, checks the number of rows, and leaves nothing behind. Schemas are only looked at: that
-# has no contender, and is measured likewise.
+# Sourced by the benches from the repository's folder: their servers, what is copied, and the ways to copy it. Each way gets an empty
+# database on the target, prints the seconds it took and those of processor time, checks the number of rows, and leaves nothing
+# behind. Schemas are only looked at: that has no contender, and is measured likewise.
+
+. scripts/lib.sh
+. scripts/servers.sh
+
+JOBS=4
+# shellcheck disable=SC2034  # used by who sources this
+SETTINGS=("shared_buffers = 1GB" "max_wal_size = 16GB" "checkpoint_timeout = 30min" "maintenance_work_mem = 256MB"
+          "max_worker_processes = 32" "max_logical_replication_workers = 8" "max_sync_workers_per_subscription = $JOBS"
+          "max_replication_slots = 20" "max_wal_senders = 20" "shared_preload_libraries = 'steep_repl'")
+
+# Makes the folder of the servers, and in it the file of times, which is empty.
+bench_begin() {
+    extension_ready
+    servers_begin "$1"
+    times=$servers_dir/times
+    : >"$times"
+}
 
 # pgbench's tables at a scale, pgbench_accounts with three indexes: on the key, on bid (few values), on abalance. As pgbench leaves
 # it, abalance is 0 and every index grows at its end, the cheapest way for whoever inserts row by row; `used` gives abalance

@@ -9,8 +9,6 @@
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
-. scripts/lib.sh
-. scripts/servers.sh
 . bench/contenders.sh
 . bench/kept.sh
 
@@ -18,16 +16,9 @@ RUNS=${BENCH_RUNS:-5}
 SCALE=${BENCH_SCALE:-100}
 ONLY=${BENCH_ONLY:-idle accounts tables large used kept schemas}
 RESULTS=${BENCH_RESULTS:-bench/RESULTS.md}
-JOBS=4
-SETTINGS=("shared_buffers = 1GB" "max_wal_size = 16GB" "checkpoint_timeout = 30min" "maintenance_work_mem = 256MB"
-          "max_worker_processes = 32" "max_logical_replication_workers = 8" "max_sync_workers_per_subscription = $JOBS"
-          "max_replication_slots = 20" "max_wal_senders = 20" "track_commit_timestamp = on"
-          "shared_preload_libraries = 'steep_repl'")
+SETTINGS+=("track_commit_timestamp = on")
 
-extension_ready
-servers_begin bench
-times=$servers_dir/times
-: >"$times"
+bench_begin bench
 
 wanted() { [[ " $ONLY " == *" $1 "* ]]; }
 

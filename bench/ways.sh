@@ -8,8 +8,6 @@
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
-. scripts/lib.sh
-. scripts/servers.sh
 . bench/contenders.sh
 
 RUNS=${WAYS_RUNS:-3}
@@ -17,15 +15,8 @@ RUNS=${WAYS_RUNS:-3}
 sets=${WAYS_SETS:-one:1 indexed:1 many:1 one:10 indexed:10 many:10 one:100 indexed:100 many:100 one:1000 indexed:1000}
 ways=(parallel snapshot)
 [ -z "${WAYS_ALL:-}" ] || ways+=(copy pg_dump basebackup)
-SETTINGS=("shared_buffers = 1GB" "max_wal_size = 16GB" "checkpoint_timeout = 30min" "maintenance_work_mem = 256MB"
-          "max_worker_processes = 32" "max_logical_replication_workers = 8" "max_sync_workers_per_subscription = 4"
-          "max_replication_slots = 20" "max_wal_senders = 20" "shared_preload_libraries = 'steep_repl'")
-JOBS=4
 
-extension_ready
-servers_begin ways
-times=$servers_dir/times
-: >"$times"
+bench_begin ways
 scratch=$servers_dir/scratch
 as_server mkdir -p "$scratch"
 

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steep_repl_testkit::{check, root, test_all, wait_until, Cluster, ClusterOptions, Pair, SchemaState};
+use steep_repl_testkit::{root, test_all, wait_until, Cluster, ClusterOptions, Pair, SchemaState};
 
 use crate::campaign::drive::{self, Asked};
 use crate::campaign::fault::ask;
@@ -77,16 +77,10 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
     }
     drive::start(&pair, &init);
     if undoing || point == "replacement_published" {
-        wait_until("a worker has a task", Duration::from_secs(60), || {
-            drive::was_reached(target, "task_taken", "2*sleep").then_some(())
-        });
+        drive::wait_until_reached(target, "task_taken", "2*sleep");
         if undoing {
             assert!(drive::ask_to_cancel(&pair));
-            drive::wait_until_undone(&pair);
-            drive::wait_until_quiet(&pair);
-            check::assert_clean(&pair.source, &pair.target);
-            here.assert_same(&pair.target);
-            there.assert_same(&pair.source);
+            drive::expect_no_trace(&pair, &here, &there);
             drive::assert_empty(&pair);
         } else {
             pair.source.exec(
@@ -95,18 +89,13 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
             );
         }
     }
-    let was_there = drive::was_reached(target, point, &armed);
+    // Sleepers go on.
+    target.disarm_one("task_taken");
     if undoing {
-        target.disarm();
+        assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
         drive::start(&pair, &init);
-    } else if point == "replacement_published" {
-        // Sleepers go on.
-        target.disarm_one("task_taken");
     }
-    drive::finish(&pair);
-    drive::wait_until_quiet(&pair);
-    assert!(was_there || drive::was_reached(target, point, &armed), "nobody came to {point}");
-    target.disarm();
+    drive::finish_past(&pair, point, &armed);
     pair.expect_equal();
     here.assert_same(&pair.target);
     drive::assert_settled(&pair);
@@ -130,23 +119,14 @@ fn one_matching(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, actio
     }
     drive::start(&pair, &init);
     if undoing {
-        wait_until("a worker has a task", Duration::from_secs(60), || {
-            drive::was_reached(target, "task_taken", "2*sleep").then_some(())
-        });
+        drive::wait_until_reached(target, "task_taken", "2*sleep");
         assert!(drive::ask_to_cancel(&pair));
-        drive::wait_until_undone(&pair);
-        drive::wait_until_quiet(&pair);
-        check::assert_clean(&pair.source, &pair.target);
-        here.assert_same(&pair.target);
-        there.assert_same(&pair.source);
+        drive::expect_no_trace(&pair, &here, &there);
         assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
-        target.disarm();
+        target.disarm_one("task_taken");
         drive::start(&pair, &init);
     }
-    drive::finish(&pair);
-    drive::wait_until_quiet(&pair);
-    assert!(undoing || drive::was_reached(target, point, &armed), "nobody came to {point}");
-    target.disarm();
+    drive::finish_past(&pair, point, &armed);
     pair.expect_equal();
     drive::assert_settled(&pair);
     drive::assert_sound(target);
@@ -161,15 +141,10 @@ fn one_following(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, acti
     target.arm(point, &armed);
     target.arm("enable_committed", "1*sleep");
     drive::start(&pair, &Asked { begun: "kind = 'init'", settings: &SETTINGS, sql: &sql });
-    wait_until("it is about to catch up", Duration::from_secs(60), || {
-        drive::was_reached(target, "enable_committed", "1*sleep").then_some(())
-    });
+    drive::wait_until_reached(target, "enable_committed", "1*sleep");
     pair.source.exec("alter table big add extra int default 5");
     target.disarm_one("enable_committed");
-    drive::finish(&pair);
-    drive::wait_until_quiet(&pair);
-    assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
-    target.disarm();
+    drive::finish_past(&pair, point, &armed);
     pair.source.exec("update big set extra = 6 where id < 100");
     pair.expect_equal();
     drive::assert_settled(&pair);
@@ -196,9 +171,7 @@ fn one_joining(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action
     }
     drive::start(&pair, &refresh);
     if cancelled {
-        wait_until("the tables have joined", Duration::from_secs(60), || {
-            drive::was_reached(target, "join_committed", "1*sleep").then_some(())
-        });
+        drive::wait_until_reached(target, "join_committed", "1*sleep");
         assert!(drive::ask_to_cancel(&pair));
         target.disarm_one("join_committed");
         drive::wait_until_cleaned_up(&pair);
@@ -207,10 +180,7 @@ fn one_joining(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action
         assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
         drive::start(&pair, &refresh);
     }
-    drive::finish(&pair);
-    drive::wait_until_quiet(&pair);
-    assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
-    target.disarm();
+    drive::finish_past(&pair, point, &armed);
     pair.source.exec("update late set note = 'new' where id < 100; delete from big where id < 100");
     pair.expect_equal();
     here.assert_same(&pair.target);
@@ -266,8 +236,7 @@ fn one_prepared(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, actio
     drive::wait_until_quiet(&pair);
     assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
     target.disarm();
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(60));
-    steep_repl_testkit::compare(&pair.source, &pair.target, &steep_repl_testkit::Tables::All).unwrap();
+    pair.expect_equal_rows();
     drive::assert_settled(&pair);
     drive::assert_sound(source);
     drive::assert_sound(target);
@@ -288,12 +257,8 @@ fn one_backing_up(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, act
     let armed = format!("1*{action}");
     target.arm(point, &armed);
     drive::start(&pair, &Asked { begun: "kind = 'init'", settings: &settings, sql: &sql });
-    drive::finish(&pair);
-    drive::wait_until_quiet(&pair);
-    assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
-    target.disarm();
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(60));
-    steep_repl_testkit::compare(&pair.source, &pair.target, &steep_repl_testkit::Tables::All).unwrap();
+    drive::finish_past(&pair, point, &armed);
+    pair.expect_equal_rows();
     here.assert_same(&pair.target);
     wait_until("the scratch directory is empty", Duration::from_secs(30), || {
         std::fs::read_dir(&scratch).unwrap().next().is_none().then_some(())

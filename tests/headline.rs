@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use steep_repl_testkit::{check, test_all, wait_until, ClusterOptions, Pair, Pgbench, SchemaState};
+use steep_repl_testkit::{check, test_all, wait_until, ClusterOptions, Pair, Pgbench};
 
-use crate::outcome::assert_progress_is_sane;
+use crate::outcome::initialize_under_load;
 use crate::shop;
 
 const WHOLE: &str = "1TB";
@@ -15,20 +15,9 @@ fn under_load(label: &str, workers: u32, chunk_size: &str, scale: f64) {
     let pair = Pair::new(label);
     shop::fill(&pair.source, scale);
     pair.prepare();
-    let before = SchemaState::of(&pair.target);
-    let load = shop::load().start(&pair.source);
-    let monitor = pair.monitor();
-    let operation = pair.synchronize_with(
-        &[("chunk_size", chunk_size)],
-        &format!("method => 'parallel', parallel_workers => {workers}"),
-    );
-    // The load goes on for a while after the end: that is when a lost or doubled change would surface.
-    let counts = shop::stop_later(load, &pair.source);
-    assert!(counts.committed > 100, "{counts:?}");
-    let seen = monitor.stop();
-    pair.expect_equal();
-    before.assert_same(&pair.target);
-    assert_progress_is_sane(&seen, operation);
+    let args = format!("method => 'parallel', parallel_workers => {workers}");
+    let seen = initialize_under_load(&pair, &[("chunk_size", chunk_size)], &args);
+    check::assert_no_conflicts(&pair.target);
     let last = pair.progress().and_then(|row| row.overall_percent);
     assert_eq!(last, Some(100.0));
     let planned = seen.iter().filter_map(|row| row.workers_planned).max();

@@ -10,9 +10,9 @@ use std::time::Duration;
 use steep_repl_testkit::{root, wait_until, ClusterOptions, Installation, LoadOptions, Pair, SchemaState};
 
 use crate::exhaustion::Disk;
-use crate::large_tables::{expect_end, expect_equal, transports, ARGS};
+use crate::large_tables::{expect_end, transports, ARGS};
 use crate::midway::{self, events};
-use crate::outcome::assert_progress_is_sane;
+use crate::outcome::{expect_equal, initialize_under_load};
 use crate::refusal::{refused_with, Refusal};
 use crate::shop;
 
@@ -82,6 +82,16 @@ impl Backed {
         });
     }
 
+    /// Starts it, up to the slot after the backup, which waits as long as the transaction of the session that is returned.
+    fn start_and_hold_slot(&self) -> postgres::Client {
+        self.start();
+        self.until("backup");
+        let mut open = self.pair.source.connect();
+        open.batch_execute("begin; update small set v = 3 where id = 3").unwrap();
+        self.until("slot");
+        open
+    }
+
     fn expect_cancelled(&self, source: &SchemaState, target: &SchemaState) {
         self.pair.target.exec(CANCEL);
         self.pair.proxy().throttle(0);
@@ -138,19 +148,11 @@ fn under_load() {
     let scratch = root::folder("bb_load_x");
     shop::fill(&pair.source, 0.5);
     pair.prepare();
-    let before = SchemaState::of(&pair.target);
-    let load = shop::load().start(&pair.source);
-    let monitor = pair.monitor();
     let settings = [("chunk_size", "1MB"), ("scratch_directory", &scratch.display().to_string())];
     let args = "method => 'snapshot', large_table_threshold => '3MB', large_table_method => 'basebackup'";
-    let operation = pair.synchronize_with(&settings, args);
-    shop::stop_later(load, &pair.source);
-    let seen = monitor.stop();
+    initialize_under_load(&pair, &settings, args);
     let ways = transports(&pair);
     assert!(ways.len() == 2 && ways[0].starts_with("basebackup") && ways[1].starts_with("server"), "{ways:?}");
-    expect_equal(&pair);
-    before.assert_same(&pair.target);
-    assert_progress_is_sane(&seen, operation);
     let later =
         "select count(*) from steep_repl.operation_tables t join steep_repl.operations o on o.id = t.operation_id
         where t.transport = 'basebackup' and t.snapshot_lsn > o.start_lsn";
@@ -216,11 +218,7 @@ fn cancelled_while_the_position_is_waited_for_and_begun_anew() {
     let backed = Backed::new("bb_cancel2");
     let pair = &backed.pair;
     let (source, target) = (SchemaState::of(&pair.source), SchemaState::of(&pair.target));
-    backed.start();
-    backed.until("backup");
-    let mut open = pair.source.connect();
-    open.batch_execute("begin; update small set v = 3 where id = 3").unwrap();
-    backed.until("slot");
+    let mut open = backed.start_and_hold_slot();
     backed.expect_cancelled(&source, &target);
     open.batch_execute("rollback").unwrap();
     backed.start();
@@ -232,11 +230,7 @@ fn cancelled_while_the_position_is_waited_for_and_begun_anew() {
 fn recovering(backed: Backed) -> (Backed, SchemaState, SchemaState) {
     let pair = &backed.pair;
     let (source, target) = (SchemaState::of(&pair.source), SchemaState::of(&pair.target));
-    backed.start();
-    backed.until("backup");
-    let mut open = pair.source.connect();
-    open.batch_execute("begin; update small set v = 3 where id = 3").unwrap();
-    backed.until("slot");
+    let mut open = backed.start_and_hold_slot();
     pair.source.exec(
         "create table filler as select i, repeat('x', 1000) as x from generate_series(1, 40000) i; drop table filler",
     );

@@ -6,10 +6,11 @@ use std::time::Duration;
 use steep_repl_testkit::{wait_until, ClusterOptions, Installation, LoadOptions, Pair, WriteLoad};
 
 use crate::large_tables::{
-    cancelled, expect_end, expect_equal, expect_no_program, source_restarts, start, start_with, target_restarts,
-    transports, under_load, ARGS,
+    cancelled, expect_end, expect_no_program, source_restarts, start, start_with, target_restarts, transports,
+    under_load, ARGS,
 };
 use crate::midway::{self, events};
+use crate::outcome::expect_equal;
 use crate::refusal::Refusal;
 use crate::shop;
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use postgres::Client;
 use steep_repl_testkit::{quote_ident, quote_literal, root, shared, Auth, ClusterOptions, LoadOptions, Pair, Role};
 
-use crate::large_tables::{expect_equal, transports};
+use crate::large_tables::transports;
 use crate::midway;
+use crate::outcome::expect_equal;
 use crate::refusal::Refusal;
 use crate::shop;
 

@@ -155,11 +155,7 @@ fn a_cancel_of_a_copy_names_a_prepared_transaction() {
     let said = wait_until("what is in the way is told", Duration::from_secs(10), || pair.target.rows(hint).pop());
     assert!(said.contains("large") && said.contains(&holder.name), "{said}");
     holder.release();
-    midway::until_undone(&pair);
-    midway::expect_emptied(&pair, &["large", "log", "small"]);
-    pair.proxy().throttle(0);
-    pair.synchronize(midway::ARGS);
-    midway::expect_replicates(&pair);
+    midway::expect_begun_anew(&pair);
 }
 
 /// A copy worker waits for the table as any INSERT would; a cancel does not.
@@ -176,11 +172,7 @@ fn a_cancel_does_not_wait_for_a_copy_that_waits() {
     pair.target.exec("select steep_repl.cancel_init('node_b')");
     wait_until("it is cancelled", Duration::from_secs(30), || (pair.state() == "UNINITIALIZED").then_some(()));
     holder.release();
-    midway::until_undone(&pair);
-    midway::expect_emptied(&pair, &["large", "log", "small"]);
-    pair.proxy().throttle(0);
-    pair.synchronize(midway::ARGS);
-    midway::expect_replicates(&pair);
+    midway::expect_begun_anew(&pair);
 }
 
 /// A table that one worker loads whole gets new storage, for which readers must be gone.

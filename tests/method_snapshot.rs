@@ -2,40 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use steep_repl_testkit::{
-    check, compare, describe, wait_until, ClusterOptions, LoadOptions, Pair, PairOptions, SchemaState, StopMode, Tables,
-};
+use steep_repl_testkit::{describe, wait_until, ClusterOptions, LoadOptions, Pair, PairOptions, SchemaState, StopMode};
 
 use crate::midway::{self, events};
-use crate::outcome::assert_progress_is_sane;
+use crate::outcome::{assert_progress_covers_all, assert_progress_is_sane, expect_equal, initialize_under_load};
 use crate::refusal::{refused, Refusal};
 use crate::shop;
 
 const ARGS: &str = "method => 'snapshot', no_identity => 'full'";
 const CANCEL: &str = "select steep_repl.cancel_init('node_b')";
 
-/// Rows that the server's own workers have copied carry the origins of these, so a later change of one counts as a conflict of origins.
-/// Everything else must be 0.
-fn expect_equal(pair: &Pair) {
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(180));
-    if let Err(difference) = compare(&pair.source, &pair.target, &Tables::All) {
-        panic!("{difference}");
-    }
-    let counts: Vec<String> = check::conflict_counts(&pair.target)
-        .into_iter()
-        .filter(|count| !count.contains("update_origin_differs") && !count.contains("delete_origin_differs"))
-        .collect();
-    assert!(counts.is_empty(), "errors or conflicts: {counts:?}");
-}
-
-/// The same where a worker has met errors, which stay in the counters.
-fn expect_equal_after_errors(pair: &Pair) {
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(180));
-    compare(&pair.source, &pair.target, &Tables::All).unwrap();
-}
-
 /// What the server's table synchronization may leave behind, on both sides.
-fn expect_no_leftovers(pair: &Pair) {
+pub fn expect_no_leftovers(pair: &Pair) {
     let slots = pair.source.rows("select slot_name from pg_replication_slots where slot_name like 'pg\\_%\\_sync\\_%' and database = current_database()");
     let here = pair.target.rows(
         "select 'origin ' || roname from pg_replication_origin where roname ~ '^pg_[0-9]+_[0-9]+$'
@@ -65,11 +43,7 @@ fn start_with(pair: &Pair, settings: &[(&str, &str)]) {
 }
 
 fn expect_end(pair: &Pair) {
-    pair.proxy().throttle(0);
-    pair.expect_synchronized();
-    pair.source
-        .exec("update large set v = -1 where id < 9; delete from small where id = 7; insert into log values (7)");
-    expect_equal_after_errors(pair);
+    midway::expect_end_after_errors(pair);
     expect_no_leftovers(pair);
 }
 
@@ -78,29 +52,12 @@ fn under_load() {
     let pair = Pair::new("snap_load");
     shop::fill(&pair.source, 0.5);
     pair.prepare();
-    let before = SchemaState::of(&pair.target);
-    let load = shop::load().start(&pair.source);
-    let monitor = pair.monitor();
-    let began = Instant::now();
-    let operation = pair.synchronize("method => 'snapshot'");
-    println!("snapshot under load: {:?}", began.elapsed());
-    shop::stop_later(load, &pair.source);
-    let seen = monitor.stop();
-    expect_equal(&pair);
-    before.assert_same(&pair.target);
+    let seen = initialize_under_load(&pair, &[], "method => 'snapshot'");
     expect_no_leftovers(&pair);
-    assert_progress_is_sane(&seen, operation);
-    let last = pair.progress().unwrap();
-    assert_eq!((last.overall_percent, last.tables_done), (Some(100.0), last.tables_total));
+    assert_progress_covers_all(&pair, &seen);
     // max_sync_workers_per_subscription of these servers.
-    assert_eq!(last.workers_planned, Some(4));
+    assert_eq!(pair.progress().unwrap().workers_planned, Some(4));
     assert!(seen.iter().any(|row| row.workers_active > Some(0)), "no worker was seen");
-    assert!(seen.iter().any(|row| row.overall_percent > Some(5.0) && row.overall_percent < Some(95.0)), "{seen:?}");
-    assert!(last.rows_done >= Some(120_000), "{last:?}");
-    for expected in ["init.table_started", "init.table_complete"] {
-        let named = format!("select count(distinct table_name) from steep_repl.events where event = '{expected}'");
-        assert_eq!(Some(pair.target.scalar::<i64>(&named)), last.tables_total, "{expected}");
-    }
     let method = pair.target.rows("select method, phase, state from steep_repl.init_progress");
     assert_eq!(method, ["snapshot | done | SYNCHRONIZED"]);
 }
@@ -297,14 +254,7 @@ fn a_restart_of_the_source() {
     let source = ClusterOptions::new("snap_src").start();
     let pair = prepared(Pair::options("snap_source").source(source));
     start(&pair);
-    let load = LoadOptions::default().keyed("large").rate(20).tolerant().start(&pair.source);
-    wait_until("something is written", Duration::from_secs(30), || {
-        (pair.source.scalar::<i64>("select count(*) from large where id >= 1000000000") > 0).then_some(())
-    });
-    pair.source.cluster().crash();
-    pair.proxy().throttle(0);
-    pair.expect_synchronized();
-    load.stop();
+    midway::source_crashes_under_load(&pair);
     expect_end(&pair);
 }
 

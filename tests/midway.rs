@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steep_repl_testkit::{check, compare, describe, wait_until, Pair, PairOptions, Tables};
+use steep_repl_testkit::{check, describe, wait_until, LoadOptions, Pair, PairOptions};
 
 /// Bytes a second at which the copy lasts for some seconds.
 pub const SLOW: u64 = 600_000;
@@ -59,6 +59,18 @@ pub fn until_undone(pair: &Pair) {
     });
 }
 
+/// The source crashes while rows are copied and written, and it ends SYNCHRONIZED all the same.
+pub fn source_crashes_under_load(pair: &Pair) {
+    let load = LoadOptions::default().keyed("large").rate(20).tolerant().start(&pair.source);
+    wait_until("something is written", Duration::from_secs(30), || {
+        (pair.source.scalar::<i64>("select count(*) from large where id >= 1000000000") > 0).then_some(())
+    });
+    pair.source.cluster().crash();
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    load.stop();
+}
+
 /// It ends SYNCHRONIZED; what is written afterwards arrives, and every row is equal.
 pub fn expect_end(pair: &Pair) {
     pair.proxy().throttle(0);
@@ -73,12 +85,18 @@ pub fn expect_replicates(pair: &Pair) {
     pair.expect_equal();
 }
 
-/// The same where an apply worker has met errors, which stay in its counters: rows are what counts.
+/// [`expect_end`] where an apply worker has met errors, or the server has copied: rows are what counts.
+pub fn expect_end_after_errors(pair: &Pair) {
+    pair.proxy().throttle(0);
+    pair.expect_synchronized();
+    expect_replicates_after_errors(pair);
+}
+
+/// [`expect_replicates`] where an apply worker has met errors, which stay in its counters: rows are what counts.
 pub fn expect_replicates_after_errors(pair: &Pair) {
     pair.source
         .exec("update large set v = -1 where id < 9; delete from small where id = 7; insert into log values (7)");
-    check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(60));
-    compare(&pair.source, &pair.target, &Tables::All).unwrap();
+    pair.expect_equal_rows();
 }
 
 /// Every index of the target is valid, and no row is left in its tables.
@@ -89,6 +107,15 @@ pub fn expect_emptied(pair: &Pair, tables: &[&str]) {
     let broken = pair.target.rows("select indexrelid::regclass from pg_index where not (indisvalid and indisready)");
     assert!(broken.is_empty(), "{broken:?}");
     check::assert_clean(&pair.source, &pair.target);
+}
+
+/// What was cancelled leaves nothing behind, and can be begun anew.
+pub fn expect_begun_anew(pair: &Pair) {
+    until_undone(pair);
+    expect_emptied(pair, &["large", "log", "small"]);
+    pair.proxy().throttle(0);
+    pair.synchronize(ARGS);
+    expect_replicates(pair);
 }
 
 /// Messages of the events of that name, oldest first.

@@ -8,8 +8,8 @@ use postgres::Client;
 use steep_repl_testkit::{check, wait_until, ClusterOptions, Pair, PairOptions, WriteLoad};
 
 use crate::copies::base_backup;
-use crate::large_tables::expect_equal;
 use crate::midway::events;
+use crate::outcome::expect_equal;
 use crate::prepared::{
     complete, drop_tables, dump_and_restore, filled, prepare, prepare_as, status, wait_for_status, Dump, Prepared,
 };

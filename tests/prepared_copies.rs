@@ -6,7 +6,7 @@ use std::time::Duration;
 use steep_repl_testkit::{check, wait_until, Cluster, ClusterOptions, Db, LoadOptions, Pair, StopMode};
 
 use crate::copies::{base_backup, wait_until_replayed};
-use crate::large_tables::expect_equal;
+use crate::outcome::expect_equal;
 use crate::prepared::{complete, filled, prepare, prepare_as, status};
 use crate::refusal::refused_quickly;
 use crate::shop;

@@ -24,6 +24,20 @@ fn throttled(label: &str, rows: u32, bytes_per_second: u64) -> Pair {
     pair
 }
 
+/// One table that is being copied by two workers.
+fn being_copied(label: &str, settings: &[(&str, &str)]) -> Pair {
+    let pair = Pair::options(label).proxied().build();
+    pair.source.exec(
+        "create table t (id int primary key, v int, note text);
+         insert into t select i, i, repeat('x', 200) from generate_series(1, 20000) i",
+    );
+    pair.prepare();
+    pair.proxy().throttle(1_000_000);
+    pair.init_with(settings, "method => 'parallel', parallel_workers => 2").unwrap();
+    wait_until("it is being copied", Duration::from_secs(30), || (pair.progress()?.rows_done? > 500).then_some(()));
+    pair
+}
+
 fn events(pair: &Pair, name: &str) -> Vec<String> {
     pair.target.rows(&format!("select details ->> 'message' from steep_repl.events where event = '{name}' order by id"))
 }
@@ -91,16 +105,7 @@ fn a_frozen_network_thaws() {
 /// And when it does not, the operation stops when its time is over, and can be resumed.
 #[test]
 fn a_frozen_network_is_not_waited_for_for_ever() {
-    let pair = Pair::options("frozen_end").proxied().build();
-    pair.source.exec(
-        "create table t (id int primary key, v int, note text);
-         insert into t select i, i, repeat('x', 200) from generate_series(1, 20000) i",
-    );
-    pair.prepare();
-    pair.proxy().throttle(1_000_000);
-    let settings = [("receive_timeout", "1s"), ("source_lost_timeout", "2s")];
-    pair.init_with(&settings, "method => 'parallel', parallel_workers => 2").unwrap();
-    wait_until("it is being copied", Duration::from_secs(30), || (pair.progress()?.rows_done? > 500).then_some(()));
+    let pair = being_copied("frozen_end", &[("receive_timeout", "1s"), ("source_lost_timeout", "2s")]);
     pair.proxy().freeze();
     let error = pair.wait(Duration::from_secs(60)).unwrap_err();
     let code = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
@@ -116,15 +121,7 @@ fn a_frozen_network_is_not_waited_for_for_ever() {
 /// It is told that the source is away, once, and that it is back, once, with how long it took.
 #[test]
 fn a_source_that_is_back_is_told() {
-    let pair = Pair::options("back_again").proxied().build();
-    pair.source.exec(
-        "create table t (id int primary key, v int, note text);
-         insert into t select i, i, repeat('x', 200) from generate_series(1, 20000) i",
-    );
-    pair.prepare();
-    pair.proxy().throttle(1_000_000);
-    pair.init_with(&[("chunk_size", "1MB")], "method => 'parallel', parallel_workers => 2").unwrap();
-    wait_until("it is being copied", Duration::from_secs(30), || (pair.progress()?.rows_done? > 500).then_some(()));
+    let pair = being_copied("back_again", &[("chunk_size", "1MB")]);
     pair.proxy().down();
     let (away, back) = ("init.retry", "init.source_back");
     wait_until("it is told that the source is away", Duration::from_secs(30), || events(&pair, away).first().map(drop));

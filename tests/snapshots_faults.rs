@@ -36,6 +36,18 @@ fn status(pair: &Pair) -> String {
     pair.target.rows("select status from steep_repl.snapshots").concat()
 }
 
+/// Applies it, up to the middle of the load, where a table is held as long as the session that is returned is there.
+fn apply_held(pair: &Pair, folder: &Path) -> postgres::Client {
+    let mut holder = pair.target.connect();
+    holder.batch_execute("begin; lock table small in share mode").unwrap();
+    apply(&pair.target, "node_b", folder, "").unwrap();
+    wait_until("it waits for the table", Duration::from_secs(30), || {
+        let waits = "select count(*) from pg_locks where relation = 'small'::regclass and not granted";
+        (pair.target.scalar::<i64>(waits) > 0).then_some(())
+    });
+    holder
+}
+
 /// It can be applied, and what was written meanwhile arrives.
 fn expect_good(pair: &Pair, folder: &Path) {
     apply(&pair.target, "node_b", folder, "").unwrap();
@@ -128,15 +140,7 @@ fn the_target_restarts_while_it_is_generated_and_applied() {
     pair.source.exec("update large set v = v + 1");
     pair.proxy().throttle(0);
     wait_complete(&pair.target, &id).unwrap();
-    // Held in the middle of the load by somebody who has the table.
-    let mut holder = pair.target.connect();
-    holder.batch_execute("begin; lock table small in share mode").unwrap();
-    apply(&pair.target, "node_b", &folder, "").unwrap();
-    wait_until("it waits for the table", Duration::from_secs(30), || {
-        let waits = "select count(*) from pg_locks where relation = 'small'::regclass and not granted";
-        (pair.target.scalar::<i64>(waits) > 0).then_some(())
-    });
-    drop(holder);
+    drop(apply_held(&pair, &folder));
     target.crash();
     expect_synchronized(&pair.target, "node_b");
     midway::expect_replicates(&pair);
@@ -149,13 +153,7 @@ fn the_source_restarts_while_it_is_applied() {
     let pair = midway::prepared(Pair::options("kept_srca").source(Arc::clone(&source)));
     let folder = root::folder("kept_srca");
     generate(&pair, &folder, ARGS);
-    let mut holder = pair.target.connect();
-    holder.batch_execute("begin; lock table small in share mode").unwrap();
-    apply(&pair.target, "node_b", &folder, "").unwrap();
-    wait_until("it waits for the table", Duration::from_secs(30), || {
-        let waits = "select count(*) from pg_locks where relation = 'small'::regclass and not granted";
-        (pair.target.scalar::<i64>(waits) > 0).then_some(())
-    });
+    let mut holder = apply_held(&pair, &folder);
     source.restart();
     holder.batch_execute("rollback").unwrap();
     expect_synchronized(&pair.target, "node_b");
@@ -168,13 +166,7 @@ fn cancelled_while_it_is_applied_the_slot_is_free_again() {
     let folder = root::folder("kept_undo");
     let before = SchemaState::of(&pair.target);
     let id = generate(&pair, &folder, ARGS);
-    let mut holder = pair.target.connect();
-    holder.batch_execute("begin; lock table small in share mode").unwrap();
-    apply(&pair.target, "node_b", &folder, "").unwrap();
-    wait_until("it waits for the table", Duration::from_secs(30), || {
-        let waits = "select count(*) from pg_locks where relation = 'small'::regclass and not granted";
-        (pair.target.scalar::<i64>(waits) > 0).then_some(())
-    });
+    let mut holder = apply_held(&pair, &folder);
     pair.target.exec("select steep_repl.cancel_init('node_b')");
     holder.batch_execute("rollback").unwrap();
     midway::until_undone(&pair);

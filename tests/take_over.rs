@@ -119,11 +119,7 @@ fn a_running_one_is_cancelled_by_a_superuser() {
     midway::until_rows(&pair);
     drop_role(&pair, &asker, "postgres");
     pair.target.exec("select steep_repl.cancel_init('node_b')");
-    midway::until_undone(&pair);
-    midway::expect_emptied(&pair, &["large", "log", "small"]);
-    pair.proxy().throttle(0);
-    pair.synchronize(midway::ARGS);
-    midway::expect_replicates(&pair);
+    midway::expect_begun_anew(&pair);
 }
 
 /// Its processes go on as long as they live. When they end there is nobody to work for: the node says so, and does not stay
@@ -177,9 +173,5 @@ fn a_cancel_is_taken_over() {
     assert_eq!((pair.state().as_str(), pair.target.rows(status)), ("UNINITIALIZED", vec!["cancelled".to_string()]));
     pair.target.exec("select steep_repl.cancel_init('node_b')");
     assert_eq!(requested_by(&pair), "postgres");
-    midway::until_undone(&pair);
-    midway::expect_emptied(&pair, &["large", "log", "small"]);
-    pair.proxy().throttle(0);
-    pair.synchronize(midway::ARGS);
-    midway::expect_replicates(&pair);
+    midway::expect_begun_anew(&pair);
 }

@@ -5,7 +5,7 @@ use steep_repl_testkit::{compare_sequences, quote_ident, Pair};
 use crate::outcome::initialize;
 
 /// 63 bytes is the longest name; the last of these has 63 bytes in fewer characters.
-fn hostile_names() -> Vec<String> {
+pub fn hostile_names() -> Vec<String> {
     let mut names: Vec<String> = [
         "We\"ird; --",
         "UPPER",

@@ -78,7 +78,7 @@ COMMENT ON COLUMN steep_repl.operations.source IS 'Node the data comes from';
 COMMENT ON COLUMN steep_repl.operations.kind IS 'What is done: init; refresh: tables that are new on the source join the subscription; prepare: a slot is made and kept for somebody''s own backup; generate: a portable snapshot is written';
 COMMENT ON COLUMN steep_repl.operations.method IS 'How it is done: parallel; snapshot: by the server''s own table synchronization; manual: the rows came by somebody''s own backup; two_phase: by a portable snapshot';
 COMMENT ON COLUMN steep_repl.operations.status IS 'pending, running, cancelling, failed, cancelled or completed';
-COMMENT ON COLUMN steep_repl.operations.phase IS 'Step the operation is in: schema, adopt, publication, slot, held, subscription, verify, tables, copy, indexes, sequences, enable, catchup, done; each kind and method has its own of them';
+COMMENT ON COLUMN steep_repl.operations.phase IS 'Step the operation is in: schema, adopt, publication, slot, held, subscription, verify, tables, files, copy, indexes, sequences, enable, catchup, done; each kind and method has its own of them';
 COMMENT ON COLUMN steep_repl.operations.options IS 'Arguments and settings as they were resolved when the operation was requested';
 COMMENT ON COLUMN steep_repl.operations.requested_by IS 'Role that asked; all work on user tables is done with its rights';
 COMMENT ON COLUMN steep_repl.operations.system_identifier IS 'System identifier of the cluster that made this row';

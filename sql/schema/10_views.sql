@@ -50,7 +50,7 @@ COMMENT ON COLUMN steep_repl.init_progress.source IS 'Node the data comes from';
 COMMENT ON COLUMN steep_repl.init_progress.kind IS 'What is done: init, or refresh: new tables join the subscription';
 COMMENT ON COLUMN steep_repl.init_progress.method IS 'How it is done: parallel; snapshot: by the server''s own table synchronization; manual: the rows came by somebody''s own backup; two_phase: by a portable snapshot';
 COMMENT ON COLUMN steep_repl.init_progress.state IS 'State of the node';
-COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: schema (unless schema_sync is strict), adopt (of a physical copy), publication, slot, subscription, tables, copy, indexes, sequences, enable, catchup, done';
+COMMENT ON COLUMN steep_repl.init_progress.phase IS 'Step: schema (unless schema_sync is strict), adopt (of a physical copy), publication, slot, subscription, verify (of a backup), tables, files (that method two_phase writes), copy, indexes, sequences, enable, catchup, done';
 COMMENT ON COLUMN steep_repl.init_progress.overall_percent IS 'Share of all work done, 0 to 100; never falls, 100 only at the end';
 COMMENT ON COLUMN steep_repl.init_progress.tables_total IS 'Tables of the plan';
 COMMENT ON COLUMN steep_repl.init_progress.tables_done IS 'Tables that are ready: rows, indexes, statistics';
@@ -120,7 +120,7 @@ COMMENT ON COLUMN steep_repl.table_progress.finished_at IS 'When it was ready: r
 COMMENT ON COLUMN steep_repl.table_progress.copy_ms IS 'Time spent copying, summed over the workers, in milliseconds';
 COMMENT ON COLUMN steep_repl.table_progress.index_ms IS 'Time spent building indexes, summed over the workers, in milliseconds';
 COMMENT ON COLUMN steep_repl.table_progress.error IS 'Last error of a task of the table';
-COMMENT ON COLUMN steep_repl.table_progress.transport IS 'How its rows get here: copy: by copy workers from the source; server: by the server''s own table synchronization; pg_dump: by pg_dump; basebackup: by copy workers from a base backup of the source; files: from a portable snapshot; backup: they came by somebody''s own';
+COMMENT ON COLUMN steep_repl.table_progress.transport IS 'How its rows get here, or into the files of a portable snapshot: copy: by copy workers from the source; server: by the server''s own table synchronization; pg_dump: by pg_dump; basebackup: by copy workers from a base backup of the source; files: from a portable snapshot; backup: they came by somebody''s own';
 
 CREATE VIEW steep_repl.node_status AS
 SELECT n.node,
@@ -194,7 +194,7 @@ SELECT c.operation_id,
        CASE WHEN w.owner = 'ours' THEN c.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error,
        CASE WHEN w.owner = 'ours' THEN c.error ->> 'hint' ELSE 'Nothing is done about it here; see steep_repl.node_status.' END AS hint,
        coalesce(o.replaced_slot, o.slot_name) AS slot_name,
-       CASE WHEN o.own_publications AND o.kind = 'init' THEN o.publications END AS publications
+       CASE WHEN o.own_publications AND o.kind <> 'refresh' AND NOT (o.prepared AND o.enable_lsn IS NULL) THEN o.publications END AS publications
 FROM steep_repl.cleanup c JOIN steep_repl.operations o ON o.id = c.operation_id
 CROSS JOIN LATERAL (SELECT steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) AS owner) w
 ORDER BY c.operation_id, c.kind;
@@ -203,13 +203,13 @@ COMMENT ON VIEW steep_repl.pending_cleanup IS 'What cancelled operations have st
 COMMENT ON COLUMN steep_repl.pending_cleanup.operation_id IS 'The cancelled operation';
 COMMENT ON COLUMN steep_repl.pending_cleanup.node IS 'Its node';
 COMMENT ON COLUMN steep_repl.pending_cleanup.source IS 'Its source';
-COMMENT ON COLUMN steep_repl.pending_cleanup.kind IS 'subscription, tables, constraints, indexes, schema (here) or source (slot, publications, replica identities there)';
+COMMENT ON COLUMN steep_repl.pending_cleanup.kind IS 'subscription, tables, constraints, indexes, schema, scratch, files (here) or source (slot, publications, replica identities there)';
 COMMENT ON COLUMN steep_repl.pending_cleanup.attempts IS 'Failed attempts';
 COMMENT ON COLUMN steep_repl.pending_cleanup.next_try IS 'When it is tried again';
 COMMENT ON COLUMN steep_repl.pending_cleanup.error IS 'What stopped the last attempt';
 COMMENT ON COLUMN steep_repl.pending_cleanup.hint IS 'What to do about it';
-COMMENT ON COLUMN steep_repl.pending_cleanup.slot_name IS 'Slot on the source that is to go';
-COMMENT ON COLUMN steep_repl.pending_cleanup.publications IS 'Publications on the source that are to go; null when they are in use: the user''s, or those that a refresh has added tables to';
+COMMENT ON COLUMN steep_repl.pending_cleanup.slot_name IS 'Slot on the source that is to go; of a portable snapshot the first one: the others have its name with _target2 and so on behind it';
+COMMENT ON COLUMN steep_repl.pending_cleanup.publications IS 'Publications on the source that are to go; null when they are in use: the user''s, or those that a refresh has added tables to, those of a slot that is kept';
 
 CREATE VIEW steep_repl.metrics AS
 SELECT m.name, m.node, m.value

@@ -8,7 +8,7 @@ use super::checks::{check_indexes, check_nodes, check_rights_here, check_tables,
 use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names};
 use super::{begin, given, list, seconds, surroundings, SqlResult};
 use crate::catalog::nodes;
-use crate::catalog::operations::{Beforehand, Kind, Method, NewOperation, Options};
+use crate::catalog::operations::{Beforehand, Kind, Method, NewOperation, Options, Selection};
 use crate::catalog::user;
 use crate::coordinator::phase::Way;
 use crate::error::{Error, Result, SlotError};
@@ -146,6 +146,7 @@ fn complete(asked: &Asked) -> Result<i64> {
     let options = Options {
         verify: snapshot.filter(|_| asked.verify && start == record.start_lsn),
         physical: backup == Backup::Physical,
+        joining: joining(asked, &record),
         ..options
     };
     store(
@@ -156,6 +157,13 @@ fn complete(asked: &Asked) -> Result<i64> {
         &Beforehand { prepared: true, start_lsn: start, publication_mark: &mark },
         &plan,
     )
+}
+
+/// What later tables are chosen from: what was published when the slot was made is only what there was then. None when it was asked for, or when
+/// the publication is the user's.
+fn joining(asked: &Asked, record: &Record) -> Option<Selection> {
+    let is_open = asked.publication.is_none() && asked.options.tables.is_none() && asked.options.schemas.is_none();
+    is_open.then(|| Selection { schemas: record.schemas.clone(), tables: record.tables.clone() })
 }
 
 fn wanted<'a>(asked: &'a Asked, no_identity: NoIdentity, options: &'a Options) -> Wanted<'a> {
@@ -269,6 +277,8 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
                 start_lsn: confirmed,
                 snapshot: None,
                 taken: false,
+                schemas: None,
+                tables: None,
             };
             Ok((record, slot))
         }

@@ -79,6 +79,12 @@ fn abandon(name: &str) -> Result<i64> {
 /// What stays on the source when nobody takes it away, in words.
 fn left_on_source(operation: &Operation) -> Result<Vec<String>> {
     let token = operation.token()?;
+    if operation.leaves_slot_unused() {
+        let slot = &operation.slot_name;
+        return Ok(vec![format!(
+            "the mark of replication slot {slot} that a node is about to use it; the slot is as it was, and does not expire by itself"
+        )]);
+    }
     let slots = match &operation.options.files {
         Some(files) if operation.is_generation() => {
             (1..=files.targets).map(|number| target_slot_name(token, number)).collect()

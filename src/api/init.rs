@@ -125,6 +125,7 @@ pub(super) fn resolved() -> Options {
         schemas: None,
         tables: None,
         files: None,
+        joining: None,
         verify: None,
         physical: false,
     }

@@ -107,6 +107,7 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
         token,
         publication: wanted.publication,
         options: &wanted.options,
+        with_sizes: false,
         at_stake: "the backup with it. Raise it until the node replicates.",
     };
     let (connection, said) = source_only::check(&about)?;
@@ -128,6 +129,8 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
         start_lsn: kept.start_lsn.unwrap_or(Lsn::INVALID),
         snapshot: kept.snapshot.clone(),
         taken: false,
+        schemas: wanted.options.schemas.clone(),
+        tables: wanted.options.tables.clone(),
     };
     let nothing = Vec::new();
     let commands = init_slot::commands(&init_slot::Way {

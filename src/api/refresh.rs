@@ -4,7 +4,7 @@ use super::checks::{examine, Strict, Wanted};
 use super::init::{parse_no_identity, resolved};
 use super::{begin, given, list, SqlResult};
 use crate::catalog::nodes::{self, Node, Unsubscribed};
-use crate::catalog::operations::{self, Kind, Method, NewOperation, Operation, Options};
+use crate::catalog::operations::{self, Kind, Method, NewOperation, Operation, Options, Selection};
 use crate::catalog::ownership;
 use crate::catalog::{events, user};
 use crate::coordinator::phase::Phase;
@@ -87,13 +87,8 @@ fn refresh(name: &str, only: Option<&[String]>, force: bool, no_identity: Option
         });
     }
     check_subscription(&base)?;
-    let options = Options {
-        force,
-        no_identity: no_identity.as_str().to_owned(),
-        schemas: base.options.schemas.clone(),
-        tables: base.options.tables.clone(),
-        ..resolved()
-    };
+    let Selection { schemas, tables } = base.selection();
+    let options = Options { force, no_identity: no_identity.as_str().to_owned(), schemas, tables, ..resolved() };
     let publication = base.publications.first().map(String::as_str).filter(|_| !base.own_publications);
     let wanted = Wanted {
         method: Method::Parallel,

@@ -41,8 +41,9 @@ fn sync(name: &str) -> Result<i32> {
         Some(subscription) => operations::source_relids_of(subscription)?,
         None => Vec::new(),
     };
-    let all = operation.options.schemas.is_none() && operation.options.tables.is_none();
-    let values = source::sequences::read(&connection, &tables, operation.options.schemas.as_deref(), all)?;
+    let selection = operation.selection();
+    let all = selection.schemas.is_none() && selection.tables.is_none();
+    let values = source::sequences::read(&connection, &tables, selection.schemas.as_deref(), all)?;
     let (moved, missing) = user::set_sequences(&values)?;
     if !missing.is_empty() {
         raise::warning(&format!("sequences of the source that are not here: {}", missing.join(", ")));

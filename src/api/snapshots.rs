@@ -236,6 +236,7 @@ fn examine_source(source: &str, publication: Option<&str>, token: Token, options
         token,
         publication,
         options,
+        with_sizes: true,
         at_stake: "with it what the snapshot is good for.",
     };
     let (connection, said) = source_only::check(&about)?;

@@ -23,6 +23,8 @@ pub(super) struct Wanted<'a> {
     pub publication: Option<&'a str>,
     /// Everything else, resolved.
     pub options: &'a Options,
+    /// Whether sizes are needed: no table may be locked then.
+    pub with_sizes: bool,
     /// What is lost when the slot is.
     pub at_stake: &'static str,
 }
@@ -42,7 +44,7 @@ pub(super) fn check(wanted: &Wanted) -> Result<(Connection, preflight::Source)> 
 pub(super) fn plan(wanted: &Wanted, connection: &Connection, said: &preflight::Source) -> Result<Plan> {
     let (node, options) = (wanted.node.node.as_str(), wanted.options);
     check_transactions(&mut Strict, node, connection)?;
-    let inventory = schema::source_inventory(connection, true)?;
+    let inventory = schema::source_inventory(connection, wanted.with_sizes)?;
     let request = Request {
         node,
         source: node,

@@ -42,11 +42,14 @@ pub fn insert(operation: i64, expires: Option<f64>) -> Result<()> {
     )
 }
 
-/// Forgets slots that are not kept any more, with their operations, and that ended more than that many seconds ago.
+/// Forgets slots that are not kept any more, with their operations, and that ended more than that many seconds ago. Not those that have
+/// still something to take away, and not those that know what replica identities of the source were.
 pub fn forget_older_than(seconds: f64) -> Result<()> {
     execute(
         "DELETE FROM steep_repl.operations WHERE kind = 'prepare' AND status IN ('completed', 'cancelled') \
-         AND finished_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)",
+         AND finished_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1) \
+         AND coalesce(identities, '[]') = '[]' \
+         AND NOT EXISTS (SELECT FROM steep_repl.cleanup c WHERE c.operation_id = operations.id)",
         &[Arg::Float(seconds)],
     )
 }

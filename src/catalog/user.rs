@@ -401,16 +401,28 @@ pub struct SequenceValue {
     pub is_called: bool,
 }
 
+/// A sequence of this database.
+#[derive(Deserialize)]
+struct Sequence {
+    schema: String,
+    name: String,
+    increment: i64,
+    relid: u32,
+}
+
+fn sequences(values: &[SequenceValue]) -> Result<Vec<Sequence>> {
+    read(include_str!("../../sql/queries/sequences_here.sql"), &[Arg::Text(&json(&values)?)])
+}
+
+/// OIDs of sequences, as far as they are here.
+pub fn sequence_relids(values: &[SequenceValue]) -> Result<Vec<u32>> {
+    Ok(sequences(values)?.into_iter().map(|here| here.relid).collect())
+}
+
 /// Moves sequences to the source's positions, forward only; returns how many were moved, and the names of those that are not
-/// here.
+/// here. 55P03 where the session waits for locks for a while only, and somebody alters one of them.
 pub fn set_sequences(values: &[SequenceValue]) -> Result<(usize, Vec<String>)> {
-    #[derive(Deserialize)]
-    struct Here {
-        schema: String,
-        name: String,
-        increment: i64,
-    }
-    let here: Vec<Here> = read(include_str!("../../sql/queries/sequences_here.sql"), &[Arg::Text(&json(&values)?)])?;
+    let here = sequences(values)?;
     let mut moved = 0;
     let mut missing = Vec::new();
     for batch in values.chunks(500) {

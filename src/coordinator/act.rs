@@ -5,7 +5,8 @@ use super::main::{Coordinator, Worker};
 use super::node;
 use super::phase::Phase;
 use super::LOCK_LIMIT_MS;
-use crate::catalog::operations::{self, Published, Transport};
+use crate::catalog::operations::{self, Published, Selection, Transport};
+use crate::catalog::user::SequenceValue;
 use crate::catalog::{base_backups, events, tasks, user};
 use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::subscription::{self, NewSubscription, TableState};
@@ -47,13 +48,20 @@ impl Coordinator {
                         self.make_subscription()?;
                     }
                     Phase::Tables => return self.prepare_tables(),
-                    Phase::Sequences if self.operation.is_manual() => self.set_sequences_of_backup()?,
+                    Phase::Sequences if self.operation.is_manual() => {
+                        if !self.set_sequences_of_backup()? {
+                            return Ok(());
+                        }
+                    }
                     Phase::Sequences => {
                         self.restore_constraints()?;
-                        if self.operation.is_by_files() && !self.operation.saves_first() {
-                            self.set_sequences_of_files()?;
+                        let are_set = if self.operation.is_by_files() && !self.operation.saves_first() {
+                            self.set_sequences_of_files()?
                         } else {
-                            self.set_sequences()?;
+                            self.set_sequences()?
+                        };
+                        if !are_set {
+                            return Ok(());
                         }
                         failpoint!(SequencesSet)?;
                     }
@@ -399,20 +407,16 @@ impl Coordinator {
     }
 
     /// Sets this node's sequences to where the source's are, forward only.
-    pub(super) fn set_sequences(&mut self) -> Result<()> {
+    pub(super) fn set_sequences(&mut self) -> Result<bool> {
         let id = self.operation.id;
         let tables: Vec<u32> =
             transaction::run(|| operations::tables(id))?.iter().map(|table| table.source_relid).collect();
-        let schemas = self.operation.options.schemas.clone();
-        let all = schemas.is_none() && self.operation.options.tables.is_none();
+        let Selection { schemas, tables: named } = self.operation.selection();
+        let all = schemas.is_none() && named.is_none();
         let connection = self.source()?;
         let values =
             transaction::run_without_snapshot(|| sequences::read(connection, &tables, schemas.as_deref(), all))?;
-        // Whoever alters one keeps nobody from cancelling.
-        let (moved, missing) =
-            transaction::run(|| user::waiting_at_most(LOCK_LIMIT_MS, || user::set_sequences(&values)))?;
-        let event = self.event("init.sequences_set").rows(moved as i64).message(format!("{moved} sequences were set"));
-        transaction::run(|| events::write(&[event]))?;
+        let Some((_, missing)) = self.move_sequences(&values)? else { return Ok(false) };
         if !missing.is_empty() {
             let mut event = self
                 .event("init.sequences_missing")
@@ -420,7 +424,32 @@ impl Coordinator {
             event.severity = Severity::Warning;
             self.say_once("sequences_missing", event)?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Moves sequences here; gives how many were moved, and those that are not here. None when somebody alters one of them: nothing was
+    /// done then, who it is has been said, and it is to be tried again. It may take as long as that takes, and keeps nobody from cancelling.
+    pub(super) fn move_sequences(&mut self, values: &[SequenceValue]) -> Result<Option<(usize, Vec<String>)>> {
+        let moved = transaction::run(|| user::waiting_at_most(LOCK_LIMIT_MS, || user::set_sequences(values)));
+        let error = match moved {
+            Ok((moved, missing)) => {
+                let event =
+                    self.event("init.sequences_set").rows(moved as i64).message(format!("{moved} sequences were set"));
+                transaction::run(|| events::write(&[event]))?;
+                return Ok(Some((moved, missing)));
+            }
+            Err(error) if error.problem().sqlstate == user::LOCK_NOT_AVAILABLE => error,
+            Err(error) => return Err(error),
+        };
+        let problem = transaction::run(|| {
+            let relids = user::sequence_relids(values)?;
+            Ok(user::with_lock_holders(error, &relids, "It is tried again.").problem())
+        })?;
+        let mut event = self.event("init.sequences_wait").sqlstate(&problem.sqlstate).message(problem.message);
+        event.severity = Severity::Warning;
+        event.hint = problem.hint;
+        self.say_once("sequences_wait", event)?;
+        Ok(None)
     }
 
     /// Refuses a subscription that somebody has dropped, or made to follow something else: what it would not bring will never

@@ -7,12 +7,11 @@
 
 use super::main::Coordinator;
 use super::phase::Phase;
-use super::LOCK_LIMIT_MS;
+use crate::catalog::events;
 use crate::catalog::operations::{self, PlannedTable};
 use crate::catalog::snapshots::{self, Described, Wanted};
 use crate::catalog::tasks::{self, NewTask};
 use crate::catalog::user::SequenceValue;
-use crate::catalog::{events, user};
 use crate::error::{Error, Result, SnapshotError};
 use crate::pg::{system, transaction};
 use crate::snapshot::contents;
@@ -195,15 +194,13 @@ impl Coordinator {
     }
 
     /// Sets sequences to where they were when the snapshot was taken; the source is asked at the end.
-    pub(super) fn set_sequences_of_files(&mut self) -> Result<()> {
+    pub(super) fn set_sequences_of_files(&mut self) -> Result<bool> {
         let (folder, manifest) = self.manifest()?;
         let text = contents::read(&folder, &manifest.sequences)?;
         let values: Vec<SequenceValue> = serde_json::from_slice(&text).map_err(|error| {
             Error::from(SnapshotError::damaged(&folder, &manifest.sequences.path, format!("{error}.")))
         })?;
-        let (moved, _) = transaction::run(|| user::waiting_at_most(LOCK_LIMIT_MS, || user::set_sequences(&values)))?;
-        let event = self.event("init.sequences_set").rows(moved as i64).message(format!("{moved} sequences were set"));
-        transaction::run(|| events::write(&[event]))
+        Ok(self.move_sequences(&values)?.is_some())
     }
 }
 

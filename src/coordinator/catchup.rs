@@ -213,7 +213,9 @@ impl Coordinator {
         }
         self.say_what_differs()?;
         self.check_publications()?;
-        self.set_sequences()?;
+        if !self.set_sequences()? {
+            return Ok(());
+        }
         self.drop_replaced_slot()?;
         if self.operation.saves_first() {
             self.remove_files()?;

@@ -140,6 +140,8 @@ impl Coordinator {
         let relids: Vec<u32> = planned.iter().map(|table| table.source_relid).collect();
         let schemas = operation.options.schemas.clone();
         let all = schemas.is_none() && operation.options.tables.is_none();
+        // Not patiently: whoever holds a sequence there keeps nobody from dropping the snapshot.
+        let connection = self.source()?;
         let (values, source) = transaction::run_without_snapshot(|| {
             Ok((sequences::read(connection, &relids, schemas.as_deref(), all)?, preflight::ask(connection)?))
         })?;

@@ -31,6 +31,8 @@ impl Coordinator {
             start_lsn: operation.start_lsn.ok_or_else(|| Error::internal("no slot"))?,
             snapshot: operation.snapshot.clone(),
             taken: false,
+            schemas: operation.options.schemas.clone(),
+            tables: operation.options.tables.clone(),
         })
     }
 
@@ -221,6 +223,8 @@ impl Coordinator {
         transaction::run(|| {
             slots::end(id, "failed")?;
             operations::clear_snapshot(id)?;
+            // What cannot be taken away now is noted of what is being cancelled only.
+            operations::request_cancel(id)?;
             events::write(&[event])
         })?;
         self.undo_preparation()?;

@@ -231,9 +231,12 @@ impl Coordinator {
         let operation = self.operation.clone();
         let sessions = format!("{}_", slot_name(operation.token()?));
         if operation.leaves_slot_unused() {
-            // Slot and publications are not the operation's, and somebody may try again with them. A comparison may wait there for a lock.
-            let connection = self.source()?;
-            transaction::run_without_snapshot(|| state::end_sessions(connection, &sessions))?;
+            // Slot and publications are not the operation's, and somebody may try again with them.
+            if operation.options.verify.is_some() {
+                // A comparison may wait there for a lock.
+                let connection = self.source()?;
+                transaction::run_without_snapshot(|| state::end_sessions(connection, &sessions))?;
+            }
             return self.take_slot(false);
         }
         if operation.is_preparation() && self.is_slot_in_use()? {
@@ -290,6 +293,10 @@ impl Coordinator {
             kept = publication::restore_identities(connection, &identities)?;
             state::limit_statements(connection, 0)
         })?;
+        if operation.is_preparation() {
+            // They are what they were; who keeps them is told of below.
+            transaction::run(|| operations::forget_identities(operation.id))?;
+        }
         for (table, publication) in kept {
             let mut event = self.event("init.identity_kept").table(table.clone()).message(format!(
                 "table {table} keeps REPLICA IDENTITY FULL: publication {publication} publishes its updates or deletes"

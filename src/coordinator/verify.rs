@@ -70,9 +70,12 @@ impl Coordinator {
     }
 
     /// The tables were here before, and nothing was set aside for a load.
-    pub(super) fn set_sequences_of_backup(&mut self) -> Result<()> {
-        self.set_sequences()?;
+    pub(super) fn set_sequences_of_backup(&mut self) -> Result<bool> {
+        if !self.set_sequences()? {
+            return Ok(false);
+        }
         let id = self.operation.id;
-        transaction::run(|| tasks::finish_tables(id))
+        transaction::run(|| tasks::finish_tables(id))?;
+        Ok(true)
     }
 }

@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 
 /// Gives up this backend's claim on old rows for the time of a wait, when that can do no harm.
 ///
-/// `SELECT steep_repl.wait_for_init(...)` has a snapshot for as long as it runs, and with it would keep the operation's own
+/// `SELECT steep_repl.wait_for_init(...)`, or `wait_for_snapshot`, has a snapshot for as long as it runs, and with it would keep the operation's own
 /// VACUUM from freezing a single row. The snapshot is of no use when the statement is nothing but this call with constant
 /// arguments, so its xmin is taken back then; not so where anything else in the session holds a snapshot (an open cursor, a
 /// function around the call) or when the transaction's snapshot is to last.
@@ -23,7 +23,10 @@ pub fn release_horizon_if_unused() {
     }
 }
 
-/// Whether the statement that runs is `SELECT steep_repl.wait_for_init(constants)` and nothing else.
+/// The functions that wait.
+const WAITS: [&std::ffi::CStr; 2] = [c"wait_for_init", c"wait_for_snapshot"];
+
+/// Whether the statement that runs is the SELECT of one of these functions, with constants, and nothing else.
 unsafe fn statement_is_this_call() -> bool {
     if pg_sys::ActivePortal.is_null() {
         return false;
@@ -47,7 +50,7 @@ unsafe fn statement_is_this_call() -> bool {
     let call = expression.cast::<pg_sys::FuncExpr>();
     let name = pg_sys::get_func_name((*call).funcid);
     let ours = !name.is_null()
-        && std::ffi::CStr::from_ptr(name) == c"wait_for_init"
+        && WAITS.contains(&std::ffi::CStr::from_ptr(name))
         && pg_sys::get_func_namespace((*call).funcid) == pg_sys::get_namespace_oid(c"steep_repl".as_ptr(), true);
     let arguments = (*call).args;
     ours && (0..if arguments.is_null() { 0 } else { (*arguments).length }).all(|place| {

@@ -48,14 +48,16 @@ impl SocketWait {
         // Of no resource owner: a connection outlives transactions.
         let set = compat::CreateWaitEventSet(ptr::null_mut(), 3);
         self.set.set(set);
-        self.socket.set(socket);
         let nothing = ptr::null_mut();
         compat::AddWaitEventToSet(set, pg_sys::WL_LATCH_SET, -1, pg_sys::MyLatch, nothing);
         compat::AddWaitEventToSet(set, pg_sys::WL_EXIT_ON_PM_DEATH, -1, ptr::null_mut(), nothing);
         compat::AddWaitEventToSet(set, pg_sys::WL_SOCKET_READABLE, socket, ptr::null_mut(), nothing);
+        // An error on the way leaves a set that is made anew.
+        self.socket.set(socket);
     }
 
     unsafe fn free(&self) {
+        self.socket.set(-1);
         let set = self.set.replace(ptr::null_mut());
         if !set.is_null() {
             compat::FreeWaitEventSet(set);

@@ -36,12 +36,12 @@ pub fn subscription_of(base: &Operation) -> Result<Subscription> {
 
 /// Tables of the source that an initialization would have taken in and that are not in its subscription.
 pub fn unsubscribed(base: &Operation, joins: &Joins, source: &[Table]) -> Result<Vec<Unsubscribed>> {
-    let here = user::inventory()?;
+    let (here, selection) = (user::inventory()?, base.selection());
     let request = Request {
         node: &base.node,
         source: &base.source,
-        schemas: base.options.schemas.as_deref(),
-        tables: base.options.tables.as_deref(),
+        schemas: selection.schemas.as_deref(),
+        tables: selection.tables.as_deref(),
         no_identity: NoIdentity::Error,
         small_below: 0,
         joins: Some(joins),

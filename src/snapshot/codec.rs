@@ -18,8 +18,8 @@ use steep_repl_core::manifest::{hex, Compression, File};
 /// Bytes that are read or written at a time.
 const PIECE: usize = 256 * 1024;
 /// Bytes of a frame of zstd. A file is many frames, one after the other, which every reader of the format takes for one: compressed each
-/// at once, in what a processor keeps close at hand, rows of tables take half of the time that they take as one stream, and no more
-/// room (docs/decisions/0013).
+/// at once, in what a processor keeps close at hand, rows of tables take half of the time that they take as one stream, and about as
+/// much room (docs/decisions/0013).
 const FRAME: usize = 128 * 1024;
 /// As `pg_dump` has it.
 const ZSTD_LEVEL: i32 = 3;
@@ -471,6 +471,20 @@ mod tests {
                 assert!(!folder.0.join("rows.unfinished").exists());
             }
         }
+    }
+
+    /// Where a frame ends a reader of the format would see the end of the file.
+    #[test]
+    fn a_file_that_ends_with_one_of_its_frames_has_no_end() {
+        let folder = Folder::new("frames");
+        let path = folder.0.join("rows");
+        let content = &content()[..2 * FRAME];
+        let first = written(&folder.0, &content[..FRAME], Compression::Zstd);
+        let both = written(&folder.0, content, Compression::Zstd);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..first.bytes as usize]).unwrap();
+        assert_eq!(all(&folder.0, &first, Compression::Zstd).unwrap(), content[..FRAME], "that is not the first frame");
+        assert!(matches!(all(&folder.0, &both, Compression::Zstd), Err(Trouble::Corrupt(_))));
     }
 
     #[test]

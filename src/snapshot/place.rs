@@ -109,12 +109,23 @@ pub fn begun(folder: &Path) -> Result<Option<String>> {
         }
         Err(error) => return Err(failed(folder, &error)),
     }
-    match fs::read_dir(folder).map(|mut entries| entries.next()) {
-        Ok(None) => Ok(None),
-        Ok(Some(_)) => Err(SnapshotError::Exists { path: folder.display().to_string() }.into()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(folder, &error)),
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(folder, &error)),
+    };
+    for entry in entries {
+        // What a crash may leave of the very first file is nothing yet.
+        if entry.map_err(|error| failed(folder, &error))?.file_name() != *unfinished_mark() {
+            return Err(SnapshotError::Exists { path: folder.display().to_string() }.into());
+        }
     }
+    Ok(None)
+}
+
+/// The mark's name before it is complete.
+fn unfinished_mark() -> String {
+    format!("{MARK}{UNFINISHED}")
 }
 
 /// Makes the folder of a snapshot, or takes up the one that was begun.
@@ -134,6 +145,8 @@ pub fn make(folder: &Path, id: &str) -> Result<()> {
         if one == *folder {
             let mark = folder.join(MARK);
             codec::write_whole(folder, MARK, format!("{id}\n").as_bytes()).map_err(|error| failed(&mark, &error))?;
+            // Before anything else is in the folder: without it nobody knows whose that is.
+            codec::sync_folder(folder).map_err(|error| failed(&mark, &error))?;
         }
     }
     let synced = folder.parent().map_or(Ok(()), codec::sync_folder).and_then(|()| codec::sync_folder(folder));
@@ -145,7 +158,12 @@ pub fn remove(folder: &Path, id: &str) -> Result<()> {
     match fs::read_to_string(folder.join(MARK)) {
         Ok(found) if found.trim_end() == id => {}
         Ok(_) => return Ok(()),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // Nobody knows whose a mark is that is not complete; the folder goes when there is nothing else in it.
+            let _ = fs::remove_file(folder.join(unfinished_mark()));
+            return empty(folder);
+        }
         Err(error) => return Err(failed(folder, &error)),
     }
     let gone = |path: PathBuf| match fs::remove_file(&path) {
@@ -176,7 +194,7 @@ pub fn remove(folder: &Path, id: &str) -> Result<()> {
         }
     }
     gone(folder.join(MARK))?;
-    gone(folder.join(format!("{MARK}{UNFINISHED}")))?;
+    gone(folder.join(unfinished_mark()))?;
     empty(folder)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use steep_repl_testkit::{describe, try_wait_until, Cluster, Pair};
+use steep_repl_testkit::{check, describe, try_wait_until, wait_until, Cluster, Pair, SchemaState};
 
 use super::fault::ask;
 
@@ -17,6 +17,21 @@ pub fn was_reached(target: &Arc<Cluster>, point: &str, what: &str) -> bool {
     target.hits_left(point).is_some_and(|left| !what.starts_with(&format!("{left}*")))
 }
 
+/// Waits until a process has come to a failpoint.
+pub fn wait_until_reached(target: &Arc<Cluster>, point: &str, what: &str) {
+    wait_until(&format!("somebody comes to {point}"), Duration::from_secs(60), || {
+        was_reached(target, point, what).then_some(())
+    });
+}
+
+/// Lets the operation end, on the way to which that failpoint must have been reached, and disarms all of them.
+pub fn finish_past(pair: &Pair, point: &str, what: &str) {
+    finish(pair);
+    wait_until_quiet(pair);
+    assert!(was_reached(pair.target.cluster(), point, what), "nobody came to {point}");
+    pair.target.cluster().disarm();
+}
+
 /// What is asked for, and what of the operations shows that it was heard.
 pub struct Asked<'a> {
     /// A condition.
@@ -25,6 +40,15 @@ pub struct Asked<'a> {
     pub settings: &'a [(&'a str, &'a str)],
     /// The call.
     pub sql: &'a str,
+}
+
+/// Asks for it.
+pub fn call(pair: &Pair, asked: &Asked) -> Result<(), postgres::Error> {
+    let mut client = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls)?;
+    let set = |(name, value): &(&str, &str)| format!("set steep_repl.{name} = '{value}'; ");
+    let settings: String = asked.settings.iter().map(set).collect();
+    client.batch_execute(&settings)?;
+    client.batch_execute(asked.sql)
 }
 
 /// Starts an operation. A failpoint may bring the server down before it can answer, so it is asked whether it has begun.
@@ -36,10 +60,7 @@ pub fn start(pair: &Pair, asked: &Asked) {
         if ask(pair.target.cluster(), pair.target.name(), &begun).is_some() {
             return Some(());
         }
-        let mut client = pair.target.cluster().config(pair.target.name()).connect(postgres::NoTls).ok()?;
-        let set = |(name, value): &(&str, &str)| format!("set steep_repl.{name} = '{value}'; ");
-        let settings: String = asked.settings.iter().map(set).collect();
-        last = client.batch_execute(&settings).and_then(|()| client.batch_execute(asked.sql)).err();
+        last = call(pair, asked).err();
         None
     });
     assert!(done.is_some(), "{}: {:?}", asked.sql, last.as_ref().map(describe));
@@ -93,6 +114,15 @@ pub fn wait_until_undone(pair: &Pair) {
         pair.progress(),
         pair.events()
     );
+}
+
+/// What was cancelled has left nothing behind on either side.
+pub fn expect_no_trace(pair: &Pair, here: &SchemaState, there: &SchemaState) {
+    wait_until_undone(pair);
+    wait_until_quiet(pair);
+    check::assert_clean(&pair.source, &pair.target);
+    here.assert_same(&pair.target);
+    there.assert_same(&pair.source);
 }
 
 /// Waits until nothing is left to do of a cancelled refresh.

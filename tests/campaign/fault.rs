@@ -1,9 +1,9 @@
 //! What goes wrong in a run.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use steep_repl_testkit::{try_wait_until, Cluster, Db, Pair, Rng};
+use steep_repl_testkit::{Cluster, Db, Pair, Rng};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,8 +117,5 @@ pub fn ask(cluster: &Arc<Cluster>, database: &str, sql: &str) -> Option<String> 
 }
 
 pub fn pass(ms: u64) {
-    let started = Instant::now();
-    try_wait_until::<()>("time has passed", Duration::from_millis(ms), || {
-        (started.elapsed() > Duration::from_millis(ms)).then_some(())
-    });
+    steep_repl_testkit::pass(Duration::from_millis(ms));
 }

@@ -9,6 +9,7 @@ use steep_repl_testkit::{seed, try_wait_until, LoadOptions, Pair, Rng};
 
 use super::drive;
 use super::fault::{ask, pass, Fault};
+use super::way::Way;
 use crate::shop;
 
 /// When something happens.
@@ -26,14 +27,38 @@ const UNDOING: &str = "cancel_begun";
 /// How long a process sleeps that is caught at a failpoint, in milliseconds.
 const CAUGHT: u64 = 2500;
 
-const PHASES: [&str; 10] =
-    ["publication", "slot", "subscription", "tables", "copy", "indexes", "sequences", "enable", "catchup", "done"];
+const PHASES: [&str; 13] = [
+    "publication",
+    "slot",
+    "held",
+    "subscription",
+    "verify",
+    "tables",
+    "files",
+    "copy",
+    "indexes",
+    "sequences",
+    "enable",
+    "catchup",
+    "done",
+];
 
 impl Moment {
     fn draw(rng: &mut Rng) -> Moment {
         let phases =
             ["publication", "slot", "tables", "copy", "copy", "copy", "copy", "indexes", "sequences", "catchup"];
         Moment::Phase(phases[rng.below(phases.len() as u64) as usize], rng.below(1500))
+    }
+
+    /// Where a backup was restored nothing is copied, and what is done instead is over soon.
+    fn of(self, way: Way) -> Moment {
+        match (way, self) {
+            (Way::Prepared, Moment::Phase("copy", ms)) => Moment::Phase("verify", ms / 5),
+            (Way::Prepared, Moment::Phase("publication" | "slot" | "tables", ms)) => {
+                Moment::Phase("subscription", ms / 5)
+            }
+            (_, moment) => moment,
+        }
     }
 
     fn rank(&self) -> (Option<usize>, u64) {
@@ -109,6 +134,7 @@ pub enum Load {
 /// One run as it was drawn.
 pub struct Plan {
     number: u64,
+    pub way: Way,
     pub workers: u64,
     pub chunk_size: &'static str,
     pub max_snapshot_age: &'static str,
@@ -121,6 +147,8 @@ pub struct Plan {
     writers: u32,
     rate: u32,
     pub bytes_per_second: u64,
+    /// What goes wrong while a portable snapshot is generated.
+    pub before: Vec<(Moment, Act)>,
     pub acts: Vec<(Moment, Act)>,
     /// Failpoints, and what they are armed with.
     pub armed: Vec<(String, String)>,
@@ -144,10 +172,13 @@ impl Plan {
             let frozen = Act::CancelFrozen(rng.below(3500), rng.below(1500));
             acts.push((Moment::draw(&mut rng), if rng.below(4) == 0 { frozen } else { Act::Cancel }));
         }
+        let way = Way::draw(&mut Rng::new(seed(), &format!("way of campaign run {number}")));
+        let mut acts: Vec<(Moment, Act)> = acts.into_iter().map(|(moment, act)| (moment.of(way), act)).collect();
         // In the order of their phases, so that a cancel is not too late and faults after it befall the undoing.
         acts.sort_by_key(|(moment, _)| moment.rank());
         let mut plan = Plan {
             number,
+            way,
             workers: 1 + rng.below(6),
             chunk_size: ["256kB", "1MB", "1TB"][rng.below(3) as usize],
             max_snapshot_age: ["0", "0", "0", "1s"][rng.below(4) as usize],
@@ -158,12 +189,15 @@ impl Plan {
             writers: 1 + rng.below(4) as u32,
             rate: 20 + rng.below(120) as u32,
             bytes_per_second: 1_000_000 + rng.below(5_000_000),
+            before: draw_before(number, way),
             acts,
             armed: Vec::new(),
             refresh: None,
         };
+        // Nobody restores a backup over rows.
+        plan.force &= way != Way::Prepared;
         plan.armed = draw_failpoints(number, "failpoints", &mut plan.acts, failpoints);
-        plan.refresh = draw_refresh(number, failpoints);
+        plan.refresh = draw_refresh(number, failpoints).filter(|_| way.lets_tables_join());
         plan
     }
 
@@ -199,16 +233,19 @@ impl Plan {
         Some(load.rate(self.rate).writers(self.writers).tolerant())
     }
 
-    /// Arguments of init_node.
+    /// Arguments of init_node, but for the method.
     pub fn arguments(&self) -> String {
-        let mut text = format!("method => 'parallel', parallel_workers => {}", self.workers);
-        if self.force {
-            text.push_str(", force => true");
-        }
+        let force = if self.force { ", force => true" } else { "" };
+        format!("parallel_workers => {}{force}{}", self.workers, self.no_identity())
+    }
+
+    /// A further argument, where a table without replica identity is among them.
+    pub fn no_identity(&self) -> &'static str {
         if self.identity_full {
-            text.push_str(", no_identity => 'full'");
+            ", no_identity => 'full'"
+        } else {
+            ""
         }
-        text
     }
 
     /// Settings of the session that calls it.
@@ -272,6 +309,21 @@ fn draw_failpoints(
     drawn.into_iter().collect()
 }
 
+/// What befalls a portable snapshot before there is one to apply.
+fn draw_before(number: u64, way: Way) -> Vec<(Moment, Act)> {
+    let Way::Kept(..) = way else { return Vec::new() };
+    let mut rng = Rng::new(seed(), &format!("generation of campaign run {number}"));
+    let phases = ["publication", "slot", "tables", "files", "files", "files"];
+    let mut acts: Vec<(Moment, Act)> = (0..rng.below(3))
+        .map(|_| {
+            let moment = Moment::Phase(phases[rng.below(phases.len() as u64) as usize], rng.below(800));
+            (moment, if rng.below(4) == 0 { Act::Cancel } else { Act::Fault(Fault::draw(&mut rng)) })
+        })
+        .collect();
+    acts.sort_by_key(|(moment, _)| moment.rank());
+    acts
+}
+
 /// Every other run has tables that join later.
 fn draw_refresh(number: u64, failpoints: &[String]) -> Option<Refresh> {
     let mut rng = Rng::new(seed(), &format!("refresh of campaign run {number}"));
@@ -292,9 +344,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "run {} of seed {}: {} workers, chunks of {}, snapshot age {}{}{}, scale {:.2}, load {:?} by {} at {}/s, {} kB/s",
+            "run {} of seed {}: {:?}, {} workers, chunks of {}, snapshot age {}{}{}, scale {:.2}, load {:?} by {} at {}/s, {} kB/s",
             self.number,
             seed(),
+            self.way,
             self.workers,
             self.chunk_size,
             self.max_snapshot_age,
@@ -306,6 +359,11 @@ impl fmt::Display for Plan {
             self.rate,
             self.bytes_per_second / 1000
         )?;
+        if !self.before.is_empty() {
+            write!(f, "; at first")?;
+            write_stage(f, &self.before, &[])?;
+            write!(f, "; then")?;
+        }
         write_stage(f, &self.acts, &self.armed)?;
         if let Some(refresh) = &self.refresh {
             write!(f, "; then refresh")?;

@@ -131,16 +131,24 @@ fn roles(source: Site, here: Site, mode: Mode, roles: &[String]) -> Option<Note>
     })
 }
 
-/// Everything fits into UTF-8; into what is smaller not, and what has no encoding has bytes that may be none.
+/// Everything fits into UTF-8; into what is smaller not, and what has no encoding has bytes that may be none. We read catalogs as UTF-8.
 fn encoding(source: Site, here: Site) -> Option<Note> {
     let (there, ours) = (&source.database.encoding, &here.database.encoding);
+    if there == ours && ours != "UTF8" {
+        return Some(Note {
+            message: format!("the encoding of node \"{}\" is {ours}", here.node),
+            hint: "Rows may hold all of it; names, defaults and constraints with letters outside ASCII are understood in a database of \
+                   encoding UTF8 only, and end in an error (XX000) elsewhere.",
+        });
+    }
     let fits = there == ours || ours == "UTF8" && there != "SQL_ASCII";
     (!fits).then(|| Note {
         message: format!(
             "the encoding of node \"{}\" is {there}, that of node \"{}\" is {ours}",
             source.node, here.node
         ),
-        hint: "A text that does not fit stops the copy (22P05, 22021), or later replication. UTF8 takes in all but what has no encoding.",
+        hint: "A text that does not fit stops the copy (22P05, 22021), or later replication; names, defaults and constraints with letters \
+               outside ASCII are understood in UTF8 only. UTF8 takes in all but what has no encoding.",
     })
 }
 
@@ -275,6 +283,8 @@ mod tests {
     fn encodings() {
         let of = |name: &str| Database { encoding: name.into(), ..database() };
         assert_eq!(strict(&of("LATIN1"), &of("UTF8")), []);
+        let same = "the encoding of node \"b\" is LATIN1".to_owned();
+        assert_eq!(strict(&of("LATIN1"), &of("LATIN1")), [("encoding", same)]);
         for (there, here) in [("UTF8", "LATIN1"), ("LATIN1", "LATIN2"), ("SQL_ASCII", "UTF8"), ("UTF8", "SQL_ASCII")] {
             let said = strict(&of(there), &of(here));
             assert_eq!(

@@ -189,15 +189,15 @@ fn put(text: &mut String, part: Option<&str>) {
     }
 }
 
+/// Builders for the tests of this crate.
 #[cfg(test)]
-mod tests {
+pub(crate) mod build {
     use super::*;
-    use proptest::prelude::*;
 
-    fn column(name: &str) -> Column {
+    pub(crate) fn column(name: &str, type_name: &str) -> Column {
         Column {
             name: name.to_owned(),
-            type_name: "integer".to_owned(),
+            type_name: type_name.to_owned(),
             collation: None,
             not_null: false,
             default: None,
@@ -207,16 +207,31 @@ mod tests {
         }
     }
 
-    fn table(columns: Vec<Column>) -> Definition {
+    /// A plain table `schema.name` without indexes and constraints.
+    pub(crate) fn table(schema: &str, name: &str, columns: Vec<Column>) -> Definition {
         Definition {
-            schema: "s".to_owned(),
-            name: "t".to_owned(),
+            schema: schema.to_owned(),
+            name: name.to_owned(),
             kind: 'r',
             partition_key: None,
             parents: Vec::new(),
             columns,
             objects: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn column(name: &str) -> Column {
+        build::column(name, "integer")
+    }
+
+    fn table(columns: Vec<Column>) -> Definition {
+        build::table("s", "t", columns)
     }
 
     #[test]

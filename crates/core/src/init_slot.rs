@@ -25,6 +25,12 @@ pub struct Record {
     /// Whether a node is about to replicate by it.
     #[serde(default)]
     pub taken: bool,
+    /// Schemas that were asked for; none means all.
+    #[serde(default)]
+    pub schemas: Option<Vec<String>>,
+    /// Tables that were asked for; none means all.
+    #[serde(default)]
+    pub tables: Option<Vec<String>>,
 }
 
 impl Record {
@@ -166,6 +172,8 @@ mod tests {
             start_lsn: Lsn(0x1_0000_0010),
             snapshot: Some("00000003-0000001B-1".to_owned()),
             taken: false,
+            schemas: None,
+            tables: None,
         }
     }
 

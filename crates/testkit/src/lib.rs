@@ -40,7 +40,7 @@ pub use proxy::Proxy;
 pub use rng::{seed, Rng};
 pub use role::Role;
 pub use snapshot::{constraints_snapshot, indexes_snapshot, schema_text, SchemaState};
-pub use wait::{try_wait_until, wait_until};
+pub use wait::{pass, try_wait_until, wait_until};
 
 /// The major version of the server under test. What a version does not have cannot be tested on it; the test says which it needs.
 pub fn major() -> u32 {

@@ -29,6 +29,8 @@ pub struct Progress {
     pub eta_seconds: Option<f64>,
     pub lag_bytes: Option<i64>,
     pub error: Option<String>,
+    pub generation_percent: Option<f64>,
+    pub application_percent: Option<f64>,
 }
 
 impl Progress {
@@ -41,7 +43,7 @@ impl Progress {
                 case when eta is null then null when pg_typeof(eta) = 'interval'::regtype
                      then extract(epoch from (eta::text)::interval)::float8
                      else extract(epoch from (eta::text)::timestamptz - clock_timestamp())::float8 end,
-                lag_bytes::int8, error::text
+                lag_bytes::int8, error::text, generation_percent::float8, application_percent::float8
             from steep_repl.init_progress where node = $1";
         let row = client.query_opt(sql, &[&node])?;
         Ok(row.map(|row| Progress {
@@ -60,6 +62,8 @@ impl Progress {
             eta_seconds: row.get(12),
             lag_bytes: row.get(13),
             error: row.get(14),
+            generation_percent: row.get(15),
+            application_percent: row.get(16),
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting: the only place that sleeps. A wait has a reason and a deadline, and says both when it gives up.
+//! Waiting: the only place where tests sleep. A wait has a reason and a deadline, and says both when it gives up.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// A wait longer than this prints its reason, so that a hanging run tells what it hangs on.
 const WORTH_TELLING: Duration = Duration::from_secs(10);
+
+/// Lets time pass where a length of time is what is tested, as between two keys that somebody types, or while a link is down. For all else
+/// there is something to wait for.
+pub fn pass(time: Duration) {
+    std::thread::sleep(time);
+}
 
 /// Polls until `condition` gives a value; `None` when the deadline passes first.
 pub fn try_wait_until<T>(reason: &str, timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {

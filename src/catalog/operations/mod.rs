@@ -68,6 +68,18 @@ pub struct Options {
     /// The snapshot that is written or read.
     #[serde(default)]
     pub files: Option<Files>,
+    /// What tables that come later are chosen from; none when it is `schemas` and `tables`.
+    #[serde(default)]
+    pub joining: Option<Selection>,
+}
+
+/// Which tables of a source are asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Selection {
+    /// Schemas; none means all.
+    pub schemas: Option<Vec<String>>,
+    /// Tables; none means all.
+    pub tables: Option<Vec<String>>,
 }
 
 /// A portable snapshot, as an operation needs it.
@@ -225,6 +237,12 @@ impl Operation {
     /// Its identity as a number.
     pub fn token(&self) -> Result<Token> {
         self.token.parse().map_err(|_| Error::internal(format!("operation {} has no token", self.id)))
+    }
+
+    /// Which tables its node is to have, those that come later among them.
+    pub fn selection(&self) -> Selection {
+        let Options { schemas, tables, joining, .. } = &self.options;
+        joining.clone().unwrap_or_else(|| Selection { schemas: schemas.clone(), tables: tables.clone() })
     }
 
     /// Whose it is. A copy of the database or of the server carries the row too, and must not act on it.

@@ -136,6 +136,11 @@ pub fn tables_with_lsn(operation: i64) -> Result<Vec<(u32, Lsn)>> {
 /// A table's replica identity, as it was: schema, name, relreplident, and the index where it is one.
 pub type Identity = (String, String, String, Option<String>);
 
+/// Forgets what replica identities were: they are that again.
+pub fn forget_identities(operation: i64) -> Result<()> {
+    execute("UPDATE steep_repl.operations SET identities = NULL WHERE id = $1", &[Arg::Int(operation)])
+}
+
 /// Writes down what replica identities were before they are changed; of each table the first time counts.
 pub fn record_identities(operation: i64, identities: &[Identity]) -> Result<()> {
     execute(

@@ -2,13 +2,16 @@
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use portable_pty::{native_pty_system, Child, CommandBuilder, MasterPty, PtySize};
+use steep_repl_testkit::{try_wait_until, wait_until};
 
 /// A terminal with the program in it.
 pub struct Window {
     parser: Arc<Mutex<vt100::Parser>>,
+    reads: JoinHandle<()>,
     keys: Box<dyn Write + Send>,
     master: Box<dyn MasterPty + Send>,
     child: Box<dyn Child + Send + Sync>,
@@ -42,18 +45,23 @@ impl Window {
         let mut output = pair.master.try_clone_reader().unwrap();
         let keys = pair.master.take_writer().unwrap();
         let screen = Arc::clone(&parser);
-        std::thread::spawn(move || {
+        let reads = std::thread::spawn(move || {
             let mut buffer = [0; 65_536];
             while let Ok(n @ 1..) = output.read(&mut buffer) {
                 screen.lock().unwrap().process(&buffer[..n]);
             }
         });
-        Window { parser, keys, master: pair.master, child, before }
+        Window { parser, reads, keys, master: pair.master, child, before }
     }
 
     /// What stands on the screen.
     pub fn text(&self) -> String {
         self.parser.lock().unwrap().screen().contents()
+    }
+
+    /// The same with its colours, as a terminal would be told.
+    pub fn colours(&self) -> Vec<u8> {
+        self.parser.lock().unwrap().screen().contents_formatted()
     }
 
     /// Types something.
@@ -71,15 +79,8 @@ impl Window {
     /// Waits until the screen shows something.
     #[track_caller]
     pub fn wait(&self, seconds: u64, what: &str, shows: impl Fn(&str) -> bool) {
-        let began = Instant::now();
-        while !shows(&self.text()) {
-            assert!(
-                began.elapsed() < Duration::from_secs(seconds),
-                "{what} is not shown within {seconds} s:\n{}",
-                self.text()
-            );
-            std::thread::sleep(Duration::from_millis(15));
-        }
+        let shown = try_wait_until(what, Duration::from_secs(seconds), || shows(&self.text()).then_some(()));
+        assert!(shown.is_some(), "{what} is not shown within {seconds} s:\n{}", self.text());
     }
 
     /// Waits until the screen shows a text.
@@ -104,17 +105,14 @@ impl Window {
     /// Waits for its end, and looks whether the terminal is as it was before.
     #[track_caller]
     pub fn expect_end(mut self, code: u32) {
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(began.elapsed() < Duration::from_secs(10), "it does not end:\n{}", self.text());
-            std::thread::sleep(Duration::from_millis(15));
-        };
+        let child = &mut self.child;
+        let status = try_wait_until("it ends", Duration::from_secs(10), || child.try_wait().unwrap());
+        let status = status.unwrap_or_else(|| panic!("it does not end:\n{}", self.text()));
         assert_eq!(status.exit_code(), code, "{}", self.text());
-        // What it has written last is still on its way through the terminal.
-        std::thread::sleep(Duration::from_millis(200));
+        // What it has written last is still on its way through the terminal, which then has nothing more to give.
+        wait_until("all that it has written is read", Duration::from_secs(10), || {
+            self.reads.is_finished().then_some(())
+        });
         let parser = self.parser.lock().unwrap();
         assert!(!parser.screen().alternate_screen(), "the alternate screen stays");
         assert!(!parser.screen().hide_cursor(), "the cursor stays hidden");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::definition;
 use crate::inventory::build::{column, table};
 use crate::inventory::Column as Sent;
 use crate::schema_diff::diff;
@@ -86,28 +87,11 @@ fn what_was_never_copied_is_not_stale() {
 }
 
 fn defined(columns: Vec<Column>) -> Definition {
-    Definition {
-        schema: "s".to_owned(),
-        name: "t".to_owned(),
-        kind: 'r',
-        partition_key: None,
-        parents: Vec::new(),
-        columns,
-        objects: Vec::new(),
-    }
+    definition::build::table("s", "t", columns)
 }
 
 fn plain(name: &str) -> Column {
-    Column {
-        name: name.to_owned(),
-        type_name: "integer".to_owned(),
-        collation: None,
-        not_null: false,
-        default: None,
-        identity: None,
-        generated: None,
-        computed_from: Vec::new(),
-    }
+    definition::build::column(name, "integer")
 }
 
 fn ddl(there: &Definition, here: &Definition, rows_stay: bool, late: &str) -> Vec<String> {

@@ -1,28 +1,8 @@
 use super::*;
-
-fn column(name: &str, type_name: &str) -> Column {
-    Column {
-        name: name.to_owned(),
-        type_name: type_name.to_owned(),
-        collation: None,
-        not_null: false,
-        default: None,
-        identity: None,
-        generated: None,
-        computed_from: Vec::new(),
-    }
-}
+use crate::definition::build::{self, column};
 
 fn table(columns: Vec<Column>) -> Definition {
-    Definition {
-        schema: "public".to_owned(),
-        name: "orders".to_owned(),
-        kind: 'r',
-        partition_key: None,
-        parents: Vec::new(),
-        columns,
-        objects: Vec::new(),
-    }
+    build::table("public", "orders", columns)
 }
 
 fn words(a: &Definition, b: &Definition) -> Vec<String> {
