@@ -104,7 +104,7 @@ pub fn define() {
     integer(
         c"steep_repl.event_retention",
         c"How long events are kept.",
-        c"Older ones are deleted when an operation ends.",
+        c"Older ones are deleted when an operation ends, and slots of prepare_init that ended longer ago when another is made.",
         &EVENT_RETENTION,
         1,
         i32::MAX / 60,

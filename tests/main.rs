@@ -37,6 +37,7 @@ mod large_by_base_backup;
 mod large_by_dump;
 mod large_rights;
 mod large_tables;
+mod later_tables;
 mod launcher;
 mod leaks;
 mod left_overs;

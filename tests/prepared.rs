@@ -120,29 +120,6 @@ pub fn drop_tables(db: &Db) {
     );
 }
 
-/// What was published when the slot was made is only what there was then.
-#[test]
-fn tables_that_come_later_join() {
-    let pair = filled(Pair::options("prep_later"));
-    let load = shop::load().start(&pair.source);
-    let prepared = prepare(&pair);
-    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
-    complete(&pair.target, &format!(", '{}', slot_name => '{}'", prepared.lsn, prepared.slot)).unwrap();
-    pair.expect_synchronized();
-    let new = "create table newcomer (id int primary key, v int)";
-    pair.source.exec(&format!("{new}; insert into newcomer select i, i from generate_series(1, 5000) i"));
-    pair.target.exec(new);
-    let lacking = "select table_name from steep_repl.tables_not_subscribed('node_b')";
-    assert_eq!(pair.target.rows(lacking), ["newcomer"]);
-    pair.target.exec("select steep_repl.refresh_tables('node_b')");
-    pair.expect_synchronized();
-    assert!(pair.target.rows(lacking).is_empty());
-    pair.source.exec("update newcomer set v = -v where id < 100");
-    shop::stop_later(load, &pair.source);
-    expect_equal(&pair);
-    assert_eq!(pair.target.scalar::<i64>("select count(*) from newcomer where v < 0"), 99);
-}
-
 fn dumped_under_load(label: &str, how: Dump) {
     let pair = filled(Pair::options(label));
     let load = shop::load().start(&pair.source);

@@ -230,7 +230,8 @@ fn its_slot_is_lost_before_the_tables_join() {
 
 #[test]
 fn what_is_left_is_named_and_what_is_in_use_is_not() {
-    let pair = grown(Pair::options("rf_abandon").proxied(), 100);
+    // So many rows that the copy takes a while, and is seen.
+    let pair = grown(Pair::options("rf_abandon").proxied(), 60_000);
     pair.proxy().throttle(300_000);
     let mut reader = pair.target.connect();
     refresh(&pair);

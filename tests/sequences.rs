@@ -1,6 +1,8 @@
 //! Sequences stand where the source's stand, and later calls only move them forward.
 
-use steep_repl_testkit::{compare_sequences, shared, LoadOptions, Pair, Role, Tables};
+use std::time::Duration;
+
+use steep_repl_testkit::{compare_sequences, shared, wait_until, LoadOptions, Pair, Role, Tables};
 
 use crate::refusal::refused_quickly;
 
@@ -38,6 +40,28 @@ fn under_load_they_are_not_behind_after_a_sync() {
     pair.synchronize("method => 'parallel'");
     load.stop();
     pair.target.exec("select steep_repl.sync_sequences('node_b')");
+    compare_sequences(&pair.source, &pair.target).unwrap();
+    pair.expect_equal();
+}
+
+/// It is told who it is, and the copy is not given up for it.
+#[test]
+fn who_alters_one_is_waited_for() {
+    let pair = Pair::new("seq_held");
+    pair.source.exec(SCHEMA);
+    pair.prepare();
+    let mut holder = pair.target.connect();
+    holder.batch_execute("set application_name = 'the holder'; begin; alter sequence called cache 5").unwrap();
+    pair.init("method => 'parallel'").unwrap();
+    let told = "select concat_ws(' ', details ->> 'sqlstate', details ->> 'hint') from steep_repl.events where event = 'init.sequences_wait'";
+    let told = wait_until("it is said who is waited for", Duration::from_secs(60), || {
+        let told = pair.target.rows(told);
+        (!told.is_empty()).then_some(told.concat())
+    });
+    assert!(told.contains("55P03") && told.contains("the holder"), "{told}");
+    assert_ne!(pair.state(), "FAILED");
+    holder.batch_execute("commit").unwrap();
+    pair.expect_synchronized();
     compare_sequences(&pair.source, &pair.target).unwrap();
     pair.expect_equal();
 }

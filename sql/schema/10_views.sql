@@ -26,7 +26,9 @@ SELECT o.id AS operation_id,
        CASE WHEN steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) = 'ours'
             THEN o.error ->> 'message' ELSE 'the operation is another database''s, this one is a copy' END AS error,
        -- Where it writes the files itself, that is the first half of the whole.
-       CASE WHEN f.writes THEN round(least(o.overall_percent * 2, 100)::numeric, 1) END AS generation_percent,
+       CASE WHEN f.writes AND o.phase IN ('schema', 'publication', 'slot', 'subscription', 'tables', 'files')
+            THEN round(least(o.overall_percent * 2, 100)::numeric, 1)
+            WHEN f.writes THEN 100.0 END AS generation_percent,
        CASE WHEN f.writes THEN round(greatest(o.overall_percent * 2 - 100, 0)::numeric, 1)
             WHEN o.method = 'two_phase' THEN round(o.overall_percent::numeric, 1) END AS application_percent
 FROM steep_repl.nodes n

@@ -7,7 +7,7 @@ use super::init::{
 };
 use super::wait::{Ended, Wait};
 use super::{begin, given, list, seconds, source_only, SqlResult};
-use crate::catalog::operations::{self, Files, Kind, Method, NewOperation, Operation, Options};
+use crate::catalog::operations::{self, Files, Kind, Method, NewOperation, Operation, Options, Selection};
 use crate::catalog::progress::Brief;
 use crate::catalog::snapshots::{self, Known};
 use crate::catalog::{events, nodes, ownership};
@@ -270,6 +270,9 @@ fn apply(node: &str, path: &str, source: Option<&str>, mut options: Options) -> 
         encoding: manifest.encoding.clone(),
         passing: false,
     });
+    // What is in the files is what there was when they were written.
+    options.joining =
+        Some(Selection { schemas: manifest.selected_schemas.clone(), tables: manifest.selected_tables.clone() });
     let wanted = Wanted {
         node,
         source,

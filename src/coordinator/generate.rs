@@ -171,6 +171,8 @@ impl Coordinator {
             schema,
             sequences,
             tables,
+            selected_schemas: operation.options.schemas.clone(),
+            selected_tables: operation.options.tables.clone(),
         };
         failpoint!(SequencesSet)?;
         contents::seal(&folder, &manifest)?;

@@ -199,6 +199,12 @@ pub struct Manifest {
     pub sequences: File,
     /// The tables, largest first.
     pub tables: Vec<Table>,
+    /// Schemas that were asked for; none means all.
+    #[serde(default)]
+    pub selected_schemas: Option<Vec<String>>,
+    /// Tables that were asked for; none means all.
+    #[serde(default)]
+    pub selected_tables: Option<Vec<String>>,
 }
 
 /// Why a manifest is not believed. The message goes on after "the snapshot in ...: ".

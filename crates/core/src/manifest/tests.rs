@@ -44,6 +44,8 @@ fn sample() -> Manifest {
         schema: file(SCHEMA, 10),
         sequences: file(SEQUENCES, 20),
         tables: vec![table],
+        selected_schemas: None,
+        selected_tables: Some(vec!["public.t".to_owned()]),
     }
 }
 
