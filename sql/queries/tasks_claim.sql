@@ -23,7 +23,11 @@ WITH gate AS MATERIALIZED (
                               WHERE k.operation_id = $1 AND k.status = 'running' AND k.kind = 'vacuum'
                                 AND k.started_at < (SELECT max(f.finished_at) FROM steep_repl.tasks f
                                                     WHERE f.operation_id = $1 AND f.kind IN ('copy', 'index'))))
-    ORDER BY t.position LIMIT 1 FOR UPDATE SKIP LOCKED
+      -- More builds at a time than processors only take them from each other.
+      AND (t.kind <> 'index'
+           OR (SELECT count(*) FROM steep_repl.tasks k
+               WHERE k.operation_id = $1 AND k.kind = 'index' AND k.status = 'running') < $5)
+    ORDER BY t.position, t.id LIMIT 1 FOR UPDATE SKIP LOCKED
 ), others AS (
     SELECT t.id
     FROM steep_repl.tasks t

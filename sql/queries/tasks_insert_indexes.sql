@@ -6,6 +6,8 @@ WITH added AS (
     WHERE s.operation_id = $1 AND s.restored_at IS NULL
       AND s.relid IN (SELECT r.value::oid FROM pg_catalog.jsonb_array_elements_text($2::jsonb) AS r)
       AND NOT EXISTS (SELECT FROM steep_repl.tasks k WHERE k.operation_id = $1 AND k.index_oid = s.index_oid)
+    -- Keys mostly come in the order of the rows, and are built soonest: what takes longest must not begin last.
+    ORDER BY s.is_unique, s.index_oid
     RETURNING relid
 )
 UPDATE steep_repl.operation_tables t SET indexes_left = t.indexes_left + a.indexes

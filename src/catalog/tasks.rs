@@ -151,11 +151,12 @@ pub fn insert_index_tasks(operation: i64, relids: &[u32]) -> Result<()> {
     )
 }
 
-/// Takes the next task of a kind for the worker `pid`; small ones up to `batch` together. Empty when there is none now.
-pub fn claim(operation: i64, kind: &str, pid: i32, batch: i64) -> Result<Vec<Task>> {
+/// Takes the next task of a kind for the worker `pid`; small ones up to `batch` together, and no more than `builds` index builds at a time.
+/// Empty when there is none now.
+pub fn claim(operation: i64, kind: &str, pid: i32, batch: i64, builds: i64) -> Result<Vec<Task>> {
     write(
         include_str!("../../sql/queries/tasks_claim.sql"),
-        &[Arg::Int(operation), Arg::Text(kind), Arg::Int(i64::from(pid)), Arg::Int(batch)],
+        &[Arg::Int(operation), Arg::Text(kind), Arg::Int(i64::from(pid)), Arg::Int(batch), Arg::Int(builds)],
     )
 }
 

@@ -122,12 +122,12 @@ enum Claimed {
 
 impl Worker {
     fn claim(&self) -> Result<Claimed> {
-        let (operation, me) = (self.operation.id, system::my_pid());
+        let (operation, me, builds) = (self.operation.id, system::my_pid(), system::processors());
         transaction::run(|| {
             for (kind, name) in
                 [(Kind::Verify, "verify"), (Kind::Copy, "copy"), (Kind::Index, "index"), (Kind::Vacuum, "vacuum")]
             {
-                let taken = tasks::claim(operation, name, me, self.batch)?;
+                let taken = tasks::claim(operation, name, me, self.batch, builds)?;
                 if !taken.is_empty() {
                     if matches!(kind, Kind::Copy) {
                         let started: Vec<Event> = taken

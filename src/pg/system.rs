@@ -27,6 +27,11 @@ pub fn my_pid() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
+/// Processors that this process may use; 1 when the system does not say.
+pub fn processors() -> i64 {
+    std::thread::available_parallelism().map_or(1, |count| i64::try_from(count.get()).unwrap_or(i64::MAX))
+}
+
 /// Size of shared buffers, in bytes.
 pub fn shared_buffers_bytes() -> i64 {
     // SAFETY: reads a backend variable.
