@@ -133,9 +133,10 @@ kept_results() {
         row "apply_snapshot, $way" kept "apply_$way" ''
         row "pg_restore -j$JOBS, $way" kept "restore_$way" "$(ratio "$(median kept "apply_$way")" "$(median kept "restore_$way")") times as fast"
     done
-    printf '\nAimed at: generated as fast as by pg_dump with the same compression: %s; uncompressed 0.9 of what COPY or dd gives, whichever is less: %s; applied 1.5 times as fast as by pg_restore: %s.\n' \
+    printf '\nAimed at: generated as fast as by pg_dump with the same compression: %s; uncompressed 0.9 of what COPY or dd gives, whichever is less: %s; applied 1.5 times as fast as by pg_restore: %s with zstd, %s uncompressed.\n' \
         "$(verdict "$(ratio "$(median kept generate_zstd)" "$(median kept dump_zstd)")" 1)" \
         "$(verdict "$(ratio "$(median kept generate_none)" "$(printf '%s\n' "$(median kept copy_out)" "$(median kept dd)" | sort -n | tail -n 1)")" 0.9)" \
-        "$(verdict "$(ratio "$(median kept apply_zstd)" "$(median kept restore_zstd)")" 1.5)"
+        "$(verdict "$(ratio "$(median kept apply_zstd)" "$(median kept restore_zstd)")" 1.5)" \
+        "$(verdict "$(ratio "$(median kept apply_none)" "$(median kept restore_none)")" 1.5)"
     printf '\nWhere the last application spent its time:\n\n%s\n' "$(cat "$servers_dir/phases.apply")"
 }

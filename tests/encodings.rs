@@ -204,7 +204,6 @@ fn what_does_not_fit() {
         let settings = [("snapshot_directory", directory.as_str()), ("max_retries", "1")];
         pair.init_with(&settings, &format!("method => '{method}'{more}")).unwrap();
         let refusal = Refusal::of(&midway::until_failed(&pair));
-        eprintln!("MEASURE {method}{more}: {refusal:?}");
         let refusal = refusal.names(&["street", "LATIN1"]);
         assert!(["22P05", "08P01", "58000"].contains(&refusal.code.as_str()), "{method}{more}: {refusal:?}");
         pair.target.exec("select steep_repl.cancel_init('node_b')");

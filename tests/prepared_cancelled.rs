@@ -320,7 +320,6 @@ fn a_cancel_does_not_wait_for_who_has_a_sequence() {
 }
 
 /// The subscription was enabled before the cancel was heard of: the slot counts as used.
-
 #[test]
 fn while_the_subscription_is_enabled() {
     let (restored, mut of_sequence) = in_sequences("prepc_enable");

@@ -2,7 +2,7 @@
 
 use super::{given, SqlResult};
 use crate::catalog::ownership;
-use crate::catalog::{nodes, operations, user};
+use crate::catalog::{self, nodes, operations};
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::{raise, role};
@@ -44,7 +44,7 @@ fn sync(name: &str) -> Result<i32> {
     let selection = operation.selection();
     let all = selection.schemas.is_none() && selection.tables.is_none();
     let values = source::sequences::read(&connection, &tables, selection.schemas.as_deref(), all)?;
-    let (moved, missing) = user::set_sequences(&values)?;
+    let (moved, missing) = catalog::sequences::set(&values)?;
     if !missing.is_empty() {
         raise::warning(&format!("sequences of the source that are not here: {}", missing.join(", ")));
     }

@@ -15,6 +15,7 @@ pub mod operations;
 pub mod ownership;
 pub mod progress;
 pub mod schema_changes;
+pub mod sequences;
 pub mod slots;
 pub mod snapshots;
 pub mod sync;

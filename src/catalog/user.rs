@@ -5,7 +5,7 @@
 use super::{json, parse, rows, texts, Access, Arg};
 use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::role;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use steep_repl_core::database::Database;
 use steep_repl_core::definition::{self, Definition};
 use steep_repl_core::ident::{qualified, quote_ident};
@@ -386,75 +386,6 @@ pub fn process_exists(pid: i32) -> Result<bool> {
 /// Ends a session or worker. Needs the rights of its role (42501).
 pub fn terminate(pid: i32) -> Result<()> {
     read::<bool>("SELECT pg_catalog.pg_terminate_backend($1::integer)::text", &[Arg::Int(i64::from(pid))]).map(drop)
-}
-
-/// A sequence's position.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SequenceValue {
-    /// Schema.
-    pub schema: String,
-    /// Name.
-    pub name: String,
-    /// last_value.
-    pub last_value: i64,
-    /// Whether last_value was handed out.
-    pub is_called: bool,
-}
-
-/// A sequence of this database.
-#[derive(Deserialize)]
-struct Sequence {
-    schema: String,
-    name: String,
-    increment: i64,
-    relid: u32,
-}
-
-fn sequences(values: &[SequenceValue]) -> Result<Vec<Sequence>> {
-    read(include_str!("../../sql/queries/sequences_here.sql"), &[Arg::Text(&json(&values)?)])
-}
-
-/// OIDs of sequences, as far as they are here.
-pub fn sequence_relids(values: &[SequenceValue]) -> Result<Vec<u32>> {
-    Ok(sequences(values)?.into_iter().map(|here| here.relid).collect())
-}
-
-/// Moves sequences to the source's positions, forward only; returns how many were moved, and the names of those that are not
-/// here. 55P03 where the session waits for locks for a while only, and somebody alters one of them.
-pub fn set_sequences(values: &[SequenceValue]) -> Result<(usize, Vec<String>)> {
-    let here = sequences(values)?;
-    let mut moved = 0;
-    let mut missing = Vec::new();
-    for batch in values.chunks(500) {
-        let mut known = Vec::new();
-        for value in batch {
-            match here.iter().find(|here| here.schema == value.schema && here.name == value.name) {
-                Some(here) => known.push((value, here.increment)),
-                None => missing.push(qualified(&value.schema, &value.name)),
-            }
-        }
-        let statement = known
-            .iter()
-            .map(|(value, increment)| {
-                // Forward is down for a sequence that counts down. A position that was not handed out lies before the same
-                // one that was.
-                let name = qualified(&value.schema, &value.name);
-                let beyond = if *increment >= 0 { "<" } else { ">" };
-                format!(
-                    "SELECT pg_catalog.to_jsonb(pg_catalog.setval('{}'::regclass, {last}, {called}))::text FROM {name} \
-                     WHERE last_value {beyond} {last} OR last_value = {last} AND NOT is_called AND {called}",
-                    name.replace('\'', "''"),
-                    last = value.last_value,
-                    called = value.is_called,
-                )
-            })
-            .collect::<Vec<_>>()
-            .join(" UNION ALL ");
-        if !statement.is_empty() {
-            moved += role::with_pinned_path(|| texts(Access::Write, &statement, &[]))?.len();
-        }
-    }
-    Ok((moved, missing))
 }
 
 /// Ends copy workers and keepers that a coordinator before this one left, and waits until they are gone; 55006 when one does

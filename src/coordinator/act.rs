@@ -6,8 +6,8 @@ use super::node;
 use super::phase::Phase;
 use super::LOCK_LIMIT_MS;
 use crate::catalog::operations::{self, Published, Selection, Transport};
-use crate::catalog::user::SequenceValue;
-use crate::catalog::{base_backups, events, tasks, user};
+use crate::catalog::sequences::SequenceValue;
+use crate::catalog::{self, base_backups, events, tasks, user};
 use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::subscription::{self, NewSubscription, TableState};
 use crate::pg::worker::{self, Assignment, Kind};
@@ -406,7 +406,7 @@ impl Coordinator {
         self.fail(&Error::Server(Box::new(problem)))
     }
 
-    /// Sets this node's sequences to where the source's are, forward only.
+    /// Sets this node's sequences to where the source's are, forward only. False when somebody alters one: it is to be tried again.
     pub(super) fn set_sequences(&mut self) -> Result<bool> {
         let id = self.operation.id;
         let tables: Vec<u32> =
@@ -430,7 +430,7 @@ impl Coordinator {
     /// Moves sequences here; gives how many were moved, and those that are not here. None when somebody alters one of them: nothing was
     /// done then, who it is has been said, and it is to be tried again. It may take as long as that takes, and keeps nobody from cancelling.
     pub(super) fn move_sequences(&mut self, values: &[SequenceValue]) -> Result<Option<(usize, Vec<String>)>> {
-        let moved = transaction::run(|| user::waiting_at_most(LOCK_LIMIT_MS, || user::set_sequences(values)));
+        let moved = transaction::run(|| user::waiting_at_most(LOCK_LIMIT_MS, || catalog::sequences::set(values)));
         let error = match moved {
             Ok((moved, missing)) => {
                 let event =
@@ -442,7 +442,7 @@ impl Coordinator {
             Err(error) => return Err(error),
         };
         let problem = transaction::run(|| {
-            let relids = user::sequence_relids(values)?;
+            let relids = catalog::sequences::relids(values)?;
             Ok(user::with_lock_holders(error, &relids, "It is tried again.").problem())
         })?;
         let mut event = self.event("init.sequences_wait").sqlstate(&problem.sqlstate).message(problem.message);

@@ -9,9 +9,9 @@ use super::main::Coordinator;
 use super::phase::Phase;
 use crate::catalog::events;
 use crate::catalog::operations::{self, PlannedTable};
+use crate::catalog::sequences::SequenceValue;
 use crate::catalog::snapshots::{self, Described, Wanted};
 use crate::catalog::tasks::{self, NewTask};
-use crate::catalog::user::SequenceValue;
 use crate::error::{Error, Result, SnapshotError};
 use crate::pg::{system, transaction};
 use crate::snapshot::contents;
@@ -193,7 +193,7 @@ impl Coordinator {
         self.empty_again(&deferred)
     }
 
-    /// Sets sequences to where they were when the snapshot was taken; the source is asked at the end.
+    /// Sets sequences to where they were when the snapshot was taken; the source is asked at the end. False when it is to be tried again.
     pub(super) fn set_sequences_of_files(&mut self) -> Result<bool> {
         let (folder, manifest) = self.manifest()?;
         let text = contents::read(&folder, &manifest.sequences)?;

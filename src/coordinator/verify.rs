@@ -69,7 +69,7 @@ impl Coordinator {
         self.fail(&SlotError::OtherRows { node, lsn: self.operation.start_lsn.unwrap_or(Lsn::INVALID), tables }.into())
     }
 
-    /// The tables were here before, and nothing was set aside for a load.
+    /// The tables were here before, and nothing was set aside for a load. False when it is to be tried again.
     pub(super) fn set_sequences_of_backup(&mut self) -> Result<bool> {
         if !self.set_sequences()? {
             return Ok(false);

@@ -225,3 +225,26 @@ fn empty(folder: &Path) -> Result<()> {
         Err(error) => Err(failed(folder, &error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A crash may leave the first file of a folder unfinished, and nothing else.
+    #[test]
+    fn a_folder_that_was_hardly_begun_is_free() {
+        let folder = std::env::temp_dir().join(format!("steep_repl_place_{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(unfinished_mark()), "0123").unwrap();
+        assert_eq!(begun(&folder).unwrap(), None);
+        // Somebody's own file is in the way, and stays.
+        fs::write(folder.join("notes"), "").unwrap();
+        assert!(begun(&folder).is_err());
+        remove(&folder, "0123").unwrap();
+        assert!(folder.join("notes").exists());
+        fs::remove_file(folder.join("notes")).unwrap();
+        remove(&folder, "0123").unwrap();
+        assert!(!folder.exists());
+    }
+}

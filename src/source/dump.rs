@@ -81,20 +81,21 @@ impl Reach {
     }
 }
 
+fn failed(node: &str, complaints: String) -> Error {
+    Error::Program(ProgramError::Failed {
+        program: PROGRAM,
+        what: "dump the schema".to_owned(),
+        node: node.to_owned(),
+        complaints,
+    })
+}
+
 /// Dumps the definitions of a source's database. `go_on` is asked about twice a second; its error ends the dump.
 pub fn definitions(target: &Target, token: Token, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Entry>> {
     // No script: see steep_repl_core::archive.
     let dumped = dump(target, token, &["--format=custom"], go_on)?;
     let node = &target.node;
-    let failed = |complaints| {
-        Error::Program(ProgramError::Failed {
-            program: PROGRAM,
-            what: "dump the schema".to_owned(),
-            node: node.clone(),
-            complaints,
-        })
-    };
-    let entries = archive::read(&dumped).map_err(|error| failed(error.to_string()))?;
+    let entries = archive::read(&dumped).map_err(|error| failed(node, error.to_string()))?;
     let encoding = system::database_encoding();
     let is_ascii = |entry: &Entry| entry.tag.is_ascii() && entry.definition.is_ascii() && entry.schema.is_ascii();
     if encoding != "UTF8" && !entries.iter().all(is_ascii) {
@@ -137,16 +138,8 @@ fn dump(target: &Target, token: Token, options: &[&str], go_on: &mut dyn FnMut()
     .map(|option| (*option).to_owned())
     .collect();
     let output = program::run(&path, &arguments, &reach.environment(), &private, go_on)?;
-    let failed = |complaints| {
-        Error::Program(ProgramError::Failed {
-            program: PROGRAM,
-            what: "dump the schema".to_owned(),
-            node: node.clone(),
-            complaints,
-        })
-    };
     if !output.succeeded {
-        return Err(failed(output.complaints));
+        return Err(failed(node, output.complaints));
     }
     Ok(output.stdout)
 }

@@ -1,6 +1,6 @@
 //! Positions of the source's sequences.
 
-use crate::catalog::user::SequenceValue;
+use crate::catalog::sequences::SequenceValue;
 use crate::error::Result;
 use crate::pg::remote::Connection;
 use serde::Deserialize;
