@@ -145,9 +145,10 @@ impl Cluster {
     pub fn config(&self, database: &str) -> Config {
         let mut config = Config::new();
         config.host_path(&self.folder).port(self.port).user("postgres").dbname(database).application_name("tests");
-        // A statement that hangs fails its test instead of hanging the run. The rest protects the tests' own statements from
-        // what a test makes of a database's settings.
-        let options = "-c statement_timeout=15min -c search_path=public -c default_transaction_read_only=off \
+        // A statement that hangs fails its test instead of hanging the run, and so does a transaction that its test left open for
+        // somebody who waits. The rest protects the tests' own statements from what a test makes of a database's settings.
+        let options = "-c statement_timeout=15min -c idle_in_transaction_session_timeout=3min \
+            -c search_path=public -c default_transaction_read_only=off \
             -c default_transaction_isolation=read\\ committed -c standard_conforming_strings=on -c datestyle=ISO,MDY";
         config.connect_timeout(Duration::from_secs(20)).options(options);
         config
