@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use postgres::NoTls;
-use steep_repl_testkit::{check, quote_literal, root, shared, wait_until, ClusterOptions, Db, Pair, Role, StopMode};
+use steep_repl_testkit::{
+    check, quote_ident, quote_literal, root, shared, wait_until, Auth, ClusterOptions, Db, Pair, Role, StopMode,
+};
 
+use crate::prepared::{complete, dump_and_restore, filled, prepare, status, Dump};
+use crate::prepared_cancelled::{cancel, complete_under_lock, until_held, waiting_for};
 use crate::{midway, refusal, snapshots};
 
 const ABANDON: &str = "select steep_repl.abandon_cleanup('node_b')";
@@ -174,6 +178,78 @@ fn a_kept_slot_and_a_portable_snapshot() {
     }
     pair.synchronize(midway::ARGS);
     pair.expect_equal();
+}
+
+/// What only said on the source that it was about to use a slot leaves that word, and the slot as it was.
+#[test]
+fn a_backup_that_was_cancelled() {
+    let cluster = ClusterOptions::new("abandon_backup").start();
+    let pair = filled(Pair::options("abandon_backup").source(cluster.clone()));
+    let prepared = prepare(&pair);
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    let mut holder = complete_under_lock(&pair, &prepared, "orders");
+    until_held(&pair, "verify", &waiting_for("orders"));
+    cluster.stop(StopMode::Fast);
+    cancel(&pair);
+    holder.batch_execute("rollback").unwrap();
+    wait_until("what is left is known", Duration::from_secs(30), || (pending(&pair) == ["source"]).then_some(()));
+    assert_eq!(abandon(&pair), 1);
+    let event = midway::events(&pair, "init.cleanup_abandoned").concat();
+    let mark = format!("the mark of replication slot {}", prepared.slot);
+    assert!(event.contains(&mark) && event.contains("node_a"), "{event}");
+    assert!(pending(&pair).is_empty());
+    cluster.start();
+    wait_until("its snapshot is known to be gone", Duration::from_secs(90), || {
+        (!midway::events(&pair, "init.slot_snapshot_lost").is_empty()).then_some(())
+    });
+    assert_eq!(status(&pair, &prepared.slot), "ready");
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.expect_synchronized();
+    pair.expect_equal();
+}
+
+/// Two roles have left something on the same source: whoever owns its node may give both up, and nobody else one of them.
+#[test]
+fn what_several_roles_have_left() {
+    let source = ClusterOptions::new("abandon_roles").auth(Auth::Scram).start();
+    let owner = Role::create(&shared::target(), "abandon_owner", "login in role pg_create_subscription");
+    let stranger = Role::create(&shared::target(), "abandon_stranger", "login in role pg_create_subscription");
+    let pair = Pair::options("abandon_roles").source(source.clone()).build();
+    pair.source.exec(&format!(
+        "create role copier login replication password 'pw'; grant create on database {} to copier; create table t (id int primary key);
+         alter table t owner to copier",
+        quote_ident(pair.source.name())
+    ));
+    let conninfo =
+        format!("host=127.0.0.1 port={} user=copier password=pw dbname={}", source.port(), pair.source.name());
+    let session_of = |role: &Role| {
+        let config = pair.target.cluster().config(pair.target.name()).user(role.name()).clone();
+        config.connect(NoTls).unwrap()
+    };
+    let mut owners = session_of(&owner);
+    let register = format!("select steep_repl.register_node('node_a', {})", quote_literal(&conninfo));
+    owners.batch_execute(&register).unwrap();
+    owners.batch_execute("select steep_repl.prepare_init('node_a', 'of_owner')").unwrap();
+    pair.target.exec("select steep_repl.prepare_init('node_a', 'of_superuser')");
+    source.stop(StopMode::Fast);
+    pair.target.exec("select steep_repl.drop_init_slot('of_owner'), steep_repl.drop_init_slot('of_superuser')");
+    let left = || pair.target.rows("select kind from steep_repl.pending_cleanup where node = 'node_a'");
+    wait_until("what is left is known", Duration::from_secs(60), || (left() == ["source", "source"]).then_some(()));
+    let abandon = "select steep_repl.abandon_cleanup('node_a')";
+    let refusal = refusal::refused_quickly(|| session_of(&stranger).batch_execute(abandon));
+    assert_eq!(refusal.names(&["node_a", owner.name()]).code, "42501");
+    assert_eq!(left(), ["source", "source"]);
+    let abandoned: i64 = owners.query_one(abandon, &[]).unwrap().get(0);
+    assert_eq!(abandoned, 2);
+    assert!(left().is_empty());
+    let events = midway::events(&pair, "init.cleanup_abandoned");
+    assert!(
+        events.len() == 2 && events.iter().zip(["of_owner", "of_superuser"]).all(|(said, slot)| said.contains(slot)),
+        "{events:?}"
+    );
+    expect_no_coordinator(&pair);
+    source.start();
+    check::remove_slots(&pair.source);
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod headline;
 mod hostile;
 mod identity;
 mod idle;
+mod index_builds;
 mod invalid_keys;
 mod large_by_base_backup;
 mod large_by_dump;

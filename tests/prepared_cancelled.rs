@@ -14,6 +14,7 @@ use crate::prepared::{
     complete, drop_tables, dump_and_restore, filled, prepare, prepare_as, status, wait_for_status, Dump, Prepared,
 };
 use crate::prepared_copies::{promoted, register_in_copy};
+use crate::refusal::Refusal;
 use crate::shop;
 
 /// A cancel is done within this, whatever is held.
@@ -349,6 +350,41 @@ fn while_it_catches_up() {
     holder.batch_execute("select pg_advisory_unlock(7)").unwrap();
     assert_eq!(pair.target.scalar::<i64>("select count(*) from countries where v = -1"), 0, "half a change is here");
     restored.expect_used_up_and_works();
+}
+
+/// The slot waits for a transaction when the source goes away, and is given up before it is back: what was made for it goes when it is.
+#[test]
+fn a_preparation_that_fails_without_its_source() {
+    let source = ClusterOptions::new("prepc_away").start();
+    let pair = filled(Pair::options("prepc_away").source(source).proxied());
+    let mut holder = pair.source.connect();
+    holder.batch_execute("begin; select pg_current_xact_id()").unwrap();
+    let refusal = std::thread::scope(|scope| {
+        let preparing = scope.spawn(|| {
+            let mut session = pair.target.connect();
+            session.batch_execute("set steep_repl.source_lost_timeout = '2s'")?;
+            session.batch_execute("select steep_repl.prepare_init('node_a', 'never', no_identity => 'full')")
+        });
+        let (publications, waiting) = (
+            "select count(*) from pg_publication",
+            "select count(*) from pg_locks where locktype = 'transactionid' and not granted",
+        );
+        wait_until("the slot waits", Duration::from_secs(30), || {
+            let (made, waits): (i64, i64) = (pair.source.scalar(publications), pair.source.scalar(waiting));
+            ((made > 0 && waits > 0) || preparing.is_finished()).then_some(())
+        });
+        pair.proxy().down();
+        Refusal::of(&preparing.join().unwrap().unwrap_err())
+    });
+    assert!(refusal.code.starts_with("08"), "{refusal:?}");
+    let left = || pair.target.rows("select kind from steep_repl.pending_cleanup where node = 'node_a'");
+    assert_eq!(left(), ["source"]);
+    assert_eq!(status(&pair, "never"), "failed");
+    holder.batch_execute("rollback").unwrap();
+    pair.proxy().restore();
+    wait_until("nothing is left to be cleaned up", Duration::from_secs(90), || left().is_empty().then_some(()));
+    check::assert_clean(&pair.source, &pair.target);
+    prepare_as(&pair, "never");
 }
 
 /// What a physical copy has brought along is being taken away, and somebody works on a part of it.

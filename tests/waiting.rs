@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use steep_repl_testkit::{wait_until, Pair};
+use steep_repl_testkit::{describe, root, wait_until, Pair};
 
 use crate::refusal::Refusal;
+use crate::snapshots;
 
 fn slow_pair(label: &str) -> Pair {
     let pair = Pair::options(label).proxied().build();
@@ -60,29 +61,53 @@ fn before_anything_was_started() {
     Refusal::of(&error);
 }
 
-/// A snapshot held by the waiting session would keep the operation's own VACUUM from doing anything.
-#[test]
-fn it_holds_no_snapshot() {
-    let pair = slow_pair("wait_snap");
-    pair.proxy().throttle(1_000_000);
-    pair.init("method => 'parallel'").unwrap();
+/// Somebody waits by this call while the link is slow: a snapshot held by the session would keep the operation's own VACUUM from doing anything.
+fn expect_no_snapshot(pair: &Pair, call: &str) {
+    let name = call.split('(').next().unwrap_or_default();
+    let query = format!(
+        "select count(*) from pg_stat_activity where datname = current_database() and query like '%{name}%'
+            and pid <> pg_backend_pid() and state = 'active'"
+    );
     let waiter = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| pair.wait(Duration::from_secs(120)));
-        let query =
-            "select count(*) from pg_stat_activity where datname = current_database() and query like '%wait_for_init%'
-            and pid <> pg_backend_pid() and state = 'active'";
-        wait_until("somebody waits", Duration::from_secs(20), || (pair.target.scalar::<i64>(query) == 1).then_some(()));
+        let waiting = scope.spawn(|| pair.target.try_exec(&format!("select steep_repl.{call}")));
+        wait_until("somebody waits", Duration::from_secs(20), || {
+            (pair.target.scalar::<i64>(&query) == 1).then_some(())
+        });
         let mut without = 0;
         for _ in 0..20 {
             let held = format!("{query} and backend_xmin is not null");
             without += i32::from(pair.target.scalar::<i64>(&held) == 0);
         }
+        let still_waits = !waiting.is_finished();
         pair.proxy().throttle(0);
-        assert!(without > 10, "the waiting session held a snapshot in {} of 20 looks", 20 - without);
+        assert!(
+            still_waits && without > 10,
+            "{call}: the waiting session held a snapshot in {} of 20 looks",
+            20 - without
+        );
         waiting.join()
     });
-    waiter.unwrap().unwrap();
+    waiter.unwrap().unwrap_or_else(|error| panic!("{call}: {}", describe(&error)));
+}
+
+#[test]
+fn it_holds_no_snapshot() {
+    let pair = slow_pair("wait_snap");
+    pair.proxy().throttle(1_000_000);
+    pair.init("method => 'parallel'").unwrap();
+    expect_no_snapshot(&pair, "wait_for_init('node_b', timeout => '2 minutes')");
     pair.expect_equal();
+}
+
+#[test]
+fn who_waits_for_a_portable_snapshot_holds_none() {
+    let pair = slow_pair("wait_kept");
+    let folder = root::folder("wait_kept");
+    pair.proxy().throttle(1_000_000);
+    let id = snapshots::call(&pair.target, &folder, &[], "generate_snapshot('node_a', 'one')").unwrap();
+    expect_no_snapshot(&pair, &format!("wait_for_snapshot('{id}', timeout => '2 minutes')"));
+    pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
+    snapshots::expect_gone(&pair, &folder);
 }
 
 /// A failure ends the wait at once, with the failure's own words.

@@ -20,9 +20,6 @@ use std::path::PathBuf;
 use steep_repl_core::inventory::Table;
 use steep_repl_core::manifest::{self, Manifest};
 
-/// How often it is looked, while files are read, whether they are still wanted, in bytes.
-const LOOK_EVERY: u64 = 64 * 1024 * 1024;
-
 impl Coordinator {
     /// The manifest of the snapshot that is applied: the one that was looked at when that was asked for.
     pub(super) fn manifest(&self) -> Result<(PathBuf, Manifest)> {
@@ -118,14 +115,9 @@ impl Coordinator {
     pub(super) fn describe_tables(&mut self) -> Result<()> {
         let id = self.operation.id;
         let (folder, manifest) = self.manifest()?;
-        let mut unseen = 0;
-        contents::verify(&folder, &manifest, |bytes| {
+        let workers = i64::from(self.operation.options.parallel_workers).min(system::processors());
+        contents::verify(&folder, &manifest, usize::try_from(workers).unwrap_or(1), || {
             system::check_interrupts();
-            unseen += bytes;
-            if unseen < LOOK_EVERY {
-                return Ok(());
-            }
-            unseen = 0;
             let now = transaction::run(|| operations::get(id))?;
             let wanted = now.is_some_and(|now| now.status == "running");
             wanted.then_some(()).ok_or(Error::NotWanted { operation: id })

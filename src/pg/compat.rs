@@ -87,6 +87,7 @@ extern "C-unwind" {
     ) -> c_int;
     pub(super) fn FreeWaitEventSet(set: *mut pg_sys::WaitEventSet);
     pub(super) fn ResetLatch(latch: *mut pg_sys::Latch);
+    fn TransferPredicateLocksToHeapRelation(relation: pg_sys::Relation);
     fn ProcessInterrupts();
     fn SetLatch(latch: *mut pg_sys::Latch);
 
@@ -432,4 +433,12 @@ pub(super) fn vacuum_params(freeze: bool) -> pg_sys::VacuumParams {
     // Autovacuum's workers do not start helpers either: the load is spread over our own.
     params.nworkers = -1;
     params
+}
+
+/// What serializable transactions have read of an index counts as read of its table, when the index is about to be made anew.
+///
+/// # Safety
+/// An open index whose table is locked.
+pub(super) unsafe fn transfer_predicate_locks(index: pg_sys::Relation) {
+    guarded(|| TransferPredicateLocksToHeapRelation(index));
 }

@@ -33,6 +33,7 @@ pub mod storage;
 mod stream;
 pub mod subscription;
 pub mod system;
+pub mod threads;
 pub mod transaction;
 pub mod vacuum;
 pub mod worker;

@@ -3,9 +3,11 @@
 use super::codec::{self, Trouble};
 use super::place::failed;
 use crate::error::{Error, Result, SnapshotError};
+use crate::pg::threads;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use steep_repl_core::manifest::{self, File, Manifest, MANIFEST, MANIFEST_SUM};
 
 /// What is wrong with a file of the snapshot in `folder`, as an error that names it.
@@ -40,25 +42,37 @@ pub fn open(folder: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// Sees that every file is what it should be, byte for byte. `go_on` is asked for each piece of them; its error ends the look.
-pub fn verify(folder: &Path, manifest: &Manifest, mut go_on: impl FnMut(u64) -> Result<()>) -> Result<()> {
-    /// What ended the look.
-    enum End {
+/// Sees that every file is what it should be, byte for byte, several of them at a time. `look` is asked every now and then; its error ends the
+/// work.
+pub fn verify(folder: &Path, manifest: &Manifest, at_once: usize, look: impl FnMut() -> Result<()>) -> Result<()> {
+    /// What ended the look at a file.
+    enum Ended {
         Trouble(Trouble),
-        Error(Error),
+        Stopped,
     }
-    impl From<Trouble> for End {
+    impl From<Trouble> for Ended {
         fn from(found: Trouble) -> Self {
-            End::Trouble(found)
+            Ended::Trouble(found)
         }
     }
-    for file in manifest.files() {
-        codec::check_whole(folder, file, |bytes| go_on(bytes).map_err(End::Error)).map_err(|end| match end {
-            End::Trouble(found) => trouble(folder, &file.path, found),
-            End::Error(error) => error,
-        })?;
-    }
-    Ok(())
+    let files: Vec<&File> = manifest.files().collect();
+    let next = AtomicUsize::new(0);
+    let read = |stop: &AtomicBool| {
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let go_on = |_| if stop.load(Ordering::Relaxed) { Err(Ended::Stopped) } else { Ok(()) };
+            match codec::check_whole(folder, file, go_on) {
+                Ok(()) => {}
+                Err(Ended::Trouble(found)) => return Err((*file, found)),
+                Err(Ended::Stopped) => break,
+            }
+        }
+        Ok(())
+    };
+    threads::run(at_once.clamp(1, files.len().max(1)), read, look).map_err(|end| match end {
+        threads::End::NotStarted(error) => failed(folder, &error),
+        threads::End::Work((file, found)) => trouble(folder, &file.path, found),
+        threads::End::Look(error) => error,
+    })
 }
 
 /// Reads a small file that the manifest names.
