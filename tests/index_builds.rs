@@ -1,8 +1,9 @@
 //! Indexes that are built after a load: each knows every row, of whatever kind it is and whoever has written to its table meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use steep_repl_testkit::{wait_until, LoadOptions, Pair, Tables};
+use steep_repl_testkit::{wait_until, ClusterOptions, LoadOptions, Pair, Tables};
 
 const KINDS: &str = "
     create table kinds (id int primary key, v int, note text, label text, w int, unique (w, id) deferrable initially deferred);
@@ -50,6 +51,32 @@ fn every_kind_under_load() {
     assert_eq!(found("off"), found("on"));
     let invalid = "select count(*) from pg_index where indrelid = 'kinds'::regclass and not (indisvalid and indisready and indislive)";
     assert_eq!(pair.target.scalar::<i64>(invalid), 0);
+}
+
+/// A processor that has nothing else to do helps with a key that rows do not lie in the order of.
+#[test]
+fn who_has_to_sort_is_helped() {
+    let target = ClusterOptions::new("built_helped")
+        .preload()
+        .set("min_parallel_table_scan_size", "0")
+        .set("log_min_messages", "debug1")
+        .start();
+    let pair = Pair::options("built_helped").target(Arc::clone(&target)).build();
+    pair.source.exec(
+        "create table t (id int primary key, v int, note text); create index t_v on t (md5(note)) where v % 10 > 0;
+         insert into t select i, i, repeat('x', 100) || i from generate_series(1, 30000) i",
+    );
+    pair.source.exec_each(&["vacuum analyze"]);
+    pair.target.exec("create schema amcheck; create extension amcheck schema amcheck");
+    pair.prepare();
+    pair.synchronize("method => 'parallel', parallel_workers => 1");
+    pair.expect_equal();
+    assert_eq!(looked_at(&pair, "t"), 2);
+    // One worker builds one index after the other, first the one that is not unique.
+    let alone = std::thread::available_parallelism().unwrap().get() == 1;
+    let how = if alone { "serially" } else { "with request for 1 parallel worker" };
+    let said = format!("building index \"t_v\" on table \"t\" {how}");
+    assert!(target.log_contains(&said), "it is not in the log: {said}");
 }
 
 /// Rows that somebody has deleted on the target while they were loaded: who began before that finds them, by index too.

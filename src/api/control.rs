@@ -302,7 +302,7 @@ fn restore(name: &str) -> Result<i64> {
     let mut restored = 0;
     for suspended in indexes::suspended(operation.id)? {
         let built = transaction::nested(|| {
-            index::rebuild(suspended.relid, suspended.index_oid)?;
+            index::rebuild(suspended.relid, suspended.index_oid, None)?;
             indexes::restored(operation.id, suspended.index_oid)
         });
         match built {

@@ -3,6 +3,7 @@
 use super::operations::Transport;
 use super::{execute, json, rows, write, Arg};
 use crate::error::{Error, Result};
+use crate::pg::transaction;
 use serde::{Deserialize, Serialize};
 use steep_repl_core::errors::Problem;
 use steep_repl_core::ident::display_ident;
@@ -154,10 +155,24 @@ pub fn insert_index_tasks(operation: i64, relids: &[u32]) -> Result<()> {
 /// Takes the next task of a kind for the worker `pid`; small ones up to `batch` together, and no more than `builds` index builds at a time.
 /// Empty when there is none now.
 pub fn claim(operation: i64, kind: &str, pid: i32, batch: i64, builds: i64) -> Result<Vec<Task>> {
+    if kind == "index" {
+        // Builds are counted by one worker after the other: a statement does not see what another one has just taken.
+        transaction::one_at_a_time(operation);
+    }
     write(
         include_str!("../../sql/queries/tasks_claim.sql"),
         &[Arg::Int(operation), Arg::Text(kind), Arg::Int(i64::from(pid)), Arg::Int(batch), Arg::Int(builds)],
     )
+}
+
+/// Copies and index builds of an operation that are still to be done, or under way.
+pub fn open_builds(operation: i64) -> Result<i64> {
+    let found: Vec<i64> = rows(
+        "SELECT count(*)::text FROM steep_repl.tasks t \
+         WHERE t.operation_id = $1 AND t.kind IN ('copy', 'index') AND t.status IN ('waiting', 'pending', 'running')",
+        &[Arg::Int(operation)],
+    )?;
+    Ok(found.into_iter().next().unwrap_or(0))
 }
 
 /// Marks copies done, in the transaction of their rows, and frees the tasks that waited for them; returns how many.

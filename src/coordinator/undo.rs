@@ -219,7 +219,7 @@ impl Coordinator {
         for suspended in transaction::run(|| indexes::suspended(id))? {
             transaction::run(|| {
                 user::set_lock_timeout(LOCK_LIMIT_MS)?;
-                index::rebuild(suspended.relid, suspended.index_oid)?;
+                index::rebuild(suspended.relid, suspended.index_oid, None)?;
                 failpoint!(IndexUndone)?;
                 indexes::restored(id, suspended.index_oid)
             })?;

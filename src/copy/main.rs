@@ -11,13 +11,15 @@ use crate::catalog::operations::{self, Operation, Transport};
 use crate::catalog::tasks::{self, Task};
 use crate::catalog::{events, progress, user};
 use crate::error::{Error, Result};
+use crate::pg::index::{self, Helpers};
 use crate::pg::remote::{Connection, Target};
 use crate::pg::role::override_setting;
 use crate::pg::worker::{report_activity, report_name, Assignment};
-use crate::pg::{index, origin, shmem, system, transaction, vacuum};
+use crate::pg::{origin, shmem, system, transaction, vacuum};
 use crate::source::{self, backup};
 use steep_repl_core::event::{self, Event};
 use steep_repl_core::names::{application_name, origin_name, Part};
+use steep_repl_core::plan;
 use steep_repl_core::retry::{self, Verdict};
 
 /// Tables of a batch, at most.
@@ -169,7 +171,7 @@ impl Worker {
             }
             Kind::Index => {
                 report_activity(Some(&format!("building index {} of {name}", first.index_oid.unwrap_or(0))));
-                ("index", build_index(first))
+                ("index", build_index(self.operation.id, first))
             }
             Kind::Vacuum => {
                 report_activity(Some(&format!("vacuuming {name}{more}")));
@@ -363,13 +365,14 @@ impl Worker {
     }
 }
 
-fn build_index(task: &Task) -> Result<usize> {
+fn build_index(operation: i64, task: &Task) -> Result<usize> {
     let Some(index) = task.index_oid else {
         return Err(Error::internal("an index build without an index"));
     };
     let started = system::now_micros();
     transaction::run(|| {
-        index::rebuild(task.relid, index)?;
+        let (ordered, scattered) = plan::helpers(tasks::open_builds(operation)?, system::processors());
+        index::rebuild(task.relid, index, Some(Helpers { ordered, scattered }))?;
         failpoint!(IndexBuilt)?;
         tasks::finish_index(task.id, (system::now_micros() - started) as f64 / 1000.0)
     })

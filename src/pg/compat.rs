@@ -88,6 +88,7 @@ extern "C-unwind" {
     pub(super) fn FreeWaitEventSet(set: *mut pg_sys::WaitEventSet);
     pub(super) fn ResetLatch(latch: *mut pg_sys::Latch);
     fn TransferPredicateLocksToHeapRelation(relation: pg_sys::Relation);
+    fn datumCopy(value: pg_sys::Datum, by_value: bool, length: c_int) -> pg_sys::Datum;
     fn ProcessInterrupts();
     fn SetLatch(latch: *mut pg_sys::Latch);
 
@@ -441,4 +442,12 @@ pub(super) fn vacuum_params(freeze: bool) -> pg_sys::VacuumParams {
 /// An open index whose table is locked.
 pub(super) unsafe fn transfer_predicate_locks(index: pg_sys::Relation) {
     guarded(|| TransferPredicateLocksToHeapRelation(index));
+}
+
+/// A copy of a value in the current memory context, by the length of its type.
+///
+/// # Safety
+/// A value of that type.
+pub(super) unsafe fn copy_datum(value: pg_sys::Datum, by_value: bool, length: c_int) -> pg_sys::Datum {
+    guarded(|| datumCopy(value, by_value, length))
 }

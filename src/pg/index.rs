@@ -5,9 +5,10 @@
 //! makes its contents right.
 
 use super::catalog_tuple::PG_INDEX;
+use super::key_order::is_scattered;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
-use std::ffi::c_int;
+use std::ffi::{c_int, CString};
 use std::ptr;
 
 fn check_owner(relid: u32) -> Result<()> {
@@ -73,9 +74,30 @@ unsafe fn is_all_visible(rel: pg_sys::Relation, blocks: u32) -> bool {
     visible == blocks
 }
 
+/// Lets the index builds until the end of the transaction, or of the nest level of settings, have so many parallel workers at most, and no
+/// more than the server is set to.
+unsafe fn allow(workers: Option<i32>) {
+    if let Some(workers) = workers {
+        let workers = workers.min(pg_sys::max_parallel_maintenance_workers);
+        let value = CString::new(workers.to_string()).unwrap_or_default();
+        super::role::set_until(c"max_parallel_maintenance_workers", &value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+    }
+}
+
+/// Parallel workers of the server's for the build of an index.
+#[derive(Debug, Clone, Copy)]
+pub struct Helpers {
+    /// Where rows lie in the order of its key, or nobody looks.
+    pub ordered: i32,
+    /// Where they lie in none, which has to be sorted.
+    pub scattered: i32,
+}
+
 /// Builds an index anew and makes it valid. Nothing happens when somebody has dropped it. 42501 when the current role does not own
 /// its table; 23505 when rows in the way of a unique index are found.
-pub fn rebuild(relid: u32, index: u32) -> Result<()> {
+///
+/// `helpers` are the parallel workers that it may have of those that the server allows; all when none are given.
+pub fn rebuild(relid: u32, index: u32, helpers: Option<Helpers>) -> Result<()> {
     check_owner(relid)?;
     let params =
         pg_sys::ReindexParams { options: pg_sys::REINDEXOPT_REPORT_PROGRESS, tablespaceOid: pg_sys::InvalidOid };
@@ -94,10 +116,11 @@ pub fn rebuild(relid: u32, index: u32) -> Result<()> {
             let is_btree = (*(*rel).rd_rel).relam == pg_sys::BTREE_AM_OID;
             let seen = is_btree && is_all_visible(heap, blocks);
             if seen {
-                build_of_visible(heap, rel)?;
+                build_of_visible(heap, rel, helpers)?;
             }
             pg_sys::index_close(rel, pg_sys::NoLock as pg_sys::LOCKMODE);
             if !seen {
+                allow(helpers.map(|helpers| helpers.ordered));
                 pg_sys::reindex_index(ptr::null(), index, false, pg_sys::get_rel_persistence(index), params);
             }
         }
@@ -112,7 +135,7 @@ pub fn rebuild(relid: u32, index: u32) -> Result<()> {
 ///
 /// # Safety
 /// The heap is open under ShareLock and all visible, the index under AccessExclusiveLock, inside a transaction.
-unsafe fn build_of_visible(heap: pg_sys::Relation, index: pg_sys::Relation) -> Result<()> {
+unsafe fn build_of_visible(heap: pg_sys::Relation, index: pg_sys::Relation, helpers: Option<Helpers>) -> Result<()> {
     let (relid, index_oid) = ((*heap).rd_id, (*index).rd_id);
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
@@ -133,6 +156,17 @@ unsafe fn build_of_visible(heap: pg_sys::Relation, index: pg_sys::Relation) -> R
     let info = pg_sys::BuildIndexInfo(index);
     // Nothing is concurrent about it but the snapshot.
     (*info).ii_Concurrent = true;
+    allow(helpers.map(|helpers| {
+        let differs = helpers.scattered != helpers.ordered;
+        // The server gives no worker to smaller ones.
+        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(heap, pg_sys::ForkNumber::MAIN_FORKNUM);
+        let large = i64::from(blocks) >= i64::from(pg_sys::min_parallel_table_scan_size);
+        if differs && large && is_scattered(heap, index, info) {
+            helpers.scattered
+        } else {
+            helpers.ordered
+        }
+    }));
     pg_sys::RelationSetNewRelfilenumber(index, (*(*index).rd_rel).relpersistence);
     pg_sys::index_build(heap, index, info, true, true);
     pg_sys::AtEOXact_GUC(false, nest);

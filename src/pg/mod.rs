@@ -17,6 +17,7 @@ mod heap_load;
 pub mod hooks;
 pub mod index;
 pub mod instance;
+mod key_order;
 pub mod lsn;
 pub mod origin;
 pub mod parse;

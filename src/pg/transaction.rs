@@ -62,6 +62,18 @@ fn attempt<T>(with_snapshot: bool, work: impl FnOnce() -> Result<T>) -> Result<T
     outcome
 }
 
+/// Waits until no other transaction is here for the same operation, and keeps others from it until this one ends: by a lock on the extension
+/// under a number that nobody else asks for, which no row and no log knows of.
+pub fn one_at_a_time(operation: i64) {
+    let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+    let number = u16::try_from(operation.rem_euclid(i64::from(u16::MAX)) + 1).unwrap_or(u16::MAX);
+    // SAFETY: inside a transaction, which gives the lock up when it ends.
+    unsafe {
+        let extension = pg_sys::get_extension_oid(c"steep_repl".as_ptr(), true);
+        pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, number, mode);
+    }
+}
+
 /// From now on what is read in this transaction shows what it has changed itself.
 pub fn see_own_changes() {
     // SAFETY: inside `run`, which has pushed the snapshot that is replaced here and pops the one that is pushed.

@@ -232,8 +232,6 @@ fn fix_session(kind: Kind) {
     if kind == Kind::Copy {
         // A task that is lost in a crash is done again, together with its mark.
         override_setting("synchronous_commit", "off");
-        // The builds of several indexes run side by side in workers of our own.
-        override_setting("max_parallel_maintenance_workers", "0");
     } else {
         override_setting("synchronous_commit", "on");
     }

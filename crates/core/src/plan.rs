@@ -208,5 +208,17 @@ pub fn weight(kind: TaskKind, bytes: i64) -> f64 {
     factor * bytes.max(0) as f64 + TASK_BASE_WEIGHT
 }
 
+/// Parallel workers of PostgreSQL's that an index build may have while so many copies and builds are to be done, itself included: where rows
+/// lie in the order of its key, and where they do not.
+///
+/// Processors are divided among what there is to do. A key that rows lie in no order of takes several times as long as another: when not
+/// much else is left it gets a worker beside it, so that it is not what the last processor works on while the others wait. A key that they
+/// lie in order of pays more for the exchange between processes than it gains by another one that is taken from somebody else.
+pub fn helpers(open: i64, processors: i64) -> (i32, i32) {
+    let ordered = (processors / open.max(1) - 1).max(0);
+    let scattered = if processors > 1 && open < 2 * processors { ordered.max(1) } else { ordered };
+    (i32::try_from(ordered).unwrap_or(i32::MAX), i32::try_from(scattered).unwrap_or(i32::MAX))
+}
+
 #[cfg(test)]
 mod tests;

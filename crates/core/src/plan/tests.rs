@@ -171,3 +171,22 @@ proptest! {
         prop_assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]));
     }
 }
+
+#[test]
+fn processors_are_divided_among_index_builds() {
+    for (open, processors, expected) in [
+        (3, 1, (0, 0)),
+        (1, 1, (0, 0)),
+        (3, 2, (0, 1)),
+        (4, 2, (0, 0)),
+        (2, 2, (0, 1)),
+        (1, 2, (1, 1)),
+        (3, 8, (1, 1)),
+        (8, 8, (0, 1)),
+        (15, 8, (0, 1)),
+        (16, 8, (0, 0)),
+        (0, 4, (3, 3)),
+    ] {
+        assert_eq!(helpers(open, processors), expected, "{open} to be done, {processors} processors");
+    }
+}
