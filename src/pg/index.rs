@@ -131,7 +131,7 @@ pub fn rebuild(relid: u32, index: u32, helpers: Option<Helpers>) -> Result<()> {
 
 /// What `reindex_index` does with an invalid index, but for how rows are read: under a snapshot and page by page, as by a query, instead of
 /// under none, with each row locked twice and looked at for whom it is visible to. Where every row is visible to everybody that is the
-/// same, and a quarter of the work less (docs/decisions/0015).
+/// same, and a fifth of the work less where nothing has to be sorted (docs/decisions/0015).
 ///
 /// # Safety
 /// The heap is open under ShareLock and all visible, the index under AccessExclusiveLock, inside a transaction.
