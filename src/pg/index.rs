@@ -116,7 +116,7 @@ pub fn rebuild(relid: u32, index: u32, helpers: Option<Helpers>) -> Result<()> {
             let is_btree = (*(*rel).rd_rel).relam == pg_sys::BTREE_AM_OID;
             let seen = is_btree && is_all_visible(heap, blocks);
             if seen {
-                build_of_visible(heap, rel, helpers)?;
+                build_of_visible(heap, blocks, rel, helpers)?;
             }
             pg_sys::index_close(rel, pg_sys::NoLock as pg_sys::LOCKMODE);
             if !seen {
@@ -134,8 +134,13 @@ pub fn rebuild(relid: u32, index: u32, helpers: Option<Helpers>) -> Result<()> {
 /// same, and a fifth of the work less where nothing has to be sorted (docs/decisions/0015).
 ///
 /// # Safety
-/// The heap is open under ShareLock and all visible, the index under AccessExclusiveLock, inside a transaction.
-unsafe fn build_of_visible(heap: pg_sys::Relation, index: pg_sys::Relation, helpers: Option<Helpers>) -> Result<()> {
+/// The heap, of so many blocks, is open under ShareLock and all visible, the index under AccessExclusiveLock, inside a transaction.
+unsafe fn build_of_visible(
+    heap: pg_sys::Relation,
+    blocks: u32,
+    index: pg_sys::Relation,
+    helpers: Option<Helpers>,
+) -> Result<()> {
     let (relid, index_oid) = ((*heap).rd_id, (*index).rd_id);
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
@@ -157,11 +162,9 @@ unsafe fn build_of_visible(heap: pg_sys::Relation, index: pg_sys::Relation, help
     // Nothing is concurrent about it but the snapshot.
     (*info).ii_Concurrent = true;
     allow(helpers.map(|helpers| {
-        let differs = helpers.scattered != helpers.ordered;
         // The server gives no worker to smaller ones.
-        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(heap, pg_sys::ForkNumber::MAIN_FORKNUM);
-        let large = i64::from(blocks) >= i64::from(pg_sys::min_parallel_table_scan_size);
-        if differs && large && is_scattered(heap, index, info) {
+        let counts = i64::from(blocks) >= i64::from(pg_sys::min_parallel_table_scan_size);
+        if helpers.scattered != helpers.ordered && counts && is_scattered(heap, index, info, blocks) {
             helpers.scattered
         } else {
             helpers.ordered

@@ -59,13 +59,13 @@ unsafe extern "C-unwind" fn compare_with_before(
 /// Whether the rows of a table lie in no order of a btree's first column, by a sample of blocks.
 ///
 /// # Safety
-/// An open table, a btree of it, and that one's `BuildIndexInfo`, inside a transaction and as the table's owner, whose code may be run.
+/// An open table of so many blocks, a btree of it, and that one's `BuildIndexInfo`, inside a transaction and as the table's owner, whose code may be run.
 pub(super) unsafe fn is_scattered(
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
+    blocks: u32,
 ) -> bool {
-    let blocks = pg_sys::RelationGetNumberOfBlocksInFork(heap, pg_sys::ForkNumber::MAIN_FORKNUM);
     let Some(scan) = (*(*heap).rd_tableam).index_build_range_scan else { return false };
     let (mut length, mut by_value) = (0, false);
     let (kind, _) = compat::type_of((*index).rd_att, 0);
@@ -75,8 +75,9 @@ pub(super) unsafe fn is_scattered(
     let mut sample =
         Sample { order, collation, length: c_int::from(length), by_value, before: None, pairs: 0, falling: 0 };
     let state = (&raw mut sample).cast::<c_void>();
-    for number in 0..SAMPLE_BLOCKS.min(blocks) {
-        let block = (u64::from(blocks) * u64::from(number) / u64::from(SAMPLE_BLOCKS.min(blocks))) as u32;
+    let looks = SAMPLE_BLOCKS.min(blocks);
+    for number in 0..looks {
+        let block = u32::try_from(u64::from(blocks) * u64::from(number) / u64::from(looks)).unwrap_or_default();
         guarded(|| {
             scan(heap, index, info, false, false, false, block, 1, Some(compare_with_before), state, ptr::null_mut())
         });
