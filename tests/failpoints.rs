@@ -88,9 +88,9 @@ fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str, 
                  drop table big; alter table other rename to big; commit",
             );
         }
+        // Sleepers go on.
+        target.disarm_one("task_taken");
     }
-    // Sleepers go on.
-    target.disarm_one("task_taken");
     if undoing {
         assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
         drive::start(&pair, &init);
