@@ -179,6 +179,8 @@ impl Coordinator {
             return Err(Error::Subscription(SubscriptionError::Disabled { subscription: name }));
         }
         let now = system::now_secs();
+        // A connection that was there before all of this look, and still is, shows that the source has not been away.
+        let was_connected = self.connection.is_some();
         if self.sync.misses_slots(now) && !self.without_slot(&seen)?.is_empty() {
             // With the subscription disabled; it is started again by the next step.
             self.stop_sync()?;
@@ -188,8 +190,6 @@ impl Coordinator {
         if news == News::default() && applying.running {
             return self.say_idle(now, &applying);
         }
-        // A connection that was there before and still is shows that the source has not been away.
-        let was_connected = self.connection.is_some();
         self.probe_source()?;
         self.source_is_back()?;
         self.say_idle(now, &applying)?;
