@@ -67,13 +67,6 @@ unsafe fn scan_in_order(blocks: u32) {
     }
 }
 
-/// Whether every row of a table is visible to everybody, and no row in it to nobody.
-unsafe fn is_all_visible(rel: pg_sys::Relation, blocks: u32) -> bool {
-    let mut visible = 0;
-    pg_sys::visibilitymap_count(rel, &mut visible, ptr::null_mut());
-    visible == blocks
-}
-
 /// Lets the index builds until the end of the transaction, or of the nest level of settings, have so many parallel workers at most, and no
 /// more than the server is set to.
 unsafe fn allow(workers: Option<i32>) {
@@ -114,7 +107,7 @@ pub fn rebuild(relid: u32, index: u32, helpers: Option<Helpers>) -> Result<()> {
         if !pg_sys::get_rel_name(index).is_null() {
             let rel = pg_sys::index_open(index, exclusive);
             let is_btree = (*(*rel).rd_rel).relam == pg_sys::BTREE_AM_OID;
-            let seen = is_btree && is_all_visible(heap, blocks);
+            let seen = is_btree && super::storage::is_all_visible(heap, blocks);
             if seen {
                 build_of_visible(heap, blocks, rel, helpers)?;
             }
@@ -131,7 +124,7 @@ pub fn rebuild(relid: u32, index: u32, helpers: Option<Helpers>) -> Result<()> {
 
 /// What `reindex_index` does with an invalid index, but for how rows are read: under a snapshot and page by page, as by a query, instead of
 /// under none, with each row locked twice and looked at for whom it is visible to. Where every row is visible to everybody that is the
-/// same, and a fifth of the work less where nothing has to be sorted (docs/decisions/0015).
+/// same, and a fifth of the work less where nothing has to be sorted (docs/decisions/0015). With parallel workers rows are read as always.
 ///
 /// # Safety
 /// The heap, of so many blocks, is open under ShareLock and all visible, the index under AccessExclusiveLock, inside a transaction.
@@ -159,7 +152,7 @@ unsafe fn build_of_visible(
     pg_sys::CheckTableNotInUse(index, c"REINDEX INDEX".as_ptr());
     super::compat::transfer_predicate_locks(index);
     let info = pg_sys::BuildIndexInfo(index);
-    // Nothing is concurrent about it but the snapshot.
+    // Nothing is concurrent about it but the snapshot, which the sample is read under, too.
     (*info).ii_Concurrent = true;
     allow(helpers.map(|helpers| {
         // The server gives no worker to smaller ones.
@@ -170,6 +163,8 @@ unsafe fn build_of_visible(
             helpers.ordered
         }
     }));
+    // Parallel workers would take the locks of a concurrent build as well, which shut out the builds beside this one.
+    (*info).ii_Concurrent = pg_sys::plan_create_index_workers(relid, index_oid) == 0;
     pg_sys::RelationSetNewRelfilenumber(index, (*(*index).rd_rel).relpersistence);
     pg_sys::index_build(heap, index, info, true, true);
     pg_sys::AtEOXact_GUC(false, nest);

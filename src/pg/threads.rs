@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What ended the work early.
 pub enum End<W, L> {
-    /// The system gives no thread.
+    /// The system gives not one thread.
     NotStarted(io::Error),
     /// One that worked.
     Work(W),
@@ -33,7 +33,7 @@ impl Drop for Stop<'_> {
 }
 
 /// Runs `work` in so many threads, and `look` in this one every now and then, until all have come to their end. The first error is the
-/// end of all of them: who works is to look at its argument often enough.
+/// end of all of them: who works is to look at its argument often enough. Where the system gives fewer, those have to do.
 pub fn run<W: Send, L>(
     count: usize,
     work: impl Fn(&AtomicBool) -> Result<(), W> + Sync,
@@ -43,10 +43,14 @@ pub fn run<W: Send, L>(
     let (ended, ends) = channel();
     std::thread::scope(|scope| {
         let _stop = Stop(&stop);
-        for _ in 0..count {
+        for started in 0..count {
             let (work, stop, ended) = (&work, &stop, ended.clone());
             // Nobody hears of what the last of them has found once the receiver is gone, and then it is not to be heard.
-            start(scope, move || drop(ended.send(work(stop)))).map_err(End::NotStarted)?;
+            match start(scope, move || drop(ended.send(work(stop)))) {
+                Ok(()) => {}
+                Err(error) if started == 0 => return Err(End::NotStarted(error)),
+                Err(_) => break,
+            }
         }
         drop(ended);
         loop {
