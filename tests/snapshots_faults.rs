@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,45 @@ fn several_targets_and_one_too_many() {
     pair.source.exec("update customers set v = -5 where id < 20");
     pair.expect_equal();
     second.expect_equal();
+}
+
+/// Somebody else is at taking the slot that a target has just copied: it takes another.
+#[test]
+fn a_slot_that_somebody_else_takes_meanwhile() {
+    let pair = Pair::new("kept_taken");
+    let folder = root::folder("kept_taken");
+    shop::fill(&pair.source, 0.1);
+    pair.prepare();
+    generate(&pair, &folder, "targets => 2");
+    let slots = || pair.source.rows("select slot_name from pg_replication_slots order by length(slot_name), slot_name");
+    let [first, second] = slots().try_into().unwrap();
+    let mut holder = pair.target.connect();
+    holder.batch_execute("begin; lock table steep_repl.snapshot_claims in share mode").unwrap();
+    apply(&pair.target, "node_b", &folder, "").unwrap();
+    wait_until("it has chosen a slot", Duration::from_secs(30), || {
+        let waits =
+            "select count(*) from pg_locks where relation = 'steep_repl.snapshot_claims'::regclass and not granted";
+        (pair.target.scalar::<i64>(waits) > 0).then_some(())
+    });
+    let source = pair.source.cluster();
+    // It says nothing of how far it is, so that the slot stays where it is.
+    let mut taker = root::server_command(&source.installation().program("pg_recvlogical"))
+        .args(["--start", "--no-loop", "--file=-", "--status-interval=0", "--fsync-interval=0", "--slot", &first])
+        .args(["--option=proto_version=1", "--option=publication_names=none", "--dbname", &pair.source.conninfo()])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let is_active = format!("select count(*) from pg_replication_slots where active and slot_name = '{first}'");
+    wait_until("the slot is in use", Duration::from_secs(30), || {
+        (pair.source.scalar::<i64>(&is_active) > 0).then_some(())
+    });
+    holder.batch_execute("commit").unwrap();
+    expect_synchronized(&pair.target, "node_b");
+    pair.expect_equal();
+    assert_eq!(pair.source.scalar::<i64>(&is_active), 1);
+    assert!(!slots().contains(&second), "it took the slot that was in use");
+    taker.kill().unwrap();
+    taker.wait().unwrap();
 }
 
 #[test]

@@ -70,12 +70,16 @@ impl Coordinator {
                     outcome => outcome?,
                 }
                 failpoint!(ClaimCopied)?;
-                slots::drop_if_there(connection, &original)
+                match slots::drop_if_there(connection, &original) {
+                    // Somebody else is at dropping it. Tried again it would be gone, and nobody would know by whom.
+                    Err(error) if error.problem().sqlstate == "55006" => Ok(false),
+                    outcome => outcome,
+                }
             })?;
             if won {
                 return self.begin_with(&manifest);
             }
-            // Somebody else has dropped it after it was copied.
+            // Somebody else has taken it after it was copied.
             let connection = self.source()?;
             transaction::run_without_snapshot(|| slots::drop_if_there(connection, &mine))?;
         }
