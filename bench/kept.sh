@@ -12,6 +12,14 @@ kept_ready() {
         -c "SELECT steep_repl.register_node('b', '$(conninfo target copy)', is_local => true)" >/dev/null
 }
 
+# Pages for files come from memory that was just given back. What a virtual machine has not used for long comes from its host first, which takes
+# longer than a fast disk does, and would let the order of the runs decide: everybody who writes files finds as much at hand.
+kept_memory() {
+    as_server dd if=/dev/zero of="$servers_dir/zeros" bs=1M count="$((SCALE * 6))" conv=fsync status=none
+    rm -f "$servers_dir/zeros"
+    sync
+}
+
 kept_generate() {
     sql target copy -c "SET steep_repl.snapshot_directory = '$(kept_dir)'" \
         -c "SELECT steep_repl.generate_snapshot('a', 'one', compression => '$1', parallel_workers => $JOBS)" >/dev/null
@@ -26,6 +34,7 @@ kept_drop() {
 generated() {
     local took
     kept_ready "$2"
+    kept_memory
     clock_start
     kept_generate "$1"
     took=$(clock_stop)
@@ -43,7 +52,7 @@ run_generate_none() { generated none "$1"; }
 dumped() {
     local took
     sql source "$2" -c CHECKPOINT
-    sync
+    kept_memory
     clock_start
     "$servers_bin/pg_dump" -Fd "-j$JOBS" "-Z$1" -f "$servers_dir/dump" -d "$(conninfo source "$2")"
     took=$(clock_stop)
@@ -75,7 +84,7 @@ run_copy_out() {
 # What the disk takes of as many bytes.
 run_dd() {
     local took
-    sync
+    kept_memory
     clock_start
     as_server dd if=/dev/zero of="$servers_dir/zeros" bs=1M count="$(kept_size none)" conv=fsync status=none
     took=$(clock_stop)

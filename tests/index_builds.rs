@@ -91,6 +91,9 @@ fn helped_builds_do_not_wait_for_each_other() {
         .set("maintenance_work_mem", "128MB")
         .set("log_lock_waits", "on")
         .set("deadlock_timeout", "200ms")
+        .set("log_min_messages", "debug1")
+        // It would wait for the builds as well.
+        .set("autovacuum", "off")
         .start();
     let pair = Pair::options("built_beside").target(Arc::clone(&target)).build();
     pair.source.exec(
@@ -105,9 +108,18 @@ fn helped_builds_do_not_wait_for_each_other() {
     pair.target.exec("create schema amcheck; create extension amcheck schema amcheck");
     pair.prepare();
     pair.synchronize("method => 'parallel', parallel_workers => 4");
+    let log = target.log();
     pair.expect_equal();
     assert_eq!(looked_at(&pair, "t"), 3);
-    let log = target.log();
+    if std::thread::available_parallelism().unwrap().get() > 1 {
+        for index in ["t_a", "t_b"] {
+            let helped = |line: &str| {
+                line.contains("steep_repl copy worker")
+                    && line.contains(&format!("building index \"{index}\" on table \"t\" with request for"))
+            };
+            assert!(log.lines().any(helped), "{index} was built without help");
+        }
+    }
     for trouble in
         ["deadlock detected", "still waiting for ShareLock on relation", "still waiting for ShareUpdateExclusiveLock"]
     {

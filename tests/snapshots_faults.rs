@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,11 @@ fn a_slot_that_somebody_else_takes_meanwhile() {
     shop::fill(&pair.source, 0.1);
     pair.prepare();
     generate(&pair, &folder, "targets => 2");
-    let slots = || pair.source.rows("select slot_name from pg_replication_slots order by length(slot_name), slot_name");
+    let slots = || {
+        pair.source.rows(
+            "select slot_name from pg_replication_slots where database = current_database() order by length(slot_name), slot_name",
+        )
+    };
     let [first, second] = slots().try_into().unwrap();
     let mut holder = pair.target.connect();
     holder.batch_execute("begin; lock table steep_repl.snapshot_claims in share mode").unwrap();
@@ -110,14 +114,7 @@ fn a_slot_that_somebody_else_takes_meanwhile() {
             "select count(*) from pg_locks where relation = 'steep_repl.snapshot_claims'::regclass and not granted";
         (pair.target.scalar::<i64>(waits) > 0).then_some(())
     });
-    let source = pair.source.cluster();
-    // It says nothing of how far it is, so that the slot stays where it is.
-    let mut taker = root::server_command(&source.installation().program("pg_recvlogical"))
-        .args(["--start", "--no-loop", "--file=-", "--status-interval=0", "--fsync-interval=0", "--slot", &first])
-        .args(["--option=proto_version=1", "--option=publication_names=none", "--dbname", &pair.source.conninfo()])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let taker = Taker::start(&pair, &first);
     let is_active = format!("select count(*) from pg_replication_slots where active and slot_name = '{first}'");
     wait_until("the slot is in use", Duration::from_secs(30), || {
         (pair.source.scalar::<i64>(&is_active) > 0).then_some(())
@@ -127,8 +124,29 @@ fn a_slot_that_somebody_else_takes_meanwhile() {
     pair.expect_equal();
     assert_eq!(pair.source.scalar::<i64>(&is_active), 1);
     assert!(!slots().contains(&second), "it took the slot that was in use");
-    taker.kill().unwrap();
-    taker.wait().unwrap();
+    drop(taker);
+}
+
+/// pg_recvlogical, which uses a slot until it is dropped and leaves it where it is: it says nothing of how far it has come.
+struct Taker(Child);
+
+impl Taker {
+    fn start(pair: &Pair, slot: &str) -> Taker {
+        pair.source.exec("create publication taken");
+        let mut command = root::server_command(&pair.source.cluster().installation().program("pg_recvlogical"));
+        command
+            .args(["--start", "--no-loop", "--file=-", "--status-interval=0", "--fsync-interval=0", "--slot", slot])
+            .args(["--option=proto_version=1", "--option=publication_names=taken", "--dbname", &pair.source.conninfo()])
+            .stdout(Stdio::null());
+        Taker(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

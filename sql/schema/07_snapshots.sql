@@ -43,7 +43,7 @@ CREATE TABLE steep_repl.snapshot_claims (
     slot_name     text NOT NULL
 );
 
-COMMENT ON TABLE steep_repl.snapshot_claims IS 'Slots of snapshots that operations of this node take; written before they do';
+COMMENT ON TABLE steep_repl.snapshot_claims IS 'Slots of snapshots that operations of this node take; written when they have copied one and are about to drop it';
 COMMENT ON COLUMN steep_repl.snapshot_claims.operation_id IS 'The operation';
 COMMENT ON COLUMN steep_repl.snapshot_claims.slot_name IS 'The slot as the snapshot has it';
 

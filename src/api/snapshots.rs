@@ -312,13 +312,10 @@ fn check_source(source: &str, folder: &Path, manifest: &Manifest, options: &Opti
         return Err(SnapshotError::SourceChanged { differences }.into());
     }
     let found = target_slots::look(&connection, &manifest.slots, manifest.lsn)?;
-    if found.free.is_empty() {
-        let reason = match found.lost.is_empty() {
-            true => format!("All {} that were made are taken or dropped.", manifest.slots.len()),
-            false => format!("Their WAL is gone: {}.", found.lost.join(", ")),
-        };
+    // One in use for a moment is waited for.
+    if found.free.is_empty() && found.busy.is_empty() {
         let (id, node) = (manifest.snapshot_id.clone(), source.to_owned());
-        return Err(SnapshotError::NoSlot { id, node, reason }.into());
+        return Err(SnapshotError::without_slot(id, node, manifest.slots.len(), found.lost, found.busy).into());
     }
     Ok(())
 }

@@ -174,7 +174,7 @@ pub fn set_start(operation: i64, start: Lsn) -> Result<()> {
     )
 }
 
-/// Notes which of a snapshot's slots an operation is about to take, before it does.
+/// Notes which of a snapshot's slots an operation is about to drop, having copied it.
 pub fn set_claimed(operation: i64, slot: &str) -> Result<()> {
     execute(
         "INSERT INTO steep_repl.snapshot_claims (operation_id, slot_name) VALUES ($1, $2) \
@@ -183,7 +183,12 @@ pub fn set_claimed(operation: i64, slot: &str) -> Result<()> {
     )
 }
 
-/// The slot that an operation was about to take, or has taken.
+/// Takes that note back: somebody else has taken it.
+pub fn unset_claimed(operation: i64) -> Result<()> {
+    execute("DELETE FROM steep_repl.snapshot_claims WHERE operation_id = $1", &[Arg::Int(operation)])
+}
+
+/// The slot that an operation was about to drop, or has dropped.
 pub fn claimed(operation: i64) -> Result<Option<String>> {
     maybe(
         "SELECT pg_catalog.to_jsonb(slot_name)::text FROM steep_repl.snapshot_claims WHERE operation_id = $1",

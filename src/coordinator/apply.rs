@@ -2,7 +2,7 @@
 //!
 //! One of the slots that wait on the source is taken: this operation makes a copy of it under its own name and drops the original.
 //! Dropping is what decides: of two targets that have copied the same slot one drops it, and the other takes its copy back and tries
-//! the next. From there on the slot is the operation's as if it had made it. Before a table is touched every file is read and compared
+//! the next. It is noted before. From there on the slot is the operation's as if it had made it. Before a table is touched every file is read and compared
 //! with the manifest; it is compared again while it is loaded. What is loaded needs no source, and no snapshot there.
 
 use super::main::Coordinator;
@@ -19,6 +19,15 @@ use crate::source::target_slots as slots;
 use std::path::PathBuf;
 use steep_repl_core::inventory::Table;
 use steep_repl_core::manifest::{self, Manifest};
+
+/// What became of a slot whose copy is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Original {
+    Dropped,
+    /// It was not there.
+    Gone,
+    InUse,
+}
 
 impl Coordinator {
     /// The manifest of the snapshot that is applied: the one that was looked at when that was asked for.
@@ -43,46 +52,55 @@ impl Coordinator {
         let found =
             transaction::run_without_snapshot(|| slots::look(connection, std::slice::from_ref(&mine), manifest.lsn))?;
         if found.is_free(&mine) {
-            // From an attempt that died in between: whoever has dropped the original, this copy of it is good.
+            // Of an attempt that died in between. Only after its note does it drop the original, and only somebody who comes between
+            // the two can be taken for it.
             if let Some(original) = &claimed {
-                transaction::run_without_snapshot(|| slots::drop_if_there(connection, original))?;
+                if self.drop_original(original)? != Original::InUse {
+                    return self.begin_with(&manifest);
+                }
             }
-            return self.begin_with(&manifest);
+            self.give_copy_up()?;
         }
         loop {
             let connection = self.source()?;
             let found = transaction::run_without_snapshot(|| slots::look(connection, &manifest.slots, manifest.lsn))?;
             let Some(original) = found.free.first().cloned() else {
-                let reason = if found.lost.is_empty() {
-                    format!("All {} that were made are taken or dropped.", manifest.slots.len())
-                } else {
-                    format!("Their WAL is gone: {}.", found.lost.join(", "))
-                };
-                return Err(SnapshotError::NoSlot { id: manifest.snapshot_id, node: operation.source, reason }.into());
+                let (id, node) = (manifest.snapshot_id.clone(), operation.source);
+                return Err(SnapshotError::without_slot(id, node, manifest.slots.len(), found.lost, found.busy).into());
             };
+            let copied = transaction::run_without_snapshot(|| slots::copy_if_there(connection, &original, &mine))?;
+            if !copied {
+                continue;
+            }
+            failpoint!(ClaimCopied)?;
             transaction::run(|| snapshots::set_claimed(id, &original))?;
             failpoint!(ClaimNoted)?;
-            let connection = self.source()?;
-            let won = transaction::run_without_snapshot(|| {
-                match slots::copy(connection, &original, &mine) {
-                    // Somebody else has taken it before it could be copied.
-                    Err(error) if error.problem().sqlstate == "42704" => return Ok(false),
-                    outcome => outcome?,
-                }
-                failpoint!(ClaimCopied)?;
-                match slots::drop_if_there(connection, &original) {
-                    // Somebody else is at dropping it. Tried again it would be gone, and nobody would know by whom.
-                    Err(error) if error.problem().sqlstate == "55006" => Ok(false),
-                    outcome => outcome,
-                }
-            })?;
-            if won {
+            if self.drop_original(&original)? == Original::Dropped {
                 return self.begin_with(&manifest);
             }
             // Somebody else has taken it after it was copied.
-            let connection = self.source()?;
-            transaction::run_without_snapshot(|| slots::drop_if_there(connection, &mine))?;
+            self.give_copy_up()?;
         }
+    }
+
+    /// Drops a slot that was copied, which makes the copy the one that counts.
+    fn drop_original(&mut self, original: &str) -> Result<Original> {
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| match slots::drop_if_there(connection, original) {
+            Ok(true) => Ok(Original::Dropped),
+            Ok(false) => Ok(Original::Gone),
+            // Somebody else may be at dropping it. Tried again it would be gone, and nobody would know by whom.
+            Err(error) if error.problem().sqlstate == "55006" => Ok(Original::InUse),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Drops a copy of a slot that is another's.
+    fn give_copy_up(&mut self) -> Result<()> {
+        let (id, mine) = (self.operation.id, self.operation.slot_name.clone());
+        transaction::run(|| snapshots::unset_claimed(id))?;
+        let connection = self.source()?;
+        transaction::run_without_snapshot(|| slots::drop_if_there(connection, &mine)).map(drop)
     }
 
     fn begin_with(&mut self, manifest: &Manifest) -> Result<()> {

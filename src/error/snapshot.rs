@@ -120,6 +120,16 @@ pub enum SnapshotError {
         /// What was found.
         reason: String,
     },
+    /// Somebody uses those that are left, or is taking them.
+    #[error("every free replication slot of snapshot \"{id}\" on node \"{node}\" is in use")]
+    SlotsBusy {
+        /// The snapshot.
+        id: String,
+        /// The source.
+        node: String,
+        /// Them.
+        slots: Vec<String>,
+    },
     /// The tables of the source are others now.
     #[error("the source has changed since the snapshot was taken")]
     SourceChanged {
@@ -201,8 +211,26 @@ impl SnapshotError {
                 Some(reason.clone()),
                 Some("Each target takes one: generate the snapshot with targets => as many as there are.".to_owned()),
             ),
+            SlotsBusy { slots, .. } => (
+                "55006",
+                Some(format!("In use: {}.", slots.join(", "))),
+                Some("See pg_replication_slots.active_pid on the source.".to_owned()),
+            ),
             SourceChanged { differences } => ("42P15", Some(listed(differences)), anew()),
         }
+    }
+
+    /// No slot is there to be taken: of so many some are lost, some in use, and the others taken or dropped.
+    pub fn without_slot(id: String, node: String, made: usize, lost: Vec<String>, busy: Vec<String>) -> Self {
+        if !busy.is_empty() {
+            return SnapshotError::SlotsBusy { id, node, slots: busy };
+        }
+        let reason = if lost.is_empty() {
+            format!("All {made} that were made are taken or dropped.")
+        } else {
+            format!("Their WAL is gone: {}.", lost.join(", "))
+        };
+        SnapshotError::NoSlot { id, node, reason }
     }
 
     /// A file that is not what it should be.

@@ -1,6 +1,6 @@
 //! What an error means for who goes on after it.
 
-use super::{Error, ProgramError};
+use super::{Error, ProgramError, SnapshotError};
 use steep_repl_core::retry::{self, Verdict};
 
 impl Error {
@@ -53,6 +53,7 @@ impl Error {
             Error::TaskTaken | Error::NotWanted { .. } | Error::TakenOver { .. } | Error::WorkerStays { .. } => {
                 Verdict::RetryTask
             }
+            Error::Snapshot(SnapshotError::SlotsBusy { .. }) => Verdict::RetryTask,
             Error::Server(problem) | Error::SchemaSync { problem, .. } => {
                 retry::verdict(retry::Origin::Target, &problem.sqlstate)
             }

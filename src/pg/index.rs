@@ -155,7 +155,7 @@ unsafe fn build_of_visible(
     // Nothing is concurrent about it but the snapshot, which the sample is read under, too.
     (*info).ii_Concurrent = true;
     allow(helpers.map(|helpers| {
-        // The server gives no worker to smaller ones.
+        // The server gives no worker to smaller ones, unless the table says how many.
         let counts = i64::from(blocks) >= i64::from(pg_sys::min_parallel_table_scan_size);
         if helpers.scattered != helpers.ordered && counts && is_scattered(heap, index, info, blocks) {
             helpers.scattered
@@ -164,9 +164,10 @@ unsafe fn build_of_visible(
         }
     }));
     // Parallel workers would take the locks of a concurrent build as well, which shut out the builds beside this one.
-    (*info).ii_Concurrent = pg_sys::plan_create_index_workers(relid, index_oid) == 0;
+    let is_helped = pg_sys::plan_create_index_workers(relid, index_oid) > 0;
+    (*info).ii_Concurrent = !is_helped;
     pg_sys::RelationSetNewRelfilenumber(index, (*(*index).rd_rel).relpersistence);
-    pg_sys::index_build(heap, index, info, true, true);
+    pg_sys::index_build(heap, index, info, true, is_helped);
     pg_sys::AtEOXact_GUC(false, nest);
     pg_sys::SetUserIdAndSecContext(user, context);
     let flags = [("indcheckxmin", false), ("indisvalid", true), ("indisready", true), ("indislive", true)];

@@ -5,15 +5,14 @@
 
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
-use std::num::NonZeroU64;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
+use crate::pg::system;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use lz4_flex::frame::{FrameDecoder, FrameEncoder};
-use rustix::fs::{fadvise, Advice};
 use sha2::{Digest, Sha256};
 use steep_repl_core::manifest::{hex, Compression, File};
 
@@ -63,10 +62,7 @@ impl Hashing {
     /// Has the system begin to write what it holds: who waits for the disk only at the end of a file leaves it idle before, and workers
     /// come to their ends together.
     fn begin_writing(&mut self) {
-        let Some(held) = NonZeroU64::new(self.bytes - self.begun) else { return };
-        // Linux begins to write what it is told that nobody needs. A hint, which a system need not take; what goes wrong with it the
-        // fsync at the end says.
-        let _ = fadvise(&self.file, self.begun, Some(held), Advice::DontNeed);
+        system::begin_writing(&self.file, self.begun, self.bytes - self.begun);
         self.begun = self.bytes;
     }
 }

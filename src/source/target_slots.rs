@@ -11,6 +11,8 @@ use steep_repl_core::lsn::Lsn;
 pub struct Found {
     /// Those that are as they were made: nobody has replicated with them, and their WAL is there.
     pub free: Vec<String>,
+    /// Those that are, but for somebody who uses or drops them right now.
+    pub busy: Vec<String>,
     /// WAL that they hold back, in bytes.
     pub held_bytes: i64,
     /// Those that cannot be used any more.
@@ -55,6 +57,16 @@ pub fn copy(connection: &Connection, from: &str, to: &str) -> Result<()> {
     connection.value(&query, &format!("could not copy replication slot \"{from}\" as \"{to}\"")).map(drop)
 }
 
+/// The same. False when it is not there.
+pub fn copy_if_there(connection: &Connection, from: &str, to: &str) -> Result<bool> {
+    match copy(connection, from, to) {
+        Ok(()) => Ok(true),
+        // undefined_object
+        Err(error) if error.problem().sqlstate == "42704" => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The same, where it may have been made already.
 pub fn copy_unless_there(connection: &Connection, from: &str, to: &str) -> Result<()> {
     if is_there(connection, to)? {
@@ -64,7 +76,7 @@ pub fn copy_unless_there(connection: &Connection, from: &str, to: &str) -> Resul
 }
 
 /// Drops a slot. False when it was not there, or somebody else has dropped it at the same moment: of several who try, one
-/// succeeds. 55006 when somebody replicates by it.
+/// succeeds. 55006 when somebody replicates by it, or drops it right now.
 pub fn drop_if_there(connection: &Connection, name: &str) -> Result<bool> {
     if !is_there(connection, name)? {
         return Ok(false);
