@@ -85,9 +85,24 @@ impl Coordinator {
         failpoint!(FolderMade)
     }
 
+    /// Removes what workers that were ended have left of files: on a full disk it would be in everybody's way. None of them runs any more.
+    pub(super) fn remove_unfinished_files(&mut self) -> Result<()> {
+        if !self.operation.is_generation() && !self.operation.saves_first() {
+            return Ok(());
+        }
+        let files = self.operation.files()?;
+        let removed = place::remove_unfinished(Path::new(&files.path), &files.id);
+        self.tell_files_left(removed)
+    }
+
     /// Removes files that have done their service. That they stay is no failure of what is complete.
     pub(super) fn remove_files(&mut self) -> Result<()> {
-        let Err(error) = self.undo_files() else { return Ok(()) };
+        let removed = self.undo_files();
+        self.tell_files_left(removed)
+    }
+
+    fn tell_files_left(&mut self, removed: Result<()>) -> Result<()> {
+        let Err(error) = removed else { return Ok(()) };
         let problem = error.problem();
         let mut event = self.event("init.files_left").sqlstate(&problem.sqlstate).message(problem.message);
         event.severity = Severity::Warning;

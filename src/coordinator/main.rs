@@ -471,6 +471,7 @@ impl Coordinator {
     pub(super) fn fail(&mut self, error: &Error) -> Result<()> {
         self.end_workers();
         self.try_to_clear_scratch()?;
+        self.remove_unfinished_files()?;
         let operation = self.operation.clone();
         if operation.is_preparation() {
             return self.give_slot_up(&error.problem());

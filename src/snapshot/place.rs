@@ -198,6 +198,27 @@ pub fn remove(folder: &Path, id: &str) -> Result<()> {
     empty(folder)
 }
 
+/// Removes files with rows that nobody writes to any more and that were not completed, of a snapshot that was begun under this identity.
+pub fn remove_unfinished(folder: &Path, id: &str) -> Result<()> {
+    // One that is not begun has none.
+    if !fs::read_to_string(folder.join(MARK)).is_ok_and(|found| found.trim_end() == id) {
+        return Ok(());
+    }
+    let data = folder.join(DATA);
+    let entries = match fs::read_dir(&data) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(&data, &error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|error| failed(&data, &error))?.path();
+        if path.to_string_lossy().ends_with(UNFINISHED) {
+            fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether a file of that name is one that a snapshot has.
 fn is_ours(name: &str, in_data: bool) -> bool {
     use steep_repl_core::manifest::{SCHEMA, SEQUENCES};
