@@ -113,10 +113,10 @@ points! {
     SlotsCopied "slots_copied",
     /// Coordinator: the manifest is on disk, the operation is not complete.
     ManifestWritten "manifest_written",
-    /// Coordinator: which slot of a snapshot is to be taken is noted, and nothing done.
-    ClaimNoted "claim_noted",
-    /// Coordinator: that slot is copied, and not dropped.
+    /// Coordinator: a slot of a snapshot is copied, which is not noted.
     ClaimCopied "claim_copied",
+    /// Coordinator: it is noted that the slot is to be dropped, and it is not.
+    ClaimNoted "claim_noted",
     /// Coordinator: it is dropped, and noted as taken.
     SlotClaimed "slot_claimed",
     /// Coordinator: all files of a snapshot were found to be whole.

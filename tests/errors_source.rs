@@ -1,10 +1,9 @@
 //! What is refused because of the source: not there, not willing, not set up for it.
 
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use steep_repl_testkit::{check, root, shared, wait_until, Auth, Cluster, ClusterOptions, Pair, Role};
+use steep_repl_testkit::{check, root, shared, wait_until, Auth, Cluster, ClusterOptions, Pair, Role, Running};
 
 use crate::refusal::{contents, refused, refused_quickly, Refusal};
 
@@ -126,7 +125,7 @@ fn a_source_without_free_slot_or_walsender() {
     let refusal = refused(&pair, "method => 'parallel'").names(&["max_replication_slots"]);
     assert!(refusal.code.starts_with("53") || refusal.code.starts_with("55"), "{refusal:?}");
     pair.source.exec("select pg_drop_replication_slot('taken')");
-    let receiver = Receiver::start(&source);
+    let receiver = receive(&source);
     let senders = "select count(*) from pg_stat_replication";
     wait_until("the only walsender is taken", Duration::from_secs(20), || {
         (pair.source.scalar::<i64>(senders) == 1).then_some(())
@@ -142,21 +141,9 @@ fn a_source_without_free_slot_or_walsender() {
 }
 
 /// pg_receivewal, which takes a walsender until it is dropped.
-struct Receiver(Child);
-
-impl Receiver {
-    fn start(source: &Cluster) -> Receiver {
-        let mut command: Command = root::server_command(&source.installation().program("pg_receivewal"));
-        command.arg("-D").arg(root::folder("wal")).args(["-d", &source.conninfo("postgres")]);
-        Receiver(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn receive(source: &Cluster) -> Running {
+    let mut command = root::server_command(&source.installation().program("pg_receivewal"));
+    Running::start(command.arg("-D").arg(root::folder("wal")).args(["-d", &source.conninfo("postgres")]))
 }
 
 fn conninfo_of(pair: &Pair, role: &Role) -> String {

@@ -4,12 +4,12 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
-use steep_repl_testkit::{check, describe, root, wait_until, Cluster, ClusterOptions, Pair, PairOptions};
+use steep_repl_testkit::{check, describe, root, wait_until, Cluster, ClusterOptions, Pair, PairOptions, Running};
 
 const ARGS: &str = "method => 'parallel', parallel_workers => 4";
 const LONG: Duration = Duration::from_secs(120);
@@ -249,34 +249,23 @@ fn no_slot_for_a_later_snapshot() {
 }
 
 /// psql in replication mode, which takes a walsender until it is dropped.
-struct Walsender(Child);
-
-impl Walsender {
-    fn start(source: &Cluster) -> Walsender {
-        let mut command: Command = root::server_command(&source.installation().program("psql"));
-        command.args(["-X", "-q", "-d", &format!("{} replication=true", source.conninfo("postgres"))]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let taken = "select count(*) from pg_stat_activity where backend_type = 'walsender'";
-        wait_until("a walsender is taken", Duration::from_secs(20), || {
-            let taken: i64 = source.connect("postgres").query_one(taken, &[]).ok()?.get(0);
-            (taken >= 1).then_some(())
-        });
-        Walsender(child)
-    }
-}
-
-impl Drop for Walsender {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn take_walsender(source: &Cluster) -> Running {
+    let mut command = root::server_command(&source.installation().program("psql"));
+    command.args(["-X", "-q", "-d", &format!("{} replication=true", source.conninfo("postgres"))]);
+    let psql = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()));
+    let taken = "select count(*) from pg_stat_activity where backend_type = 'walsender'";
+    wait_until("a walsender is taken", Duration::from_secs(20), || {
+        let taken: i64 = source.connect("postgres").query_one(taken, &[]).ok()?.get(0);
+        (taken >= 1).then_some(())
+    });
+    psql
 }
 
 #[test]
 fn the_last_walsender_is_taken_before_ours() {
     let source = ClusterOptions::new("senders").set("max_wal_senders", "1").start();
     let pair = prepared(Pair::options("ex_sender").source(Arc::clone(&source)), 3_000);
-    let sender = started_then(&pair, || Walsender::start(&source));
+    let sender = started_then(&pair, || take_walsender(&source));
     let text = told(&pair, &["max_wal_senders"]);
     assert!(text.contains("init.retry | 08001 | "), "{text}");
     drop(sender);
@@ -291,7 +280,7 @@ fn no_walsender_for_the_apply_worker() {
     pair.proxy().throttle(2_000_000);
     start(&pair);
     until_copying(&pair);
-    let sender = Walsender::start(&source);
+    let sender = take_walsender(&source);
     pair.source.exec("update large set v = 0 where id between 100 and 120");
     pair.proxy().throttle(0);
     wait_until("the apply worker cannot start", Duration::from_secs(60), || {

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use steep_repl_core::lsn::Lsn;
-use steep_repl_testkit::{check, root, shared, wait_until, ClusterOptions, Pair, Role, SchemaState};
+use steep_repl_testkit::{check, root, shared, wait_until, ClusterOptions, Pair, Role, Running, SchemaState};
 
 use crate::exhaustion::Disk;
 use crate::midway;
@@ -114,7 +114,7 @@ fn a_slot_that_somebody_else_takes_meanwhile() {
             "select count(*) from pg_locks where relation = 'steep_repl.snapshot_claims'::regclass and not granted";
         (pair.target.scalar::<i64>(waits) > 0).then_some(())
     });
-    let taker = Taker::start(&pair, &first);
+    let taker = take(&pair, &first);
     let is_active = format!("select count(*) from pg_replication_slots where active and slot_name = '{first}'");
     wait_until("the slot is in use", Duration::from_secs(30), || {
         (pair.source.scalar::<i64>(&is_active) > 0).then_some(())
@@ -128,25 +128,13 @@ fn a_slot_that_somebody_else_takes_meanwhile() {
 }
 
 /// pg_recvlogical, which uses a slot until it is dropped and leaves it where it is: it says nothing of how far it has come.
-struct Taker(Child);
-
-impl Taker {
-    fn start(pair: &Pair, slot: &str) -> Taker {
-        pair.source.exec("create publication taken");
-        let mut command = root::server_command(&pair.source.cluster().installation().program("pg_recvlogical"));
-        command
-            .args(["--start", "--no-loop", "--file=-", "--status-interval=0", "--fsync-interval=0", "--slot", slot])
-            .args(["--option=proto_version=1", "--option=publication_names=taken", "--dbname", &pair.source.conninfo()])
-            .stdout(Stdio::null());
-        Taker(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Taker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn take(pair: &Pair, slot: &str) -> Running {
+    pair.source.exec("create publication taken");
+    let mut command = root::server_command(&pair.source.cluster().installation().program("pg_recvlogical"));
+    command
+        .args(["--start", "--no-loop", "--file=-", "--status-interval=0", "--fsync-interval=0", "--slot", slot])
+        .args(["--option=proto_version=1", "--option=publication_names=taken", "--dbname", &pair.source.conninfo()]);
+    Running::start(command.stdout(Stdio::null()))
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Applying a portable snapshot: an initialization whose rows come from files.
 //!
-//! One of the slots that wait on the source is taken: this operation makes a copy of it under its own name and drops the original.
-//! Dropping is what decides: of two targets that have copied the same slot one drops it, and the other takes its copy back and tries
-//! the next. It is noted before. From there on the slot is the operation's as if it had made it. Before a table is touched every file is read and compared
-//! with the manifest; it is compared again while it is loaded. What is loaded needs no source, and no snapshot there.
+//! One of the slots that wait on the source is taken: this operation makes a copy of it under its own name, notes that, and drops the
+//! original. Dropping is what decides: of two targets that have copied the same slot one drops it, and the other takes its copy back and
+//! tries the next. From there on the slot is the operation's as if it had made it. Before a table is touched every file is read and
+//! compared with the manifest; it is compared again while it is loaded. What is loaded needs no source, and no snapshot there.
 
 use super::main::Coordinator;
 use super::phase::Phase;

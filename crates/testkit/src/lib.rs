@@ -23,6 +23,7 @@ mod proxy;
 mod rng;
 mod role;
 pub mod root;
+mod running;
 pub mod shared;
 mod snapshot;
 mod wait;
@@ -39,6 +40,7 @@ pub use progress::{Event, Monitor, Progress};
 pub use proxy::Proxy;
 pub use rng::{seed, Rng};
 pub use role::Role;
+pub use running::Running;
 pub use snapshot::{constraints_snapshot, indexes_snapshot, schema_text, SchemaState};
 pub use wait::{pass, try_wait_until, wait_until};
 

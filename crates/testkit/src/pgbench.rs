@@ -1,15 +1,15 @@
 //! pgbench as a load generator.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::database::Db;
 use crate::installation::output;
-use crate::{root, wait_until};
+use crate::{root, wait_until, Running};
 
 /// A running pgbench, ended with this value.
 pub struct Pgbench {
-    child: Child,
+    program: Running,
     db: Db,
 }
 
@@ -26,34 +26,18 @@ impl Pgbench {
         let mut command = root::server_command(&db.cluster().installation().program("pgbench"));
         command.args(["-n", "-T", "3600", "-c", &clients.to_string(), "-R", &rate.to_string(), "-d", &db.conninfo()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
-            Ok(child) => Pgbench { child, db: db.clone() },
-            Err(error) => panic!("cannot start pgbench: {error}"),
-        }
+        Pgbench { program: Running::start(&mut command), db: db.clone() }
     }
 
     /// Ends it and waits until its last transactions are over; panics if it had ended by itself.
     pub fn stop(mut self) {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            panic!("pgbench ended early: {status}");
-        }
-        self.kill();
+        assert!(self.program.is_running(), "pgbench ended early");
+        let Pgbench { program, db } = self;
+        drop(program);
         let sessions =
             "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgbench'";
         wait_until("pgbench's sessions are gone", Duration::from_secs(30), || {
-            (self.db.scalar::<i64>(sessions) == 0).then_some(())
+            (db.scalar::<i64>(sessions) == 0).then_some(())
         });
-    }
-
-    fn kill(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Pgbench {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
