@@ -227,3 +227,34 @@ fn what_is_not_understood_is_said() {
         assert!(said.starts_with("warning") && said.contains("outside ASCII"), "{said}");
     }
 }
+
+/// Where there are such names, it is an error of its own that says what to do: of any table here, and of the definitions of those asked for.
+#[test]
+fn what_is_not_understood_is_refused() {
+    for (label, source) in [("enc_none_u", UTF8), ("enc_none_l", LATIN1)] {
+        let pair = filled(Pair::options(label).source_create(source).target_create(LATIN1), VALUES);
+        pair.prepare();
+        let expect_refused = |check: &str| {
+            let query = format!(
+                "select sqlstate, hint, message, detail from steep_repl.preflight('node_b', 'node_a') where check_name = '{check}' and status = 'error'"
+            );
+            let said = pair.target.rows(&query).concat();
+            assert!(said.starts_with("0A000") && said.contains("UTF8"), "{check}: {said}");
+            for way in
+                ["method => 'parallel', tables => array['street']", "method => 'snapshot', schema_sync => 'manual'"]
+            {
+                let refusal = crate::refusal::refused(&pair, way).names(&["LATIN1", "outside ASCII", "UTF8"]);
+                assert_eq!(refusal.code, "0A000", "{way}: {refusal:?}");
+            }
+        };
+        pair.target.exec("create table elsewhere (id int primary key, \"Größe\" int)");
+        expect_refused("encoding");
+        pair.target.exec("drop table elsewhere");
+        for db in [&pair.source, &pair.target] {
+            db.exec("alter table street alter note set default 'Straße'");
+        }
+        expect_refused("schema");
+        let error = pair.target.try_exec("select steep_repl.capture_fingerprints()").unwrap_err();
+        assert_eq!(Refusal::of(&error).code, "0A000");
+    }
+}

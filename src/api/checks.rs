@@ -189,7 +189,11 @@ pub(super) fn check_tables(
     connection: &Connection,
     said: &preflight::Source,
 ) -> Result<Option<Plan>> {
-    let (source, here) = (schema::source_inventory(connection, true)?, user::inventory()?);
+    let source = schema::source_inventory(connection, true)?;
+    let here = match user::inventory() {
+        Err(error @ Error::NotUtf8 { .. }) => return judge.judge("encoding", Err(error)),
+        here => here?,
+    };
     let mut joins = wanted.joins.map(|base| schema::joining::joins(connection, base)).transpose()?;
     if let Some(joins) = &mut joins {
         joins.only = wanted.only.map(<[String]>::to_vec);

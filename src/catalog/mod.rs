@@ -23,6 +23,7 @@ pub mod tasks;
 pub mod user;
 
 use crate::error::{Error, Result};
+use crate::pg::text::Text;
 use crate::pg::{instance, role};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -92,8 +93,8 @@ fn texts(access: Access, sql: &str, args: &[Arg]) -> Result<Vec<String>> {
         .map_err(broken)?;
         let mut rows = Vec::with_capacity(table.len());
         for row in table {
-            if let Some(text) = row.get::<String>(1).map_err(broken)? {
-                rows.push(text);
+            if let Some(text) = row.get::<Text>(1).map_err(broken)? {
+                rows.push(text.to_utf8()?);
             }
         }
         Ok(rows)

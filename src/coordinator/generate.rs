@@ -190,6 +190,8 @@ impl Coordinator {
             selected_tables: operation.options.tables.clone(),
         };
         failpoint!(SequencesSet)?;
+        let kept = manifest.files().map(|file| file.path.as_str()).collect();
+        place::remove_others(&folder, &files.id, &kept)?;
         contents::seal(&folder, &manifest)?;
         failpoint!(ManifestWritten)?;
         let look = Look {

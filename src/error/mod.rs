@@ -456,6 +456,12 @@ pub enum Error {
         /// Encoding of this database.
         encoding: String,
     },
+    /// A name, a definition or a message in this database has letters that only UTF-8 would let us read.
+    #[error("letters outside ASCII are not understood in a database of encoding {encoding}")]
+    NotUtf8 {
+        /// Encoding of this database.
+        encoding: String,
+    },
     /// Somebody has cancelled the operation meanwhile.
     #[error("operation {operation} is not wanted any more")]
     NotWanted {

@@ -256,6 +256,11 @@ impl Error {
                 Some("The source's definitions have letters outside ASCII.".to_owned()),
                 Some("Use a database of encoding UTF8, or make the tables by hand and use schema_sync => 'strict'.".to_owned()),
             ),
+            NotUtf8 { .. } => (
+                "0A000",
+                Some("A table, one of its columns, a default or a constraint has them.".to_owned()),
+                Some("Use a database of encoding UTF8. Rows may hold any letters, whatever the encoding.".to_owned()),
+            ),
             NotWanted { .. } => ("57014", None, None),
             NotWaiting { status, phase, .. } => (
                 "55000",

@@ -34,6 +34,7 @@ pub mod storage;
 mod stream;
 pub mod subscription;
 pub mod system;
+pub mod text;
 pub mod threads;
 pub mod transaction;
 pub mod vacuum;

@@ -7,6 +7,7 @@ use super::compat::guarded;
 use super::raise::unpack_sqlstate;
 use super::socket_wait::SocketWait;
 use super::stream::{Next, Stream};
+use super::text;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use serde::de::DeserializeOwned;
@@ -343,7 +344,7 @@ impl Connection {
         let rows = copy_binary::column(&taken).ok_or_else(|| unexpected("no rows of one column"))?;
         rows.into_iter()
             .filter(|row| !row.trim_ascii().is_empty())
-            .map(|row| serde_json::from_slice(row).map_err(|error| unexpected(&error.to_string())))
+            .map(|row| serde_json::from_str(text::utf8(row)?).map_err(|error| unexpected(&error.to_string())))
             .collect()
     }
 

@@ -5,6 +5,7 @@ use super::codec::{self, UNFINISHED};
 use crate::error::{Error, Result, SnapshotError};
 use crate::pg::{instance, role};
 use crate::settings;
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
@@ -200,6 +201,16 @@ pub fn remove(folder: &Path, id: &str) -> Result<()> {
 
 /// Removes files with rows that nobody writes to any more and that were not completed, of a snapshot that was begun under this identity.
 pub fn remove_unfinished(folder: &Path, id: &str) -> Result<()> {
+    remove_rows(folder, id, |path| path.ends_with(UNFINISHED))
+}
+
+/// Removes files with rows that are none of the given ones: what an earlier attempt has left, which had cut its tables otherwise.
+pub fn remove_others(folder: &Path, id: &str, kept: &HashSet<&str>) -> Result<()> {
+    remove_rows(folder, id, |path| !kept.contains(path))
+}
+
+/// Removes files with rows, by their places below the folder.
+fn remove_rows(folder: &Path, id: &str, is_left: impl Fn(&str) -> bool) -> Result<()> {
     // One that is not begun has none.
     if !fs::read_to_string(folder.join(MARK)).is_ok_and(|found| found.trim_end() == id) {
         return Ok(());
@@ -211,8 +222,10 @@ pub fn remove_unfinished(folder: &Path, id: &str) -> Result<()> {
         Err(error) => return Err(failed(&data, &error)),
     };
     for entry in entries {
-        let path = entry.map_err(|error| failed(&data, &error))?.path();
-        if path.to_string_lossy().ends_with(UNFINISHED) {
+        let entry = entry.map_err(|error| failed(&data, &error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_ours(&name, true) && is_left(&format!("{DATA}/{name}")) {
+            let path = entry.path();
             fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
         }
     }
@@ -267,5 +280,26 @@ mod tests {
         fs::remove_file(folder.join("notes")).unwrap();
         remove(&folder, "0123").unwrap();
         assert!(!folder.exists());
+    }
+
+    /// What is left of rows goes, by whoever began the folder; what is no file of ours stays.
+    #[test]
+    fn what_attempts_have_left() {
+        let folder = std::env::temp_dir().join(format!("steep_repl_left_{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join(DATA)).unwrap();
+        fs::write(folder.join(MARK), "0123\n").unwrap();
+        let files = ["data/1.0.copy.zst", "data/1.0.copy.zst.unfinished", "data/1.8.copy.zst", "data/notes"];
+        for path in files {
+            fs::write(folder.join(path), "").unwrap();
+        }
+        let left = || files.map(|path| folder.join(path).exists());
+        remove_others(&folder, "4567", &HashSet::new()).unwrap();
+        assert_eq!(left(), [true; 4]);
+        remove_unfinished(&folder, "0123").unwrap();
+        assert_eq!(left(), [true, false, true, true]);
+        remove_others(&folder, "0123", &HashSet::from([files[2]])).unwrap();
+        assert_eq!(left(), [false, false, true, true]);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -138,7 +138,7 @@ fn encoding(source: Site, here: Site) -> Option<Note> {
         return Some(Note {
             message: format!("the encoding of node \"{}\" is {ours}", here.node),
             hint: "Rows may hold all of it; names, defaults and constraints with letters outside ASCII are understood in a database of \
-                   encoding UTF8 only, and end in an error (XX000) elsewhere.",
+                   encoding UTF8 only, and refused elsewhere (0A000).",
         });
     }
     let fits = there == ours || ours == "UTF8" && there != "SQL_ASCII";
