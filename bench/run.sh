@@ -204,7 +204,7 @@ if wanted used; then
 fi
 if wanted kept; then
     step 'filling: accounts for snapshots' fill_accounts kept "$((SCALE * 50 / 100))" used
-    compare kept kept "$RUNS" generate_zstd dump_zstd generate_lz4 dump_lz4 generate_none dump_none copy_out dd \
+    compare kept kept "$RUNS" generate_zstd dump_zstd generate_lz4 dump_lz4 generate_none dump_none copy_out copy_files dd \
         apply_zstd restore_zstd apply_none restore_none
     sql source postgres -c 'DROP DATABASE kept'
     finish_part kept
