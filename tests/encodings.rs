@@ -248,7 +248,7 @@ fn what_is_not_understood_is_refused() {
             }
         };
         pair.target.exec("create table elsewhere (id int primary key, \"Größe\" int)");
-        expect_refused("encoding");
+        expect_refused("tables");
         pair.target.exec("drop table elsewhere");
         for db in [&pair.source, &pair.target] {
             db.exec("alter table street alter note set default 'Straße'");

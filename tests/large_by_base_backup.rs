@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use steep_repl_testkit::{root, wait_until, ClusterOptions, Installation, LoadOptions, Pair, SchemaState};
+use steep_repl_testkit::{major, root, wait_until, ClusterOptions, Installation, LoadOptions, Pair, SchemaState};
 
 use crate::exhaustion::Disk;
 use crate::large_tables::{expect_end, transports, ARGS};
@@ -158,6 +158,31 @@ fn under_load() {
         where t.transport = 'basebackup' and t.snapshot_lsn > o.start_lsn";
     assert!(pair.target.scalar::<i64>(later) > 0, "nothing was written while the backup was made");
     assert!(entries(&scratch).is_empty() && processes_in(&scratch).is_empty());
+}
+
+/// A source that itself replicates from many others: what its backup knows of them has to find room in the server over it.
+#[test]
+fn a_source_with_many_replication_origins_in_use() {
+    let mut source = ClusterOptions::new("bb_origins_s").set("max_replication_slots", "20");
+    if major() >= 18 {
+        source = source.set("max_active_replication_origins", "20");
+    }
+    let pair = midway::prepared(Pair::options("bb_origins").source(source.start()));
+    pair.source.exec_each(&[
+        "select pg_replication_origin_create('o' || i) from generate_series(1, 12) i",
+        "select pg_replication_origin_advance('o' || i, '0/1000000') from generate_series(1, 12) i",
+        "checkpoint",
+    ]);
+    assert_eq!(pair.source.scalar::<i64>("select count(*) from pg_replication_origin_status"), 12);
+    let backed = Backed { pair, scratch: root::folder("bb_origins_x") };
+    let pair = &backed.pair;
+    let load = LoadOptions::default().keyed("large").keys(15_000).rate(100).start(&pair.source);
+    backed.start();
+    pair.expect_synchronized();
+    shop::stop_later(load, &pair.source);
+    assert_eq!(transports(pair), ["basebackup | 1", "server | 2"]);
+    expect_equal(pair);
+    backed.expect_gone();
 }
 
 /// Changes between the backup and the position, and after it, each once; tablespaces of the source; prepared and open transactions.

@@ -23,7 +23,7 @@ const END_DUMPING: &str = "select count(pg_terminate_backend(pid)) from pg_stat_
 
 #[test]
 fn under_load_by_pg_dump() {
-    under_load("dump_load", "pg_dump");
+    under_load(&Pair::new("dump_load"), "pg_dump");
 }
 
 #[test]

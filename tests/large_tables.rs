@@ -39,15 +39,14 @@ pub fn start_with(pair: &Pair, method: &str, settings: &[(&str, &str)]) {
     assert_eq!(others, ["waiting", "waiting"]);
 }
 
-pub fn under_load(label: &str, method: &str) {
-    let pair = Pair::new(label);
+pub fn under_load(pair: &Pair, method: &str) {
     shop::fill(&pair.source, 0.5);
     pair.prepare();
     let args = format!("method => 'snapshot', large_table_threshold => '3MB', large_table_method => '{method}'");
-    let seen = initialize_under_load(&pair, &[("chunk_size", "1MB")], &args);
-    let ways = transports(&pair);
+    let seen = initialize_under_load(pair, &[("chunk_size", "1MB")], &args);
+    let ways = transports(pair);
     assert!(ways.len() == 2 && ways[0].starts_with(method) && ways[1].starts_with("server"), "{ways:?}");
-    assert_progress_covers_all(&pair, &seen);
+    assert_progress_covers_all(pair, &seen);
     // What our workers have copied came with our origin: later changes of it are no conflicts. The others are the server's.
     let method = pair.target.rows("select method, phase, state from steep_repl.init_progress");
     assert_eq!(method, ["snapshot | done | SYNCHRONIZED"]);
@@ -55,7 +54,7 @@ pub fn under_load(label: &str, method: &str) {
 
 #[test]
 fn by_copy_under_load() {
-    under_load("large_copy", "copy");
+    under_load(&Pair::new("large_copy"), "copy");
 }
 
 /// Rows of large tables carry the subscription's origin, so changing them is no conflict.

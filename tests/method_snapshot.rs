@@ -49,17 +49,33 @@ fn expect_end(pair: &Pair) {
 
 #[test]
 fn under_load() {
-    let pair = Pair::new("snap_load");
+    copied_under_load(&Pair::new("snap_load"));
+}
+
+/// Of a pair on the shared target.
+pub fn copied_under_load(pair: &Pair) {
     shop::fill(&pair.source, 0.5);
     pair.prepare();
-    let seen = initialize_under_load(&pair, &[], "method => 'snapshot'");
-    expect_no_leftovers(&pair);
-    assert_progress_covers_all(&pair, &seen);
+    let seen = initialize_under_load(pair, &[], "method => 'snapshot'");
+    expect_no_leftovers(pair);
+    assert_progress_covers_all(pair, &seen);
     // max_sync_workers_per_subscription of these servers.
     assert_eq!(pair.progress().unwrap().workers_planned, Some(4));
     assert!(seen.iter().any(|row| row.workers_active > Some(0)), "no worker was seen");
     let method = pair.target.rows("select method, phase, state from steep_repl.init_progress");
     assert_eq!(method, ["snapshot | done | SYNCHRONIZED"]);
+}
+
+/// How many tables are copied at a time is the server's to say, whatever our own workers would be.
+#[test]
+fn workers_that_are_planned() {
+    let target = ClusterOptions::new("snap_three_t").preload().set("max_sync_workers_per_subscription", "3").start();
+    let pair = Pair::options("snap_three").target(target).build();
+    shop::fill(&pair.source, 0.2);
+    pair.prepare();
+    assert_eq!(pair.target.rows("show steep_repl.parallel_workers"), ["4"]);
+    initialize_under_load(&pair, &[], "method => 'snapshot'");
+    assert_eq!(pair.progress().unwrap().workers_planned, Some(3));
 }
 
 /// Live figures of a table while the server copies it, and its rate.

@@ -1,6 +1,6 @@
 //! prepare_init and complete_init: the rows come by somebody's own backup, with no help from us in between.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Prepared {
     pub commands: String,
 }
 
-fn prepare_with(pair: &Pair, args: &str) -> Result<Prepared, postgres::Error> {
+pub fn prepare_with(pair: &Pair, args: &str) -> Result<Prepared, postgres::Error> {
     let sql =
         format!("select slot_name, source_lsn::text, snapshot, commands from steep_repl.prepare_init('node_a'{args})");
     let row = pair.session().query_one(&sql, &[])?;
@@ -30,7 +30,7 @@ fn prepare_with(pair: &Pair, args: &str) -> Result<Prepared, postgres::Error> {
 }
 
 /// A slot's name is one in the whole cluster, which tests share.
-fn slot_of(pair: &Pair) -> String {
+pub fn slot_of(pair: &Pair) -> String {
     format!("init_{}", pair.source.name())
 }
 
@@ -178,6 +178,71 @@ fn the_commands_name_what_was_made() {
     check::assert_clean(&pair.source, &pair.target);
     let identities = "select count(*) from pg_class where relreplident = 'f' and relname <> 'journal'";
     assert_eq!(pair.source.scalar::<i64>(identities), 0, "identities stay changed");
+}
+
+/// What is given to type in works as it stands, for a whole database and for parts of one.
+#[test]
+fn the_commands_are_run_as_they_are() {
+    for (label, args) in [
+        ("prep_typed", ""),
+        ("prep_typed_s", ", schemas => array['public']"),
+        ("prep_typed_t", ", tables => array['orders', 'measurements']"),
+    ] {
+        for how in ["-f node.sql", "-Fc", "-Fd"] {
+            let pair = filled(Pair::options(label));
+            pair.source.exec(
+                "create table measurements (id int, day date, v int, primary key (id, day)) partition by range (day);
+                 create table measurements_1 partition of measurements for values from ('2026-01-01') to ('2026-07-01');
+                 create table measurements_2 partition of measurements for values from ('2026-07-01') to ('2027-01-01');
+                 insert into measurements select i, date '2026-01-01' + i % 300, i from generate_series(1, 1000) i",
+            );
+            let load = shop::load().start(&pair.source);
+            let prepared =
+                prepare_with(&pair, &format!(", slot_name => '{}', no_identity => 'full'{args}", slot_of(&pair)))
+                    .unwrap();
+            let folder = root::folder(label);
+            let of = |line: &&str| {
+                let is_dump = line.starts_with("pg_dump ") && (line.contains(how) || line.contains("-f schema.sql"));
+                let restores = match how {
+                    "-f node.sql" => line.starts_with("psql "),
+                    _ => line.starts_with("pg_restore ") || line.contains("-f schema.sql"),
+                };
+                is_dump || restores
+            };
+            let script: Vec<String> = prepared
+                .commands
+                .lines()
+                .filter(of)
+                .map(|line| {
+                    let line = line.replace("'dbname=NEW_DATABASE'", &format!("\"{}\"", pair.target.conninfo()));
+                    if how == "-Fd" {
+                        line.replace("node.dump", "node.dir")
+                    } else {
+                        line
+                    }
+                })
+                .collect();
+            assert!(script.len() >= 2, "{}", prepared.commands);
+            let programs = pair.source.cluster().installation().program("psql");
+            let script = format!(
+                "set -eu\nPATH='{}':$PATH\ncd '{}'\n{}",
+                programs.parent().unwrap().display(),
+                folder.display(),
+                script.join("\n")
+            );
+            let result = root::server_command(Path::new("/bin/bash")).args(["-c", &script]).output().unwrap();
+            assert!(result.status.success(), "{script}\n{}", String::from_utf8_lossy(&result.stderr));
+            complete(&pair.target, &format!(", '{}', slot_name => '{}'", prepared.lsn, prepared.slot)).unwrap();
+            pair.expect_synchronized();
+            load.stop();
+            check::wait_caught_up(&pair.source, &pair.target, Duration::from_secs(60));
+            let published = pair.source.rows("select schemaname || '|' || tablename from pg_publication_tables");
+            let published = published.iter().map(|name| name.split_once('|').unwrap());
+            let published = published.map(|(schema, table)| (schema.to_owned(), table.to_owned())).collect();
+            compare(&pair.source, &pair.target, &Tables::Only(published)).unwrap();
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+    }
 }
 
 #[test]

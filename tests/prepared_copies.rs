@@ -146,14 +146,24 @@ fn a_copy_that_was_written_to_or_is_older_than_the_slot_is_refused() {
     promoted(&mut pair, copy);
     pair.target.exec("update orders set v = v + 1 where id < 10");
     register_in_copy(&pair);
-    let refused = || refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
+    let refused = |target: &Db| refused_quickly(|| complete(target, ", slot_name => 'init_slot'"));
     wait_until("the statistics know it", Duration::from_secs(20), || {
         let seen = "select n_tup_upd > 0 from pg_stat_user_tables where relname = 'orders'";
         pair.target.scalar::<bool>(seen).then_some(())
     });
-    let refusal = refused();
+    let refusal = refused(&pair.target);
     assert_eq!(refusal.code, "55000", "{refusal:?}");
     refusal.names(&["public.orders", "written"]);
+    // And one that has had a table emptied, which counts as no row.
+    pair.target.cluster().stop(StopMode::Fast);
+    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
+    copy.start();
+    promoted(&mut pair, copy);
+    pair.target.exec("truncate orders");
+    register_in_copy(&pair);
+    let refusal = refused(&pair.target);
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    refusal.names(&["public.orders: emptied", "written"]);
     manager.exec("select steep_repl.drop_init_slot('init_slot')");
     wait_until("it is released", Duration::from_secs(30), || {
         (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())

@@ -222,10 +222,37 @@ fn cancelled_while_it_is_applied_the_slot_is_free_again() {
     assert!(!id.is_empty());
 }
 
+/// What a drop could not undo on the source is undone by a later attempt: slots that it has dropped itself are not taken for a target's.
+#[test]
+fn what_could_not_be_undone_at_once() {
+    let pair = Pair::new("kept_again");
+    pair.source.exec("create table log (v int); insert into log select i from generate_series(1, 100) i");
+    pair.prepare();
+    let folder = root::folder("kept_again");
+    let before = SchemaState::of(&pair.source);
+    let id = generate(&pair, &folder, "targets => 2, no_identity => 'full'");
+    let mut holder = pair.source.connect();
+    holder.batch_execute("begin; select count(*) from log").unwrap();
+    pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
+    wait_until("an attempt fails", LONG, || {
+        let failed = "select count(*) from steep_repl.pending_cleanup where kind = 'source' and attempts > 0";
+        (pair.target.scalar::<i64>(failed) > 0).then_some(())
+    });
+    holder.batch_execute("rollback").unwrap();
+    wait_until("it is gone", LONG, || {
+        (pair.target.scalar::<i64>("select count(*) from steep_repl.snapshots") == 0).then_some(())
+    });
+    before.assert_same(&pair.source);
+    check::assert_clean(&pair.source, &pair.target);
+    let kept = "select count(*) from steep_repl.events where event = 'snapshot.publication_kept'";
+    assert_eq!(pair.target.scalar::<i64>(kept), 0);
+}
+
 #[test]
 fn the_disk_is_full_while_it_is_generated() {
     let Some(disk) = Disk::mount(3) else { return };
-    let pair = Pair::new("kept_disk");
+    let target = ClusterOptions::new("kept_disk").preload().set("steep_repl.source_check_interval", "1s").start();
+    let pair = Pair::options("kept_disk").target(target).build();
     pair.source.exec(
         "create table large (id int primary key, v int, note text); create table small (id int primary key, v int); create table log (v int primary key);
          insert into large select i, i, md5(i::text) || md5((i + 1)::text) from generate_series(1, 60000) i; insert into small select i, i from generate_series(1, 100) i",
@@ -239,6 +266,10 @@ fn the_disk_is_full_while_it_is_generated() {
     assert_eq!((refusal.code.as_str(), status(&pair).as_str()), ("53100", "failed"), "{refusal:?}");
     let unfinished = files_of(&disk.path).into_iter().filter(|path| path.to_string_lossy().contains("unfinished"));
     assert_eq!(unfinished.count(), 0, "what cannot be completed is in the way");
+    wait_until("it is seen what its slot holds back", LONG, || {
+        let held = "select coalesce(bool_and(wal_held_bytes >= 0 and slots_free = 1), false) from steep_repl.snapshots";
+        pair.target.scalar::<bool>(held).then_some(())
+    });
     disk.resize(60);
     // As an attempt leaves them that was killed and had cut its tables otherwise.
     let data = disk.path.join("one/data");

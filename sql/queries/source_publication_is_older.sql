@@ -5,5 +5,6 @@ CROSS JOIN (
     SELECT p.xmin FROM pg_catalog.pg_publication p WHERE p.pubname = :publication
     UNION ALL
     SELECT r.xmin FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
-    WHERE p.pubname = :publication) AS m
+    WHERE p.pubname = :publication
+    :schemas) AS m
 WHERE s.slot_name = :slot

@@ -1,4 +1,4 @@
--- Publications ('p' and OID) and their members ('r' and the table's OID). A row of a catalog that is changed gets another xmin, and
+-- Publications ('p' and OID) and their members ('r' and the table's OID; of whole schemas 's' and the schema's OID, from PostgreSQL 15 on). A row of a catalog that is changed gets another xmin, and
 -- keeps it when it is frozen.
 SELECT coalesce(pg_catalog.jsonb_object_agg(m.what, m.mark), '{}'::jsonb)::text
 FROM (
@@ -6,4 +6,5 @@ FROM (
     UNION ALL
     SELECT 'r' || r.prrelid || ' ' || r.prpubid, r.oid || ' ' || r.xmin
     FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid WHERE p.pubname IN (:names)
+    :schemas
 ) AS m

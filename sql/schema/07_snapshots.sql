@@ -27,7 +27,8 @@ CREATE TABLE steep_repl.snapshot_looks (
     bytes           bigint,
     slots_free      integer NOT NULL,
     wal_held_bytes  bigint,
-    looked_at       timestamptz NOT NULL
+    looked_at       timestamptz NOT NULL,
+    slots_dropped   integer NOT NULL DEFAULT 0
 );
 
 COMMENT ON TABLE steep_repl.snapshot_looks IS 'What the last look at the source of a snapshot has found; see snapshots';
@@ -36,6 +37,7 @@ COMMENT ON COLUMN steep_repl.snapshot_looks.bytes IS 'Size of its files';
 COMMENT ON COLUMN steep_repl.snapshot_looks.slots_free IS 'Replication slots that no target has taken';
 COMMENT ON COLUMN steep_repl.snapshot_looks.wal_held_bytes IS 'WAL that these slots hold back on the source';
 COMMENT ON COLUMN steep_repl.snapshot_looks.looked_at IS 'When it was looked';
+COMMENT ON COLUMN steep_repl.snapshot_looks.slots_dropped IS 'Of these slots, how many were dropped with the snapshot';
 
 -- A target takes a slot of a snapshot by making a copy of it of its own name and dropping the original.
 CREATE TABLE steep_repl.snapshot_claims (

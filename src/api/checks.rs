@@ -131,7 +131,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     if !wanted.options.force {
         judge.judge("empty", check_empty(wanted.node, &plan))?;
     }
-    surroundings::check_space(judge, &plan, &index_bytes)?;
+    surroundings::check_space(judge, &plan, &index_bytes, wanted.options.files.as_ref().filter(|files| files.passing))?;
     if wanted.joins.is_none() {
         surroundings::check_room(judge, wanted.node, wanted.method == Method::Snapshot)?;
     }
@@ -189,11 +189,11 @@ pub(super) fn check_tables(
     connection: &Connection,
     said: &preflight::Source,
 ) -> Result<Option<Plan>> {
-    let source = schema::source_inventory(connection, true)?;
-    let here = match user::inventory() {
-        Err(error @ Error::NotUtf8 { .. }) => return judge.judge("encoding", Err(error)),
-        here => here?,
-    };
+    let (source, here) =
+        match schema::source_inventory(connection, true).and_then(|there| Ok((there, user::inventory()?))) {
+            Ok(read) => read,
+            Err(error) => return judge.judge("tables", Err(error)),
+        };
     let mut joins = wanted.joins.map(|base| schema::joining::joins(connection, base)).transpose()?;
     if let Some(joins) = &mut joins {
         joins.only = wanted.only.map(<[String]>::to_vec);

@@ -4,7 +4,9 @@
 //! timeline of the source, which its history tells; it brings along whatever the source is besides its tables, which is the
 //! coordinator's to take away (`coordinator/adopt.rs`).
 
-use super::checks::{check_indexes, check_nodes, check_rights_here, check_tables, connect, Strict, Wanted};
+use super::checks::{
+    check_indexes, check_nodes, check_rights_here, check_tables, connect, say_retention, Strict, Wanted,
+};
 use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names};
 use super::{begin, given, list, seconds, surroundings, SqlResult};
 use crate::catalog::nodes;
@@ -18,7 +20,7 @@ use crate::pg::{instance, raise, role, shmem, system};
 use crate::schema::Plan;
 use crate::settings;
 use crate::source::slots::{self, Slot};
-use crate::source::{preflight, publication};
+use crate::source::{preflight, publication, state};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use steep_repl_core::ident::{qualified, qualified_display};
@@ -100,6 +102,10 @@ fn complete(asked: &Asked) -> Result<i64> {
     let connection = connect(&from, token, &asked.options)?;
     let said = preflight::ask(&connection)?;
     preflight::check_version(asked.source, &said)?;
+    preflight::check_rights(asked.source, &said, false)?;
+    preflight::check_plugin(asked.source, &said)?;
+    preflight::check_walsenders(asked.source, &said)?;
+    say_retention(&mut Strict, &said, "replication with it. Raise it until the node has caught up.");
     let backup = backup(asked, &connection, &said)?;
     let (record, slot) = slot(asked, &connection)?;
     let start = start(asked, backup, &connection, &record, &slot)?;
@@ -129,14 +135,19 @@ fn complete(asked: &Asked) -> Result<i64> {
     let wanted = wanted(asked, no_identity, &options);
     // The publications are there: nobody has to own the tables on the source.
     let there = Wanted { publication: record.publications.first().map(String::as_str), ..wanted };
+    if backup == Backup::Logical {
+        surroundings::check_databases(&mut Strict, &there, &connection)?;
+    }
     let plan = check_tables(&mut Strict, &there, &connection, &said)?
         .ok_or_else(|| Error::internal("a check was passed over"))?;
+    check_published(asked, &connection, &record, &plan)?;
     check_rights_here(&wanted, &plan)?;
     check_indexes(&mut Strict, asked.node, &plan)?;
     surroundings::check_room(&mut Strict, asked.node, false)?;
     let snapshot = match backup {
         Backup::Physical => {
             check_untouched(&plan)?;
+            check_not_emptied(&connection, &plan)?;
             None
         }
         Backup::Logical => check_restored(asked, &connection, &record, &plan)?,
@@ -157,6 +168,25 @@ fn complete(asked: &Asked) -> Result<i64> {
         &Beforehand { prepared: true, start_lsn: start, publication_mark: &mark },
         &plan,
     )
+}
+
+/// Refuses what the publications do not publish, or have not published since the slot was made.
+fn check_published(asked: &Asked, connection: &Connection, record: &Record, plan: &Plan) -> Result<()> {
+    if let Some(name) = asked.publication {
+        return publication::check(connection, asked.source, name, &plan.leaves());
+    }
+    let mark = match &record.mark {
+        Some(mark) if publication::is_unchanged(connection, &record.publications, mark)? => mark.clone(),
+        Some(_) => {
+            return Err(Error::PublicationChanged {
+                publications: record.publications.clone(),
+                node: asked.source.to_owned(),
+            })
+        }
+        None => publication::mark(connection, &record.publications)?,
+    };
+    let relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
+    publication::check_members(connection, asked.source, &record.publications, &mark, &relids)
 }
 
 /// What later tables are chosen from: what was published when the slot was made is only what there was then. None when it was asked for, or when
@@ -227,12 +257,19 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
                 Ok(slots::get(connection, &record.slot)?
                     .is_some_and(|slot| !slot.active && slot.confirmed == Some(record.start_lsn)))
             };
-            let mut candidates = Vec::new();
+            let mut unused_ones = Vec::new();
             for (record, is_there) in &known {
                 if *is_there && unused(record)? {
-                    candidates.push(record.slot.clone());
+                    unused_ones.push(record);
                 }
             }
+            // Those that are taken are named only when there are no others.
+            let is_free = unused_ones.iter().any(|record| !record.taken);
+            let candidates: Vec<String> = unused_ones
+                .into_iter()
+                .filter(|record| !(is_free && record.taken))
+                .map(|record| record.slot.clone())
+                .collect();
             match candidates.as_slice() {
                 [one] => one.clone(),
                 _ => return Err(SlotError::Unclear { node: node(), candidates }.into()),
@@ -255,6 +292,7 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
                 .to_owned(),
         }
         .into()),
+        (None, Some(record)) if record.taken => Err(SlotError::Taken { slot: record.slot, node: node() }.into()),
         (None, Some(record)) => Ok((record, slot)),
         (None, None) => Err(SlotError::Foreign { slot: name, node: node() }.into()),
         (Some(publication), recorded) => {
@@ -277,6 +315,8 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
                 start_lsn: confirmed,
                 snapshot: None,
                 taken: false,
+                taken_by: None,
+                mark: None,
                 schemas: None,
                 tables: None,
             };
@@ -355,6 +395,34 @@ fn start(asked: &Asked, backup: Backup, connection: &Connection, record: &Record
 fn check_untouched(plan: &Plan) -> Result<()> {
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let tables = user::written_to(&relids)?;
+    if tables.is_empty() {
+        return Ok(());
+    }
+    Err(SlotError::Written { tables }.into())
+}
+
+/// Refuses a physical copy that has had tables emptied by TRUNCATE, which the server counts as no row. Such a table got a file of its own here,
+/// numbered after what the source had given out until the copy left it; one that the source has emptied and filled since has kept the old one.
+fn check_not_emptied(connection: &Connection, plan: &Plan) -> Result<()> {
+    let located: Vec<(u32, String, String)> =
+        plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
+    let filled = user::waiting_at_most(5000, || user::not_empty(&located))?;
+    let leaves: Vec<(String, String)> =
+        located.iter().map(|(_, schema, name)| (schema.clone(), name.clone())).collect();
+    let there: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
+    let there = state::filenodes(connection, &there)?;
+    let here = user::filenodes(&located.iter().map(|(relid, ..)| *relid).collect::<Vec<u32>>())?;
+    let is_emptied = |place: &usize| {
+        let table = plan.tables.get(*place)?;
+        if filled.contains(&table.relid) {
+            return None;
+        }
+        let (here, there) = (here.get(&table.relid)?, there.get(&table.source_relid)?);
+        // They come from a counter that begins anew when it is used up.
+        (here.wrapping_sub(*there).cast_signed() > 0)
+            .then(|| format!("{}: emptied", qualified_display(&table.table_schema, &table.table_name)))
+    };
+    let tables: Vec<String> = slots::not_empty(connection, &leaves, None)?.iter().filter_map(is_emptied).collect();
     if tables.is_empty() {
         return Ok(());
     }

@@ -5,8 +5,9 @@ use super::init::{
     parse_large_table_method, parse_method, parse_no_identity, parse_schema_sync, parse_threshold, resolved,
     schema_names,
 };
+use super::snapshots::passing;
 use super::{given, list};
-use crate::catalog::operations::Options;
+use crate::catalog::operations::{Method, Options};
 use crate::error::Result;
 use crate::pg::raise::ErrorReport;
 use pgrx::prelude::*;
@@ -52,18 +53,23 @@ impl Judge for Listing {
     }
 
     fn remark(&mut self, check: &'static str, remark: Option<Remark>) {
-        let check = check.to_owned();
-        self.0.push(match remark {
-            None => Finding { check, status: "ok", ..Finding::default() },
+        let finding = match remark {
+            None => Finding { check: check.to_owned(), status: "ok", ..Finding::default() },
             Some(found) => Finding {
-                check,
+                check: check.to_owned(),
                 status: "warning",
                 message: Some(found.message),
                 detail: found.detail,
                 hint: Some(found.hint),
                 ..Finding::default()
             },
-        });
+        };
+        // A check is one row: the worst that there is to say.
+        match self.0.iter_mut().find(|before| before.check == check) {
+            Some(before) if before.status == "ok" => *before = finding,
+            Some(_) => {}
+            None => self.0.push(finding),
+        }
     }
 }
 
@@ -97,7 +103,13 @@ fn preflight(
     ErrorReport,
 > {
     let method = parse_method(given("method", method)?)?;
+    let mut listing = Listing::default();
+    let files = match method {
+        Method::TwoPhase => listing.judge("snapshot_directory", passing())?,
+        _ => None,
+    };
     let options = Options {
+        files,
         schemas: list("schemas", schemas)?.map(|names| schema_names(&names)).transpose()?,
         tables: list("tables", tables)?,
         force: given("force", force)?,
@@ -117,14 +129,13 @@ fn preflight(
         only: None,
     };
     Ok(TableIterator::new(
-        findings(&wanted)?.into_iter().map(|found| {
+        findings(listing, &wanted)?.into_iter().map(|found| {
             (found.check, found.status.to_owned(), found.sqlstate, found.message, found.detail, found.hint)
         }),
     ))
 }
 
-fn findings(wanted: &Wanted) -> Result<Vec<Finding>> {
-    let mut listing = Listing::default();
+fn findings(mut listing: Listing, wanted: &Wanted) -> Result<Vec<Finding>> {
     if let Some(examined) = examine(&mut listing, wanted)? {
         for (check, message) in examined.plan.remarks() {
             listing.0.push(Finding {

@@ -114,7 +114,8 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
     if source::slots::get(&connection, &slot)?.is_some() {
         return Err(SlotError::Exists { slot, node: wanted.node.to_owned() }.into());
     }
-    let request = request(wanted, token, &slot, &source_only::plan(&about, &connection, &said)?)?;
+    let plan = source_only::plan(&about, &connection, &said)?;
+    let request = request(wanted, token, &slot, &plan)?;
     let has_extension = source::slots::has_extension(&connection)?;
     drop(connection);
     let request = serde_json::to_string(&request).map_err(|error| Error::internal(format!("JSON: {error}")))?;
@@ -129,15 +130,22 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
         start_lsn: kept.start_lsn.unwrap_or(Lsn::INVALID),
         snapshot: kept.snapshot.clone(),
         taken: false,
+        taken_by: None,
+        mark: None,
         schemas: wanted.options.schemas.clone(),
         tables: wanted.options.tables.clone(),
     };
     let nothing = Vec::new();
+    // Partitions hold the rows of what was named.
+    let named: Vec<String> = match &wanted.options.tables {
+        Some(_) => plan.leaves().iter().map(|(schema, table)| qualified(schema, table)).collect(),
+        None => Vec::new(),
+    };
     let commands = init_slot::commands(&init_slot::Way {
         conninfo: &source::parse(&from.node, &from.conninfo)?.address(),
         source: wanted.node,
         record: &record,
-        tables: wanted.options.tables.as_ref().unwrap_or(&nothing),
+        tables: &named,
         schemas: wanted.options.schemas.as_ref().unwrap_or(&nothing),
         has_extension,
     });

@@ -5,6 +5,7 @@ use super::control::may_act;
 use super::init::{
     first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names, workers, workers_planned,
 };
+use super::surroundings::check_space_of_files;
 use super::wait::{Ended, Wait};
 use super::{begin, given, list, seconds, source_only, SqlResult};
 use crate::catalog::operations::{self, Files, Kind, Method, NewOperation, Operation, Options, Selection};
@@ -176,6 +177,9 @@ fn generate(
     super::checks::check_dump(source, source, role::current())?;
     let id = files.id.clone();
     let plan = examine_source(source, publication, token, &options)?;
+    if let Some(files) = &options.files {
+        check_space_of_files(&mut Strict, &plan, files);
+    }
     options.tables = options.tables.as_ref().map(|_| plan.named.clone());
     let new = NewOperation {
         node: source,

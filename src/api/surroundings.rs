@@ -2,6 +2,7 @@
 //! is no room for a replication origin.
 
 use super::checks::{Judge, Remark, Wanted};
+use crate::catalog::operations::Files;
 use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::instance;
@@ -11,7 +12,8 @@ use crate::pg::system;
 use crate::schema::Plan;
 use crate::source::{preflight, state};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use steep_repl_core::database::{lacking_extensions, notes, Known, Site};
 use steep_repl_core::schema_sync::Mode;
 
@@ -45,16 +47,21 @@ pub(super) fn check_databases(judge: &mut impl Judge, wanted: &Wanted, connectio
 
 /// A slot is made once every transaction that runs has ended; a copy that does not begin is easier to bear when one knows why.
 pub(super) fn check_transactions(judge: &mut impl Judge, node: &str, connection: &Connection) -> Result<()> {
-    let old: Vec<String> = state::blockers(connection)?
+    let blockers = state::blockers(connection)?;
+    let is_unknown = blockers.iter().any(|blocker| blocker.age_seconds.is_none());
+    let old: Vec<String> = blockers
         .into_iter()
-        .filter_map(|blocker| {
-            let age = blocker.age_seconds.filter(|age| *age > OLD)?;
-            Some(format!("{} ({age:.0} s)", blocker.who))
+        .filter_map(|blocker| match blocker.age_seconds {
+            Some(age) => (age > OLD).then(|| format!("{} ({age:.0} s)", blocker.who)),
+            None => Some(format!("{} (age unknown)", blocker.who)),
         })
         .collect();
     let remark = (!old.is_empty()).then(|| Remark {
         message: format!("transactions of node \"{node}\" hold up the slot: {}", old.join(", ")),
-        hint: "It is made when they have ended: wait for them, or end them.".to_owned(),
+        hint: format!(
+            "It is made when they have ended: wait for them, or end them.{}",
+            if is_unknown { " The role there may see how old they are once it is in pg_read_all_stats." } else { "" }
+        ),
         ..Remark::default()
     });
     judge.remark("source_transactions", remark);
@@ -132,28 +139,53 @@ pub(super) fn check_sync(judge: &mut impl Judge, wanted: &Wanted, source: &prefl
     Ok(())
 }
 
-/// Compares what is free in each tablespace with what tables and indexes take on the source. Indexes go by statistics, and nobody knows what
-/// else is written meanwhile: so it is no reason to refuse.
-pub(super) fn check_space(judge: &mut impl Judge, plan: &Plan, index_bytes: &[(u32, i64)]) -> Result<()> {
+/// Compares what is free in each file system with what tables and indexes take on the source, and files with their rows. Indexes go by
+/// statistics, files are counted as if they were not compressed, and nobody knows what else is written meanwhile: so it is no reason to refuse.
+pub(super) fn check_space(
+    judge: &mut impl Judge,
+    plan: &Plan,
+    index_bytes: &[(u32, i64)],
+    files: Option<&Files>,
+) -> Result<()> {
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let folders: BTreeMap<u32, String> = user::tablespaces_of(&relids)?.into_iter().collect();
     let indexes: BTreeMap<u32, i64> = index_bytes.iter().copied().collect();
-    let mut needed: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    let mut needed: Vec<(PathBuf, u64)> = Vec::new();
     for table in &plan.tables {
         let bytes = table.bytes_total.saturating_add(indexes.get(&table.source_relid).copied().unwrap_or_default());
         // A table that has still to be made goes where others do.
         let folder = folders.get(&table.relid).filter(|folder| !folder.is_empty());
-        let folder = folder.map_or_else(instance::data_directory, PathBuf::from);
-        let sum = needed.entry(folder).or_default();
-        *sum = sum.saturating_add(bytes.unsigned_abs());
+        needed.push((folder.map_or_else(instance::data_directory, PathBuf::from), bytes.unsigned_abs()));
     }
-    let lacking: Vec<String> = needed
-        .iter()
+    if let Some(files) = files {
+        needed.push((Path::new(&files.path).to_owned(), plan.bytes_total().unsigned_abs()));
+    }
+    say_lacking(judge, &needed);
+    Ok(())
+}
+
+/// The same for a snapshot, whose files are all that is written.
+pub(super) fn check_space_of_files(judge: &mut impl Judge, plan: &Plan, files: &Files) {
+    say_lacking(judge, &[(Path::new(&files.path).to_owned(), plan.bytes_total().unsigned_abs())]);
+}
+
+/// Says where less is free than is needed: in folders, which may be of the same file system.
+fn say_lacking(judge: &mut impl Judge, needed: &[(PathBuf, u64)]) {
+    let mut systems: BTreeMap<u64, (&Path, u64)> = BTreeMap::new();
+    for (folder, bytes) in needed {
+        // One that has still to be made is where its parent is.
+        let there = folder.ancestors().find_map(|folder| Some((folder, std::fs::metadata(folder).ok()?.dev())));
+        let Some((folder, device)) = there else { continue };
+        let sum = &mut systems.entry(device).or_insert((folder, 0)).1;
+        *sum = sum.saturating_add(*bytes);
+    }
+    let lacking: Vec<String> = systems
+        .values()
         .filter_map(|(folder, needed)| {
             let free = free_bytes(folder)?;
             (*needed > free).then(|| {
                 format!(
-                    "{} MB are free in \"{}\", tables and indexes take about {} MB",
+                    "{} MB are free in \"{}\", about {} MB will be written there",
                     free >> 20,
                     folder.display(),
                     needed >> 20
@@ -163,10 +195,9 @@ pub(super) fn check_space(judge: &mut impl Judge, plan: &Plan, index_bytes: &[(u
         .collect();
     let remark = (!lacking.is_empty()).then(|| Remark {
         message: lacking.join("; "),
+        detail: Some("That is what tables and indexes take on the source, and files with rows before they are compressed.".to_owned()),
         hint: "Make room first, or choose other tablespaces. Rows that are emptied for the copy, with force, give theirs back.".to_owned(),
         is_warning: true,
-        ..Remark::default()
     });
     judge.remark("disk_space", remark);
-    Ok(())
 }

@@ -216,6 +216,15 @@ pub fn was_complete(operation: i64) -> Result<bool> {
     .unwrap_or(false))
 }
 
+/// Counts a slot of a snapshot that was complete, which was dropped with it. Returns how many were.
+pub fn slot_dropped(operation: i64, dropped: bool) -> Result<i64> {
+    write(
+        "UPDATE steep_repl.snapshot_looks SET slots_dropped = slots_dropped + $2 WHERE operation_id = $1 RETURNING slots_dropped::text",
+        &[Arg::Int(operation), Arg::Int(i64::from(dropped))],
+    )
+    .map(|counts| counts.into_iter().next().unwrap_or_default())
+}
+
 /// Stores it.
 pub fn looked(operation: i64, look: &Look) -> Result<()> {
     execute(

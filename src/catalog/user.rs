@@ -6,6 +6,7 @@ use super::{json, parse, rows, texts, Access, Arg};
 use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::role;
 use serde::Deserialize;
+use std::collections::HashMap;
 use steep_repl_core::database::Database;
 use steep_repl_core::definition::{self, Definition};
 use steep_repl_core::ident::{qualified, quote_ident};
@@ -367,6 +368,20 @@ pub fn written_to(relids: &[u32]) -> Result<Vec<String>> {
     read(include_str!("../../sql/queries/tables_written_to.sql"), &[Arg::Text(&json(&relids)?)])
 }
 
+/// The query that tells the files of tables, as (OID, relfilenode), on either node.
+pub fn filenodes_query(relids: &[u32]) -> String {
+    let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    format!(
+        "SELECT pg_catalog.jsonb_build_array(c.oid::bigint, c.relfilenode::bigint)::text FROM pg_catalog.pg_class c \
+         WHERE c.oid = ANY ('{{{list}}}'::oid[])"
+    )
+}
+
+/// The files of tables of this database.
+pub fn filenodes(relids: &[u32]) -> Result<HashMap<u32, u32>> {
+    Ok(read::<(u32, u32)>(&filenodes_query(relids), &[])?.into_iter().collect())
+}
+
 /// What a query counts, under settings of its own.
 pub fn counted<T: serde::de::DeserializeOwned>(settings: &str, query: &str) -> Result<T> {
     run(settings)?;
@@ -517,9 +532,9 @@ pub fn room() -> Result<Room> {
         .ok_or_else(|| Error::internal("no answer about replication origins"))
 }
 
-/// How many more background workers this cluster may have now.
+/// How many more background workers this cluster may have now. What processes are is for superusers to see.
 pub fn free_worker_processes() -> Result<i64> {
-    read(include_str!("../../sql/queries/free_worker_processes.sql"), &[])?
+    rows(include_str!("../../sql/queries/free_worker_processes.sql"), &[])?
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("no answer about worker processes"))

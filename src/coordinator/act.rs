@@ -38,15 +38,15 @@ impl Coordinator {
         match step {
             Step::DoPhase if self.operation.is_generation() => self.generate(phase),
             Step::DoPhase => {
+                if matches!(phase, Phase::Schema | Phase::Adopt | Phase::Subscription) {
+                    self.take_slot(true)?;
+                }
                 match phase {
                     Phase::Slot => return self.claim_slot(),
                     Phase::Schema => return self.match_schemas(),
                     Phase::Adopt => self.adopt_copy()?,
                     Phase::Publication => self.publish()?,
-                    Phase::Subscription => {
-                        self.take_slot(true)?;
-                        self.make_subscription()?;
-                    }
+                    Phase::Subscription => self.make_subscription()?,
                     Phase::Tables => return self.prepare_tables(),
                     Phase::Sequences if self.operation.is_manual() => {
                         if !self.set_sequences_of_backup()? {

@@ -119,7 +119,7 @@ impl Coordinator {
             {
                 Err(Error::SlotAhead { slot: slot_name, node: self.operation.source.clone() })
             }
-            Ok(_) => Ok(()),
+            Ok(_) => self.look_at_slots_of_files(),
             Err(_) => {
                 self.forget_source();
                 self.look_at_slot_at = now + SLOT_LOOK_AFTER_FAILURE;

@@ -52,6 +52,8 @@ impl Coordinator {
         let (operation, files) = (self.operation.clone(), self.operation.files()?.clone());
         let (id, token, folder) = (operation.id, operation.token()?, self.folder()?);
         self.make_folder()?;
+        // The slot is there from now on, and what it holds back is shown; nor does anything else see that its time is over.
+        shmem::watch(system::database_oid());
         let connection = self.source()?;
         for number in 2..=files.targets {
             let (from, to) = (&operation.slot_name, target_slot_name(token, number));
@@ -219,6 +221,23 @@ impl Coordinator {
         self.refresh().map(drop)
     }
 
+    /// Shows what the slots of a snapshot hold back while it is generated.
+    pub(super) fn look_at_slots_of_files(&mut self) -> Result<()> {
+        if !self.operation.is_generation() {
+            return Ok(());
+        }
+        let operation = self.operation.clone();
+        let outcome = self.source().and_then(|connection| seen(&operation, operation.files()?, connection));
+        match outcome {
+            Ok(Some(found)) => transaction::run(|| snapshots::looked(operation.id, &found)),
+            Ok(None) => Ok(()),
+            Err(_) => {
+                self.forget_source();
+                Ok(())
+            }
+        }
+    }
+
     /// Removes the files of a snapshot.
     pub(super) fn undo_files(&self) -> Result<()> {
         let files = self.operation.files()?;
@@ -233,14 +252,20 @@ impl Coordinator {
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let was_complete = transaction::run(|| snapshots::was_complete(operation.id))?;
         let connection = self.source()?;
-        let mut taken = 0;
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
-            state::end_sessions(connection, &format!("{}_", operation.slot_name))?;
-            for number in 1..=files.targets {
-                taken += i64::from(!slots::drop_if_there(connection, &target_slot_name(token, number))?);
-            }
+            state::end_sessions(connection, &format!("{}_", operation.slot_name))
+        })?;
+        // What we have dropped is written down: whoever comes here again must not take it for what a target has taken.
+        let mut dropped = 0;
+        for number in 1..=files.targets {
+            let name = target_slot_name(token, number);
+            let is_dropped = transaction::run_without_snapshot(|| slots::drop_if_there(connection, &name))?;
+            dropped = transaction::run(|| snapshots::slot_dropped(operation.id, is_dropped))?;
             failpoint!(SlotDropped)?;
+        }
+        let taken = i64::from(files.targets) - dropped;
+        transaction::run_without_snapshot(|| {
             // Before it was complete nobody could take one; what is missing then was never made.
             if taken == 0 || !was_complete {
                 for name in &operation.publications {
@@ -357,9 +382,16 @@ fn columns(table: &PlannedTable) -> Vec<Column> {
 
 /// Looks at what the slots of a snapshot hold back, and notes it.
 pub fn look(operation: &operations::Operation, files: &Files, connection: &Connection) -> Result<()> {
-    let (Some(start), token) = (operation.start_lsn, operation.token()?) else { return Ok(()) };
+    match seen(operation, files, connection)? {
+        Some(found) => transaction::run(|| snapshots::looked(operation.id, &found)),
+        None => Ok(()),
+    }
+}
+
+/// What the slots of a snapshot hold back now; none before there is one.
+fn seen(operation: &operations::Operation, files: &Files, connection: &Connection) -> Result<Option<Look>> {
+    let (Some(start), token) = (operation.start_lsn, operation.token()?) else { return Ok(None) };
     let names: Vec<String> = (1..=files.targets).map(|number| target_slot_name(token, number)).collect();
     let found = transaction::run_without_snapshot(|| slots::look(connection, &names, start))?;
-    let look = Look { bytes: None, slots_free: found.free.len() as i64, wal_held_bytes: Some(found.held_bytes) };
-    transaction::run(|| snapshots::looked(operation.id, &look))
+    Ok(Some(Look { bytes: None, slots_free: found.free.len() as i64, wal_held_bytes: Some(found.held_bytes) }))
 }

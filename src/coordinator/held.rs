@@ -13,7 +13,7 @@ use crate::source::{self, state, target_slots};
 use steep_repl_core::errors::Problem;
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::init_slot::Record;
-use steep_repl_core::names::slot_name;
+use steep_repl_core::names::{is_subscription_name, slot_name};
 
 /// How often the slot is looked at, in seconds.
 const LOOK: f64 = 5.0;
@@ -24,6 +24,7 @@ impl Coordinator {
     /// What is known of the slot now.
     fn record(&self) -> Result<Record> {
         let operation = &self.operation;
+        let mark = transaction::run(|| operations::publication_mark(operation.id))?;
         Ok(Record {
             slot: operation.slot_name.clone(),
             publications: operation.publications.clone(),
@@ -31,6 +32,8 @@ impl Coordinator {
             start_lsn: operation.start_lsn.ok_or_else(|| Error::internal("no slot"))?,
             snapshot: operation.snapshot.clone(),
             taken: false,
+            taken_by: None,
+            mark: Some(mark),
             schemas: operation.options.schemas.clone(),
             tables: operation.options.tables.clone(),
         })
@@ -67,8 +70,9 @@ impl Coordinator {
         transaction::run_without_snapshot(|| {
             // Whoever is about to use it has said so there.
             let known = source::slots::records(connection)?;
-            let taken = known.iter().any(|(other, _)| other.slot == record.slot && other.taken);
-            source::slots::describe(connection, &Record { taken, ..record })
+            let before = known.into_iter().map(|(other, _)| other).find(|other| other.slot == record.slot);
+            let (taken, taken_by) = before.map_or((false, None), |before| (before.taken, before.taken_by));
+            source::slots::describe(connection, &Record { taken, taken_by, ..record })
         })
     }
 
@@ -142,6 +146,15 @@ impl Coordinator {
         Ok(seen.confirmed.is_some() && (seen.active || seen.confirmed > start))
     }
 
+    /// Whether another subscription than the operation's replicates by its slot now.
+    pub(super) fn is_slot_another_s(&mut self) -> Result<bool> {
+        let (slot, ours) = (self.operation.slot_name.clone(), self.operation.subscription.clone());
+        let connection = self.source()?;
+        let user = transaction::run_without_snapshot(|| source::slots::user_of(connection, &slot))?;
+        // One that goes by another name may be ours: a connection string can give it one.
+        Ok(user.is_some_and(|user| user != ours && is_subscription_name(&user)))
+    }
+
     /// Whether a node is about to replicate by it.
     fn is_taken(&mut self) -> Result<bool> {
         let slot = self.operation.slot_name.clone();
@@ -150,21 +163,34 @@ impl Coordinator {
         Ok(known.into_iter().any(|(record, _)| record.slot == slot && record.taken))
     }
 
-    /// Says on the source whether a slot that was made beforehand is about to be used: it does not expire then.
+    /// Says on the source whether a slot that was made beforehand is about to be used, and by which operation: it does not expire then, and no
+    /// other node begins with it. A publication of the user's is not written on.
+    ///
+    /// Errors: [`SlotError::Taken`].
     pub(super) fn take_slot(&mut self, taken: bool) -> Result<()> {
         if !self.operation.is_manual() || !self.operation.own_publications {
             return Ok(());
         }
-        let slot = self.operation.slot_name.clone();
+        let (slot, token, node) =
+            (self.operation.slot_name.clone(), self.operation.token()?.to_string(), self.operation.source.clone());
         let connection = self.source()?;
         transaction::run_without_snapshot(|| {
-            let known = source::slots::records(connection)?;
-            match known.into_iter().map(|(record, _)| record).find(|record| record.slot == slot) {
-                Some(record) if record.taken != taken => {
-                    source::slots::describe(connection, &Record { taken, ..record })
+            source::slots::alone_with(connection, &slot, || {
+                let known = source::slots::records(connection)?;
+                let Some(record) = known.into_iter().map(|(record, _)| record).find(|record| record.slot == slot)
+                else {
+                    return Ok(());
+                };
+                let is_ours = record.taken_by.as_ref().is_none_or(|by| *by == token);
+                match (record.taken && !is_ours, record.taken == taken) {
+                    (true, _) if taken => Err(SlotError::Taken { slot: slot.clone(), node: node.clone() }.into()),
+                    (true, _) | (false, true) => Ok(()),
+                    (false, false) => {
+                        let taken_by = taken.then(|| token.clone());
+                        source::slots::describe(connection, &Record { taken, taken_by, ..record })
+                    }
                 }
-                _ => Ok(()),
-            }
+            })
         })
     }
 

@@ -431,6 +431,20 @@ impl Coordinator {
         if news.sync_errors == 0 {
             return Ok(());
         }
+        if news.tables.is_empty() {
+            // One that cannot connect fails before anything tells which table it was for.
+            let mut event = self
+                .event("init.sync_failed")
+                .message(format!(
+                    "a table synchronization worker of subscription {subscription} has failed before it began with its table"
+                ))
+                .hint(format!(
+                    "The server tries again. Its reason stands in the log of this server, at \"logical replication table synchronization \
+                     worker for subscription \"{subscription}\"\"; the number of failures in pg_stat_subscription_stats."
+                ));
+            event.severity = Severity::Warning;
+            return self.say_once("a synchronization worker fails", event);
+        }
         let (id, most) = (self.operation.id, self.operation.options.max_retries);
         let at = transaction::run(sync::now)?;
         let mut stops = None;

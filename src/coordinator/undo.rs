@@ -243,6 +243,14 @@ impl Coordinator {
             // Somebody replicates by what was made here.
             return transaction::run(|| slots::set_used(operation.id));
         }
+        if operation.is_manual() && !operation.is_preparation() && self.is_slot_another_s()? {
+            // Slot and publications are whose subscription replicates by them.
+            let event = self.event("init.slot_kept").message(format!(
+                "slot {} stays on node \"{}\": another subscription replicates by it",
+                operation.slot_name, operation.source
+            ));
+            return self.say_once("slot kept", event);
+        }
         if operation.is_by_files() {
             self.give_slot_back()?;
         }

@@ -67,6 +67,14 @@ pub enum SlotError {
         /// What to do.
         hint: String,
     },
+    /// Another node is about to replicate by it.
+    #[error("replication slot \"{slot}\" of node \"{node}\" is taken by another node")]
+    Taken {
+        /// The slot.
+        slot: String,
+        /// Where it is.
+        node: String,
+    },
     /// Nothing is known of the publications of a slot.
     #[error("replication slot \"{slot}\" of node \"{node}\" was not made by steep_repl.prepare_init")]
     Foreign {
@@ -179,7 +187,7 @@ impl SlotError {
     pub(super) fn parts(&self) -> (&'static str, Option<String>, Option<String>) {
         use SlotError::{
             Before, Beyond, Elsewhere, Exists, Foreign, HasWritten, InUse, Missing, Name, NoLsn, NoTimeline, NoWorker,
-            NotKept, NotRestored, OtherHistory, OtherRows, Released, Unclear, Unusable, Written, Younger,
+            NotKept, NotRestored, OtherHistory, OtherRows, Released, Taken, Unclear, Unusable, Written, Younger,
         };
         let some = |text: &str| Some(text.to_owned());
         match self {
@@ -216,6 +224,14 @@ impl SlotError {
                 why.clone(),
                 some(
                     "Without it the changes since the backup cannot be had. Begin anew: steep_repl.prepare_init, then another backup.",
+                ),
+            ),
+            Taken { .. } => (
+                "55006",
+                some("A slot serves one node, and steep_repl.complete_init is at work with it there."),
+                some(
+                    "Make another slot by steep_repl.prepare_init, and another backup; or cancel_init there. If that node is gone for \
+                     good, name the publication of the slot too: publication => '...'.",
                 ),
             ),
             Unusable { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),

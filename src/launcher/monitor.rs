@@ -108,7 +108,7 @@ fn look_after(database: u32, known: &Known) -> Result<()> {
         shmem::wake_launcher();
         return Ok(());
     }
-    if known.status != "complete" {
+    if known.status == "dropping" {
         return Ok(());
     }
     let target = transaction::run(|| {

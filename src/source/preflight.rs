@@ -143,15 +143,30 @@ impl Source {
     }
 }
 
+/// Refuses a source without a free WAL sender.
+pub fn check_walsenders(node: &str, source: &Source) -> Result<()> {
+    if source.walsenders_used < source.walsenders {
+        return Ok(());
+    }
+    Err(Error::Exhausted {
+        node: node.to_owned(),
+        what: "WAL sender",
+        limit: source.walsenders,
+        setting: "max_wal_senders",
+    })
+}
+
 /// Refuses a source without a free slot or WAL sender; `for_sync`: the server copies, and a table takes one besides the subscription.
 pub fn check_room(node: &str, source: &Source, for_sync: bool) -> Result<()> {
-    let exhausted = |what, setting, limit| Error::Exhausted { node: node.to_owned(), what, limit, setting };
     if source.slots_used >= source.slots {
-        return Err(exhausted("replication slot", "max_replication_slots", source.slots));
+        return Err(Error::Exhausted {
+            node: node.to_owned(),
+            what: "replication slot",
+            limit: source.slots,
+            setting: "max_replication_slots",
+        });
     }
-    if source.walsenders_used >= source.walsenders {
-        return Err(exhausted("WAL sender", "max_wal_senders", source.walsenders));
-    }
+    check_walsenders(node, source)?;
     let too_few = |what, free, setting| Error::TooFew { node: node.to_owned(), what, free, needed: 2, setting };
     match source.free() {
         (free @ ..2, _) if for_sync => Err(too_few("replication slot", free, "max_replication_slots")),

@@ -127,10 +127,41 @@ pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String,
     )
 }
 
+/// Refuses tables that publications of ours did not hold when they were marked: what was written into them before they joined never comes.
+pub fn check_members(connection: &Connection, node: &str, names: &[String], mark: &Mark, relids: &[u32]) -> Result<()> {
+    let members: Vec<&str> = mark.keys().filter_map(|what| what.strip_prefix('r')?.split(' ').next()).collect();
+    let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let query = format!(
+        "SELECT pg_catalog.jsonb_build_array(n.nspname, c.relname)::text \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid = ANY ('{{{list}}}'::oid[]) AND c.oid <> ALL ('{{{members}}}'::oid[]) AND NOT EXISTS (\
+             SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a WHERE a.relid = ANY ('{{{members}}}'::oid[])) \
+         ORDER BY n.nspname, c.relname",
+        members = members.join(",")
+    );
+    let outside: Vec<(String, String)> = connection.json(&query, "could not look at the tables of the publications")?;
+    if outside.is_empty() {
+        return Ok(());
+    }
+    let outside: Vec<String> = outside.iter().map(|(schema, table)| qualified_display(schema, table)).collect();
+    Err(Error::Publication {
+        node: node.to_owned(),
+        publication: names.join(", "),
+        reason: format!("It did not hold {} when its slot was made.", outside.join(", ")),
+        hint:
+            "Leave these out with tables =>; or call steep_repl.prepare_init for all of them, and make another backup."
+                .to_owned(),
+    })
+}
+
 /// The mark of publications as they are now.
 pub fn mark(connection: &Connection, names: &[String]) -> Result<Mark> {
     let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
-    let query = include_str!("../../sql/queries/source_publication_mark.sql").replace(":names", &list);
+    let schemas = "UNION ALL SELECT 's' || n.pnnspid || ' ' || n.pnpubid, n.oid || ' ' || n.xmin FROM pg_catalog.pg_publication p \
+                   JOIN pg_catalog.pg_publication_namespace n ON n.pnpubid = p.oid WHERE p.pubname IN (:names)";
+    let query = include_str!("../../sql/queries/source_publication_mark.sql")
+        .replace(":schemas", if connection.server_major() >= 15 { schemas } else { "" })
+        .replace(":names", &list);
     Ok(connection.json(&query, "could not look at the publications")?.into_iter().next().unwrap_or_default())
 }
 

@@ -65,6 +65,28 @@ pub fn records(connection: &Connection) -> Result<Vec<(Record, bool)>> {
         .collect())
 }
 
+/// Does what reads and writes the record of a slot while nobody else does.
+pub fn alone_with<T>(connection: &Connection, slot: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let context = "could not lock the record of the slot";
+    let key = format!("pg_catalog.hashtextextended({}, 0)", quote_literal(&format!("steep_repl init slot {slot}")));
+    connection.execute("SET lock_timeout = '10s'", context)?;
+    connection.rows(&format!("SELECT pg_catalog.pg_advisory_lock({key})::text"), 1, context)?;
+    let done = work();
+    connection.rows(&format!("SELECT pg_catalog.pg_advisory_unlock({key})::text"), 1, context)?;
+    connection.execute("SET lock_timeout = 0", context)?;
+    done
+}
+
+/// Name of the application that replicates by a slot now; none when nobody does.
+pub fn user_of(connection: &Connection, name: &str) -> Result<Option<String>> {
+    let query = format!(
+        "SELECT a.application_name FROM pg_catalog.pg_replication_slots s JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid \
+         WHERE s.slot_name = {}",
+        quote_literal(name)
+    );
+    connection.value(&query, "could not look who uses the replication slot")
+}
+
 /// The tables that publications publish, leaves of partitioned ones, by schema and name.
 pub fn leaves(connection: &Connection, publications: &[String]) -> Result<Vec<(String, String)>> {
     let list = publications.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
@@ -78,7 +100,10 @@ pub fn leaves(connection: &Connection, publications: &[String]) -> Result<Vec<(S
 /// Whether a publication and its members were committed before a slot was made, as far as transaction ids tell: all that are older than
 /// the oldest one whose catalog rows the slot needs have ended before it.
 pub fn is_older(connection: &Connection, publication: &str, slot: &str) -> Result<bool> {
+    let schemas = "UNION ALL SELECT n.xmin FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_namespace n ON n.pnpubid = p.oid \
+                   WHERE p.pubname = :publication";
     let query = include_str!("../../sql/queries/source_publication_is_older.sql")
+        .replace(":schemas", if connection.server_major() >= 15 { schemas } else { "" })
         .replace(":publication", &quote_literal(publication))
         .replace(":slot", &quote_literal(slot));
     Ok(connection.value(&query, "could not compare publication and slot")?.as_deref() == Some("true"))

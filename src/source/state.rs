@@ -1,8 +1,10 @@
 //! Where the source is: its WAL, our slot, and what holds the slot's creation up.
 
+use crate::catalog::user;
 use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use serde::Deserialize;
+use std::collections::HashMap;
 use steep_repl_core::ident::quote_literal;
 use steep_repl_core::lsn::Lsn;
 
@@ -144,6 +146,13 @@ pub fn drop_slot(connection: &Connection, name: &str) -> Result<()> {
             &context,
         )
         .map(drop)
+}
+
+/// The files of tables.
+pub fn filenodes(connection: &Connection, relids: &[u32]) -> Result<HashMap<u32, u32>> {
+    let found: Vec<(u32, u32)> =
+        connection.json(&user::filenodes_query(relids), "could not look at the files of tables")?;
+    Ok(found.into_iter().collect())
 }
 
 /// Statement that begins a transaction that reads.

@@ -4,6 +4,7 @@
 use crate::ident::quote_literal;
 use crate::lsn::Lsn;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What a comment of ours begins with.
@@ -25,6 +26,12 @@ pub struct Record {
     /// Whether a node is about to replicate by it.
     #[serde(default)]
     pub taken: bool,
+    /// Token of the operation that has taken it.
+    #[serde(default)]
+    pub taken_by: Option<String>,
+    /// What the publications were when the slot was made: whatever was changed or has joined since lacks what was written before.
+    #[serde(default)]
+    pub mark: Option<BTreeMap<String, String>>,
     /// Schemas that were asked for; none means all.
     #[serde(default)]
     pub schemas: Option<Vec<String>>,
@@ -52,6 +59,7 @@ pub fn is_slot_name(name: &str) -> bool {
 }
 
 /// What somebody needs to know who makes a backup of his own.
+#[derive(Clone, Copy)]
 pub struct Way<'a> {
     /// The source, without secrets, as a connection string.
     pub conninfo: &'a str,
@@ -59,7 +67,7 @@ pub struct Way<'a> {
     pub source: &'a str,
     /// What is known of the slot.
     pub record: &'a Record,
-    /// Tables that were named, as in SQL; none is all.
+    /// Tables that were named, leaves of partitioned ones, as in SQL; none is all.
     pub tables: &'a [String],
     /// Schemas that were named; none is all.
     pub schemas: &'a [String],
@@ -89,19 +97,37 @@ pub fn commands(way: &Way) -> String {
         if way.has_extension {
             options.push_str(" --exclude-extension=steep_repl");
         }
-        for name in way.schemas {
-            let _ = write!(options, " --schema={}", shell(&pattern(name)));
+        let (mut parts, mut restore, mut triggers) = (String::new(), "", "");
+        let is_part = !(way.schemas.is_empty() && way.tables.is_empty());
+        if is_part {
+            // A dump of tables has neither their schemas nor their types, one of a schema makes even schema public: so all is defined
+            // first, and rows are put in as they come.
+            for name in way.schemas {
+                let _ = write!(parts, " --schema={}", shell(&pattern(name)));
+            }
+            for name in way.tables {
+                let _ = write!(parts, " --table={}", shell(name));
+            }
+            (restore, triggers) = (" --data-only --disable-triggers", " --disable-triggers");
+            let _ = writeln!(lines, "# 1. pg_dump, as long as the snapshot is kept: the definitions,");
+            let _ = writeln!(lines, "pg_dump -d {conninfo} {options} --schema-only -f schema.sql");
+            let _ = writeln!(lines, "# and the rows, by one of:");
+            parts = format!(" --data-only{parts}");
+        } else {
+            let _ = writeln!(lines, "# 1. pg_dump, as long as the snapshot is kept; one of:");
         }
-        for name in way.tables {
-            let _ = write!(options, " --table={}", shell(name));
+        let _ = writeln!(lines, "pg_dump -d {conninfo} {options}{parts}{triggers} -f node.sql");
+        let _ = writeln!(lines, "pg_dump -d {conninfo} {options}{parts} -Fc -f node.dump");
+        let _ = writeln!(lines, "pg_dump -d {conninfo} {options}{parts} -Fd -j 4 -f node.dir");
+        if is_part {
+            let _ = writeln!(lines, "# restored into an empty database, by a superuser:");
+            let _ = writeln!(lines, "psql -d 'dbname=NEW_DATABASE' -X -1 -v ON_ERROR_STOP=1 -f schema.sql");
+            let _ = writeln!(lines, "# and one of:");
+        } else {
+            let _ = writeln!(lines, "# restored into an empty database by one of:");
         }
-        let _ = writeln!(lines, "# 1. pg_dump, as long as the snapshot is kept; one of:");
-        let _ = writeln!(lines, "pg_dump -d {conninfo} {options} -f node.sql");
-        let _ = writeln!(lines, "pg_dump -d {conninfo} {options} -Fc -f node.dump");
-        let _ = writeln!(lines, "pg_dump -d {conninfo} {options} -Fd -j 4 -f node.dir");
-        let _ = writeln!(lines, "# restored into an empty database by one of:");
         let _ = writeln!(lines, "psql -d 'dbname=NEW_DATABASE' -X -1 -v ON_ERROR_STOP=1 -f node.sql");
-        let _ = writeln!(lines, "pg_restore -d 'dbname=NEW_DATABASE' -j 4 node.dump      # or node.dir");
+        let _ = writeln!(lines, "pg_restore -d 'dbname=NEW_DATABASE' -j 4{restore} node.dump      # or node.dir");
         let _ = writeln!(lines, "# then, in that database:");
         let _ = writeln!(lines, "CREATE EXTENSION steep_repl;");
         let _ = writeln!(lines, "SELECT steep_repl.register_node('NEW_NODE', 'host=... dbname=NEW_DATABASE');");
@@ -172,6 +198,8 @@ mod tests {
             start_lsn: Lsn(0x1_0000_0010),
             snapshot: Some("00000003-0000001B-1".to_owned()),
             taken: false,
+            taken_by: None,
+            mark: None,
             schemas: None,
             tables: None,
         }
@@ -209,7 +237,10 @@ mod tests {
         let text = commands(&way);
         assert!(text.contains("--snapshot='00000003-0000001B-1'"), "{text}");
         assert!(text.contains("--exclude-extension=steep_repl"), "{text}");
-        assert!(text.contains(r#"--table='public."Odd"'"#), "{text}");
+        assert!(text.contains(r#"--data-only --table='public."Odd"'"#), "{text}");
+        assert!(text.contains("--schema-only") && text.contains("-f schema.sql"), "{text}");
+        let whole = commands(&Way { tables: &[], ..way });
+        assert!(!whole.contains("-only") && !whole.contains("schema.sql"), "{whole}");
         assert!(text.contains("source_lsn => '1/10', slot_name => 'mine'"), "{text}");
         assert!(text.contains(r"-d 'host='\''it'\'''\''s'\'''"), "{text}");
         // Without the snapshot there is nothing to dump under.

@@ -133,6 +133,11 @@ pub fn subscription_name(token: Token) -> String {
     format!("{PREFIX}{token}")
 }
 
+/// Whether a name is that of a subscription of ours, of whichever operation.
+pub fn is_subscription_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|token| token.parse::<Token>().is_ok())
+}
+
 /// The `n`-th temporary slot, made for a further snapshot after the first one was lost or grew too old.
 pub fn temporary_slot_name(token: Token, n: u32) -> String {
     format!("{PREFIX}{token}_tmp{n}")

@@ -3,12 +3,16 @@
 use crate::lsn::Lsn;
 
 /// Settings of the source that a server must not have less of to replay its WAL and be read meanwhile.
-pub const AT_LEAST: [&str; 5] = [
+///
+/// The last two hold the origins that a backup brings along, whichever of them the version goes by.
+pub const AT_LEAST: [&str; 7] = [
     "max_connections",
     "max_worker_processes",
     "max_wal_senders",
     "max_prepared_transactions",
     "max_locks_per_transaction",
+    "max_replication_slots",
+    "max_active_replication_origins",
 ];
 
 /// The port in the name of its socket; it listens nowhere else.
@@ -94,6 +98,34 @@ fn in_list(folder: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Were one of these another, or said again further down, it would end its recovery or replay too much, be read by nobody or by others, or do
+    /// in the source's name what the source itself does.
+    #[test]
+    fn it_stands_still_and_does_nothing_else() {
+        let at_least: Vec<(String, i64)> = AT_LEAST.iter().map(|name| ((*name).to_owned(), 20)).collect();
+        let text = configuration(&Wanted {
+            socket_directory: "/srv",
+            primary: "host='10.0.0.1'",
+            slot: "s",
+            target: Lsn(0x1_0000_0028),
+            at_least: &at_least,
+        });
+        for (name, value) in [
+            ("recovery_target_action", "pause"),
+            ("recovery_target_inclusive", "off"),
+            ("archive_mode", "off"),
+            ("shared_preload_libraries", ""),
+            ("max_logical_replication_workers", "0"),
+            ("listen_addresses", ""),
+            ("hot_standby", "on"),
+            ("restore_command", ""),
+        ] {
+            let set = format!("{name} = ");
+            let values: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(&set)).collect();
+            assert_eq!(values, [quoted(value)], "{name}: {text}");
+        }
+    }
 
     #[test]
     fn what_is_configured() {

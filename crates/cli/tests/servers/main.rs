@@ -16,4 +16,5 @@ mod terminal;
 mod tls;
 mod tui;
 mod waiting;
+mod ways;
 mod window;
