@@ -248,6 +248,33 @@ fn what_could_not_be_undone_at_once() {
     assert_eq!(pair.target.scalar::<i64>(kept), 0);
 }
 
+/// A target that gives up gives its slot to nobody when the snapshot was dropped meanwhile, though its own copy of the files is good.
+#[test]
+fn cancelled_while_applied_after_the_snapshot_was_dropped() {
+    let pair = midway::prepared(Pair::options("kept_gone"));
+    let (folder, elsewhere) = (root::folder("kept_gone"), root::folder("kept_gone_copy"));
+    let id = generate(&pair, &folder, "targets => 2, no_identity => 'full'");
+    let copied = root::server_command(Path::new("/bin/cp"))
+        .args(["-r", &folder.join("one").display().to_string(), &elsewhere.display().to_string()])
+        .status();
+    assert!(copied.unwrap().success());
+    let mut holder = apply_held(&pair, &elsewhere);
+    pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
+    wait_until("it is gone", LONG, || {
+        (pair.target.scalar::<i64>("select count(*) from steep_repl.snapshots") == 0).then_some(())
+    });
+    let slots = "select count(*) from pg_replication_slots where database = current_database()";
+    assert_eq!(pair.source.scalar::<i64>(slots), 1);
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    holder.batch_execute("rollback").unwrap();
+    midway::until_undone(&pair);
+    assert_eq!(pair.source.scalar::<i64>(slots), 0, "a slot that nobody will ever drop");
+    let names: Vec<String> = pair.source.rows("select quote_ident(pubname) from pg_publication");
+    for name in names {
+        pair.source.exec(&format!("drop publication {name}"));
+    }
+}
+
 #[test]
 fn the_disk_is_full_while_it_is_generated() {
     let Some(disk) = Disk::mount(3) else { return };

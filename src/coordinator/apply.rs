@@ -15,7 +15,7 @@ use crate::catalog::tasks::{self, NewTask};
 use crate::error::{Error, Result, SnapshotError};
 use crate::pg::{system, transaction};
 use crate::snapshot::contents;
-use crate::source::target_slots as slots;
+use crate::source::{publication, target_slots as slots};
 use std::path::PathBuf;
 use steep_repl_core::inventory::Table;
 use steep_repl_core::manifest::{self, Manifest};
@@ -116,7 +116,8 @@ impl Coordinator {
         self.enter(Phase::Subscription)
     }
 
-    /// Gives a slot back that was taken and not used, for another target. Of a snapshot that is gone nobody would ever drop it.
+    /// Gives a slot back that was taken and not used, for another target. Of a snapshot that is gone nobody would ever drop it, and the files may
+    /// have been copied here from where it was dropped.
     pub(super) fn give_slot_back(&mut self) -> Result<()> {
         let operation = self.operation.clone();
         let Some(original) = transaction::run(|| snapshots::claimed(operation.id))? else { return Ok(()) };
@@ -126,6 +127,7 @@ impl Coordinator {
         transaction::run_without_snapshot(|| {
             let start = operation.start_lsn.unwrap_or_default();
             let found = slots::look(connection, std::slice::from_ref(&mine), start)?;
+            let is_wanted = is_wanted && !publication::is_forsaken(connection, &operation.publications)?;
             if is_wanted && found.is_free(&mine) {
                 slots::copy_unless_there(connection, &mine, &original)?;
             }

@@ -254,7 +254,11 @@ impl Coordinator {
         let connection = self.source()?;
         transaction::run_without_snapshot(|| {
             state::limit_statements(connection, SOURCE_LIMIT_MS)?;
-            state::end_sessions(connection, &format!("{}_", operation.slot_name))
+            state::end_sessions(connection, &format!("{}_", operation.slot_name))?;
+            if operation.own_publications {
+                publication::forsake(connection, &operation.publications)?;
+            }
+            Ok(())
         })?;
         // What we have dropped is written down: whoever comes here again must not take it for what a target has taken.
         let mut dropped = 0;

@@ -219,6 +219,34 @@ pub fn remove(connection: &Connection, name: &str, oid: u32) -> Result<()> {
     Ok(())
 }
 
+/// What is said of a publication whose snapshot was dropped.
+const FORSAKEN: &str = "steep_repl: the snapshot was dropped";
+
+/// Writes on publications that their snapshot is dropped: who has taken a slot of it may replicate by them, and nobody is to make one anew.
+pub fn forsake(connection: &Connection, names: &[String]) -> Result<()> {
+    for name in names {
+        let statement = format!("COMMENT ON PUBLICATION {} IS {}", quote_ident(name), quote_literal(FORSAKEN));
+        match connection.execute(&statement, "could not comment on the publication") {
+            // undefined_object
+            Err(error) if error.problem().sqlstate == "42704" => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether one of these publications is gone, or its snapshot.
+pub fn is_forsaken(connection: &Connection, names: &[String]) -> Result<bool> {
+    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
+    let query = format!(
+        "SELECT (count(*) < {})::text FROM pg_catalog.pg_publication p WHERE p.pubname IN ({list}) \
+         AND pg_catalog.obj_description(p.oid, 'pg_publication') IS DISTINCT FROM {}",
+        names.len(),
+        quote_literal(FORSAKEN)
+    );
+    Ok(connection.value(&query, "could not look at the publication")?.as_deref() == Some("true"))
+}
+
 /// Takes a publication of ours away; nothing happens when it is not there.
 pub fn drop(connection: &Connection, name: &str) -> Result<()> {
     connection.execute(
