@@ -89,6 +89,7 @@ mod snapshot_age;
 mod snapshots;
 mod snapshots_broken;
 mod snapshots_cancelled;
+mod snapshots_elsewhere;
 mod snapshots_faults;
 mod snapshots_moments;
 mod take_over;

@@ -145,7 +145,17 @@ fn manifests_of_others() {
 /// What changes after all files were looked at is found while it is loaded.
 #[test]
 fn a_file_that_changes_while_it_is_loaded() {
-    let kept = kept("kept_late", "compression => 'none'");
+    changed_while_loaded("kept_late", |bytes| bytes.iter().position(|byte| *byte == b'x').unwrap() + 5);
+}
+
+/// The same when PostgreSQL finds it first, which knows of no file.
+#[test]
+fn a_file_that_holds_no_rows_any_more() {
+    changed_while_loaded("kept_late_v", |_| 0);
+}
+
+fn changed_while_loaded(label: &str, place: fn(&[u8]) -> usize) {
+    let kept = kept(label, "compression => 'none'");
     let before = SchemaState::of(&kept.pair.target);
     // The load waits for somebody who reads the table, after its files were found to be whole.
     let mut reader = kept.pair.target.connect();
@@ -160,8 +170,7 @@ fn a_file_that_changes_while_it_is_loaded() {
     let path = kept.one(chunk);
     let good = fs::read(&path).unwrap();
     let mut bad = good.clone();
-    let place = bad.iter().position(|byte| *byte == b'x').unwrap() + 5;
-    bad[place] = b'X';
+    bad[place(&good)] ^= 0x20;
     fs::write(&path, &bad).unwrap();
     reader.batch_execute("rollback").unwrap();
     let refusal = Refusal::of(&midway::until_failed(&kept.pair)).names(&[chunk, "public.large", "resume_init"]);

@@ -17,7 +17,7 @@ use crate::snapshots::{
     apply, call, expect_gone, expect_synchronized, files_of, generate, read_manifest, wait_complete, Further, LONG,
 };
 
-const ARGS: &str = "no_identity => 'full', parallel_workers => 2";
+pub const ARGS: &str = "no_identity => 'full', parallel_workers => 2";
 
 /// Starts a generation over a slow link and waits until files are there.
 fn begin(pair: &Pair, folder: &Path) -> String {
@@ -38,7 +38,7 @@ fn status(pair: &Pair) -> String {
 }
 
 /// Applies it, up to the middle of the load, where a table is held as long as the session that is returned is there.
-fn apply_held(pair: &Pair, folder: &Path) -> postgres::Client {
+pub fn apply_held(pair: &Pair, folder: &Path) -> postgres::Client {
     let mut holder = pair.target.connect();
     holder.batch_execute("begin; lock table small in share mode").unwrap();
     apply(&pair.target, "node_b", folder, "").unwrap();
@@ -213,6 +213,10 @@ fn cancelled_while_it_is_applied_the_slot_is_free_again() {
     let before = SchemaState::of(&pair.target);
     let id = generate(&pair, &folder, ARGS);
     let mut holder = apply_held(&pair, &folder);
+    // Its files are in use.
+    let refusal = refused_quickly(|| pair.target.try_exec(&format!("select steep_repl.drop_snapshot('{id}')")))
+        .names(&[&id, "node_b"]);
+    assert_eq!(refusal.code, "55006", "{refusal:?}");
     pair.target.exec("select steep_repl.cancel_init('node_b')");
     holder.batch_execute("rollback").unwrap();
     midway::until_undone(&pair);

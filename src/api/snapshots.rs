@@ -94,6 +94,9 @@ fn drop_snapshot(id: Option<&str>) -> SqlResult<()> {
     let id = given("id", id)?;
     shmem::require()?;
     let (known, operation) = permitted(id)?;
+    if let Some(node) = snapshots::loaded_by(&known.path)? {
+        return Err(Error::from(SnapshotError::Applied { id: known.id, node }).into());
+    }
     if !snapshots::request_drop(known.operation)? {
         // Asked twice is asked once.
         raise::notice(&format!("snapshot \"{id}\" is being dropped already"));

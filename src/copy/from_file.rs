@@ -37,12 +37,12 @@ impl Pieces for Kept<'_> {
 
 /// Loads the files of the given tasks, and marks them done in the transaction of their rows.
 pub fn load(taken: &[Task], files: &Files, cached: bool) -> Result<Loaded> {
-    let wrong = RefCell::new(None);
+    let (wrong, current) = (RefCell::new(None), RefCell::new(None));
     let outcome = transaction::run(|| {
         let (mut done, mut unclear) = (Vec::new(), Vec::new());
         for task in taken {
             match way(task)? {
-                Some(frozen) => done.push(load_one(task, files, frozen, cached, &wrong)?),
+                Some(frozen) => done.push(load_one(task, files, frozen, cached, &wrong, &current)?),
                 None => unclear.push(task.id),
             }
         }
@@ -50,8 +50,29 @@ pub fn load(taken: &[Task], files: &Files, cached: bool) -> Result<Loaded> {
         failpoint!(RowsLoaded)?;
         Ok(Loaded { freed, rewritten: Vec::new(), unclear })
     });
-    // The server only knows that the stream has ended.
-    outcome.map_err(|error| wrong.take().unwrap_or(error))
+    outcome.map_err(|error| {
+        // The server only knows that the stream has ended, or that a value is none: that may be the file's fault, or the table's.
+        let is_value = error.problem().sqlstate.starts_with("22");
+        let file = current.take().filter(|_| is_value);
+        wrong.take().or_else(|| damage(Path::new(&files.path), &file?, files)).unwrap_or(error)
+    })
+}
+
+/// What is wrong with a file, read to its end.
+fn damage(folder: &Path, file: &File, files: &Files) -> Option<Error> {
+    let found = |trouble_of| Some(trouble(folder, &file.path, trouble_of));
+    let mut reader = match ChunkReader::open(folder, file, files.compression) {
+        Ok(reader) => reader,
+        Err(error) => return found(error),
+    };
+    loop {
+        system::check_interrupts();
+        match reader.next_piece() {
+            Ok([]) => return None,
+            Ok(_) => {}
+            Err(error) => return found(error),
+        }
+    }
 }
 
 fn load_one(
@@ -60,11 +81,13 @@ fn load_one(
     frozen: Frozen,
     cached: bool,
     wrong: &RefCell<Option<Error>>,
+    current: &RefCell<Option<File>>,
 ) -> Result<Copied> {
     let started = system::now_micros();
     let folder = Path::new(&files.path);
     let kept = snapshots::file_of(task.id)?.ok_or_else(|| Error::internal("a task without its file"))?;
     let file = File { path: kept.path, bytes: kept.bytes, sha256: kept.sha256 };
+    *current.borrow_mut() = Some(file.clone());
     let reader =
         ChunkReader::open(folder, &file, files.compression).map_err(|found| trouble(folder, &file.path, found))?;
     let mut kept_stream = Kept { reader, folder, path: &file.path, wrong };

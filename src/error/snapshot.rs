@@ -92,6 +92,14 @@ pub enum SnapshotError {
         /// Where.
         path: String,
     },
+    /// A node is being filled from it.
+    #[error("snapshot \"{id}\" is being applied to node \"{node}\"")]
+    Applied {
+        /// The snapshot.
+        id: String,
+        /// The node.
+        node: String,
+    },
     /// The wait ended before the work.
     #[error("snapshot \"{id}\" is not complete after {waited}")]
     Timeout {
@@ -199,6 +207,11 @@ impl SnapshotError {
                 "55006",
                 None,
                 Some("Watch it in steep_repl.snapshots, or end it with steep_repl.drop_snapshot(id).".to_owned()),
+            ),
+            Applied { .. } => (
+                "55006",
+                Some("Its files are needed until the node is synchronized.".to_owned()),
+                Some("Wait for the node with steep_repl.wait_for_init(node), or call steep_repl.cancel_init(node) first.".to_owned()),
             ),
             Timeout { .. } => ("57014", None, Some("It goes on; see steep_repl.snapshots.".to_owned())),
             OtherSource { reason, .. } => (

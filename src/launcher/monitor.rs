@@ -93,7 +93,11 @@ pub fn run(assignment: Assignment) -> Result<()> {
 fn look_after(database: u32, known: &Known) -> Result<()> {
     let found = transaction::run(|| Ok(operations::get(known.operation)?.filter(Operation::is_ours)))?;
     let Some(operation) = found else { return Ok(()) };
-    if known.expired && known.status != "dropping" {
+    // Its files are in use until a node of this database has been filled from them.
+    let is_over = known.expired
+        && known.status != "dropping"
+        && transaction::run(|| snapshots::loaded_by(&known.path))?.is_none();
+    if is_over {
         let event = Event::info("snapshot.expired")
             .operation_id(operation.id)
             .source(&operation.source)
