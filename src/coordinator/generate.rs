@@ -144,16 +144,54 @@ impl Coordinator {
     fn seal(&mut self) -> Result<()> {
         let (operation, files, folder) = (self.operation.clone(), self.operation.files()?.clone(), self.folder()?);
         let (id, token) = (operation.id, operation.token()?);
-        let planned = transaction::run(|| operations::tables(id))?;
-        let saved = transaction::run(|| snapshots::files(id))?;
-        self.check_publications()?;
         let start = operation.start_lsn.ok_or_else(|| Error::internal("no slot"))?;
         let names: Vec<String> = (1..=files.targets).map(|number| target_slot_name(token, number)).collect();
         let connection = self.source_patiently()?;
         let found = transaction::run_without_snapshot(|| slots::look(connection, &names, start))?;
-        if let Some(lost) = names.iter().find(|name| !found.is_free(name)) {
-            return Err(Error::SlotLost { slot: lost.clone(), node: operation.source.clone() });
-        }
+        // Once it stands there, the snapshot is complete, and targets may have taken slots before that was written down here.
+        let sealed = contents::open(&folder).ok().filter(|manifest| manifest.snapshot_id == files.id);
+        let manifest = match sealed {
+            Some(manifest) => manifest,
+            None => {
+                if let Some(lost) = names.iter().find(|name| !found.is_free(name)) {
+                    return Err(Error::SlotLost { slot: lost.clone(), node: operation.source.clone() });
+                }
+                self.write_manifest(start, &names)?
+            }
+        };
+        failpoint!(ManifestWritten)?;
+        let look = Look {
+            bytes: i64::try_from(manifest.bytes).ok(),
+            slots_free: found.free.len() as i64,
+            wal_held_bytes: Some(found.held_bytes),
+        };
+        let seconds = operation.age_seconds.unwrap_or(0.0);
+        let complete = self
+            .event("snapshot.completed")
+            .percent(100.0)
+            .rows(manifest.rows as i64)
+            .bytes(manifest.bytes as i64)
+            .duration_ms((seconds * 1000.0) as i64)
+            .message(format!("snapshot {} in {}", files.id, folder.display()));
+        transaction::run(|| {
+            if !operations::set_status(id, "completed", None)? {
+                return Ok(());
+            }
+            snapshots::looked(id, &look)?;
+            events::write(&[complete])?;
+            failpoint!(Completed)
+        })?;
+        shmem::watch(system::database_oid());
+        self.refresh().map(drop)
+    }
+
+    /// What makes the files a snapshot.
+    fn write_manifest(&mut self, start: Lsn, names: &[String]) -> Result<Manifest> {
+        let (operation, files, folder) = (self.operation.clone(), self.operation.files()?.clone(), self.folder()?);
+        let id = operation.id;
+        let planned = transaction::run(|| operations::tables(id))?;
+        let saved = transaction::run(|| snapshots::files(id))?;
+        self.check_publications()?;
         let relids: Vec<u32> = planned.iter().map(|table| table.source_relid).collect();
         let schemas = operation.options.schemas.clone();
         let all = schemas.is_none() && operation.options.tables.is_none();
@@ -178,7 +216,7 @@ impl Coordinator {
             server_version: u32::try_from(source.version_num).unwrap_or_default(),
             encoding: files.encoding.clone(),
             lsn: start,
-            slots: names.clone(),
+            slots: names.to_vec(),
             publications: operation.publications.clone(),
             publication_mark: mark,
             created_at: transaction::run(events::now)?,
@@ -195,30 +233,7 @@ impl Coordinator {
         let kept = manifest.files().map(|file| file.path.as_str()).collect();
         place::remove_others(&folder, &files.id, &kept)?;
         contents::seal(&folder, &manifest)?;
-        failpoint!(ManifestWritten)?;
-        let look = Look {
-            bytes: i64::try_from(bytes).ok(),
-            slots_free: names.len() as i64,
-            wal_held_bytes: Some(found.held_bytes),
-        };
-        let seconds = operation.age_seconds.unwrap_or(0.0);
-        let complete = self
-            .event("snapshot.completed")
-            .percent(100.0)
-            .rows(manifest.rows as i64)
-            .bytes(bytes as i64)
-            .duration_ms((seconds * 1000.0) as i64)
-            .message(format!("snapshot {} in {}", files.id, folder.display()));
-        transaction::run(|| {
-            if !operations::set_status(id, "completed", None)? {
-                return Ok(());
-            }
-            snapshots::looked(id, &look)?;
-            events::write(&[complete])?;
-            failpoint!(Completed)
-        })?;
-        shmem::watch(system::database_oid());
-        self.refresh().map(drop)
+        Ok(manifest)
     }
 
     /// Shows what the slots of a snapshot hold back while it is generated.

@@ -127,6 +127,8 @@ pub enum SnapshotError {
         node: String,
         /// What was found.
         reason: String,
+        /// Whether some were given up for the WAL that they hold back.
+        is_lost: bool,
     },
     /// Somebody uses those that are left, or is taking them.
     #[error("every free replication slot of snapshot \"{id}\" on node \"{node}\" is in use")]
@@ -219,6 +221,11 @@ impl SnapshotError {
                 Some(reason.clone()),
                 Some("Name the node that is registered for the snapshot's source: source => '...'.".to_owned()),
             ),
+            NoSlot { reason, is_lost: true, .. } => (
+                "55000",
+                Some(reason.clone()),
+                Some("Raise max_slot_wal_keep_size on the source, then generate the snapshot anew.".to_owned()),
+            ),
             NoSlot { reason, .. } => (
                 "55000",
                 Some(reason.clone()),
@@ -238,12 +245,13 @@ impl SnapshotError {
         if !busy.is_empty() {
             return SnapshotError::SlotsBusy { id, node, slots: busy };
         }
+        let is_lost = !lost.is_empty();
         let reason = if lost.is_empty() {
             format!("All {made} that were made are taken or dropped.")
         } else {
             format!("Their WAL is gone: {}.", lost.join(", "))
         };
-        SnapshotError::NoSlot { id, node, reason }
+        SnapshotError::NoSlot { id, node, reason, is_lost }
     }
 
     /// A file that is not what it should be.
