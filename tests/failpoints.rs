@@ -286,6 +286,9 @@ fn each_moment() {
         }
         for action in &actions[..most] {
             let _ = writeln!(std::io::stderr(), "{point} {action}");
+            if snapshots_moments::DROPPING.contains(&point.as_str()) {
+                snapshots_moments::dropped(&source, &target, point, action);
+            }
             if snapshots_moments::KEEPING.contains(&point.as_str()) {
                 snapshots_moments::one(&source, &target, point, action);
             } else if PREPARING.contains(&point.as_str()) {

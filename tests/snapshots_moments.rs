@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use steep_repl_testkit::{root, wait_until, Cluster, Pair};
+use steep_repl_testkit::{check, root, wait_until, Cluster, Pair, SchemaState};
 
 use crate::campaign::drive::{self, Asked};
 use crate::campaign::fault::ask;
-use crate::snapshots::call;
+use crate::snapshots::{call, generate};
 
 /// Those that only snapshots come to.
 pub const KEEPING: [&str; 8] = [
@@ -21,6 +21,34 @@ pub const KEEPING: [&str; 8] = [
     "slot_claimed",
     "files_verified",
 ];
+
+/// Those that a snapshot comes to when it is dropped, as well as what is cancelled.
+pub const DROPPING: [&str; 2] = ["slot_dropped", "publications_dropped"];
+
+/// A snapshot that is dropped leaves nothing on the source, however often it has to begin.
+pub fn dropped(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
+    target.disarm();
+    let pair = Pair::options("fp_drop").source(Arc::clone(source)).target(Arc::clone(target)).build();
+    let folder = root::folder("fp_dropped");
+    pair.source.exec("create table log (v int); insert into log select i from generate_series(1, 1000) i");
+    pair.prepare();
+    let before = SchemaState::of(&pair.source);
+    generate(&pair, &folder, "targets => 2, no_identity => 'full'");
+    let armed = format!("1*{action}");
+    target.arm(point, &armed);
+    pair.target.exec("select steep_repl.drop_snapshot(id) from steep_repl.snapshots");
+    wait_until("the snapshot is gone", Duration::from_secs(90), || {
+        let left = "select count(*)::text from steep_repl.snapshots";
+        let left = ask(pair.target.cluster(), pair.target.name(), left)?;
+        (left == "0" && !folder.join("one").exists()).then_some(())
+    });
+    assert!(drive::was_reached(target, point, &armed), "nobody came to {point}");
+    target.disarm();
+    drive::assert_sound(source);
+    drive::assert_sound(target);
+    before.assert_same(&pair.source);
+    check::assert_clean(&pair.source, &pair.target);
+}
 
 pub fn one(source: &Arc<Cluster>, target: &Arc<Cluster>, point: &str, action: &str) {
     target.disarm();
