@@ -96,6 +96,52 @@ fn a_table_that_was_not_prepared() {
     restored.works(", tables => array['t1']", &["t1"]);
 }
 
+/// A table that would be made here has none of the rows that the slot does not bring.
+#[test]
+fn a_table_that_would_be_made() {
+    let pair = Pair::new("prepr_made");
+    pair.source.exec(TABLES);
+    pair.register();
+    let restored = Restored::new(pair, "");
+    let (source, target) = (&restored.pair.source, &restored.pair.target);
+    target.exec("drop table t2");
+    for args in ["", ", verify => false"] {
+        let refusal = restored.refused(&format!(", schema_sync => 'auto'{args}")).names(&["public.t2"]);
+        assert_eq!(refusal.code, "55000", "{refusal:?}");
+    }
+    target.psql(&source.dump(&["--no-owner", "-t", "t2", "--snapshot", &restored.prepared.snapshot]));
+    restored.works("", &["t1", "t2"]);
+}
+
+/// A table that was filled before it became a partition was not published then; one that was made as a partition was from its first row.
+#[test]
+fn partitions_that_have_come_since() {
+    let pair = Pair::new("prepr_part_of");
+    pair.source.exec(TABLES);
+    pair.source.exec(
+        "create table parent (id int, k int, primary key (id, k)) partition by list (k);
+         create table p1 partition of parent for values in (1);
+         insert into parent select i, 1 from generate_series(1, 100) i",
+    );
+    pair.register();
+    let restored = Restored::new(pair, "");
+    let both = [&restored.pair.source, &restored.pair.target];
+    for db in both {
+        db.exec("create table p2 partition of parent for values in (2); create table p3 (like parent including all)");
+    }
+    both[0].exec("insert into parent select i, 2 from generate_series(1, 100) i; insert into p3 select i, 3 from generate_series(1, 100) i");
+    for db in both {
+        db.exec("alter table parent attach partition p3 for values in (3)");
+    }
+    let refusal = restored.refused("").names(&["public.p3", "did not hold"]);
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    assert!(!refusal.text.contains("p1") && !refusal.text.contains("p2"), "{refusal:?}");
+    for db in both {
+        db.exec("drop table p3");
+    }
+    restored.works("", &["t1", "t2", "p1", "p2"]);
+}
+
 /// Publications of the user's that are older than the slot and bring a part of the changes.
 #[test]
 fn publications_of_a_part_of_the_changes() {
@@ -192,6 +238,10 @@ fn a_slot_that_another_node_is_at_work_with() {
         ))
     };
     let mut holder = complete_under_lock(pair, &restored.prepared, "t1");
+    wait_until("it is at work with the slot", Duration::from_secs(30), || {
+        let taken = "select count(*) from pg_description where description like '%\"taken\":true%' and objoid in (select oid from pg_publication)";
+        (pair.source.scalar::<i64>(taken) == 1).then_some(())
+    });
     for args in [String::new(), format!(", slot_name => '{slot}'")] {
         let refusal = refused_quickly(|| second(&args));
         assert_eq!(refusal.code, "55006", "{refusal:?}");

@@ -123,7 +123,7 @@ pub(super) fn examine(judge: &mut impl Judge, wanted: &Wanted) -> Result<Option<
     if let Some(name) = wanted.publication {
         judge.judge("publication", publication::check(&connection, wanted.source, name, &plan.leaves()))?;
     }
-    let source_relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
+    let source_relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
     let index_bytes = preflight::index_bytes(&connection, &source_relids)?;
     drop(connection);
     judge.judge("rights", check_rights_here(wanted, &plan))?;

@@ -9,9 +9,9 @@ use super::checks::{
 };
 use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names};
 use super::{begin, given, list, seconds, surroundings, SqlResult};
-use crate::catalog::nodes;
 use crate::catalog::operations::{Beforehand, Kind, Method, NewOperation, Options, Selection};
 use crate::catalog::user;
+use crate::catalog::{nodes, slots as kept};
 use crate::coordinator::phase::Way;
 use crate::error::{Error, Result, SlotError};
 use crate::pg::lsn::PgLsn;
@@ -23,6 +23,7 @@ use crate::source::slots::{self, Slot};
 use crate::source::{preflight, publication, state};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
+use std::collections::BTreeMap;
 use steep_repl_core::ident::{qualified, qualified_display};
 use steep_repl_core::init_slot::{self, Record};
 use steep_repl_core::lsn::Lsn;
@@ -73,6 +74,7 @@ fn complete_init(
     })?)
 }
 
+#[derive(Clone)]
 struct Asked<'a> {
     node: &'a str,
     source: &'a str,
@@ -107,7 +109,9 @@ fn complete(asked: &Asked) -> Result<i64> {
     preflight::check_walsenders(asked.source, &said)?;
     say_retention(&mut Strict, &said, "replication with it. Raise it until the node has caught up.");
     let backup = backup(asked, &connection, &said)?;
-    let (record, slot) = slot(asked, &connection)?;
+    let (record, slot, is_recorded) = slot(asked, &connection)?;
+    // Whoever names the publication that the slot was made with says nothing new.
+    let asked = &Asked { publication: asked.publication.filter(|_| !is_recorded), ..asked.clone() };
     let start = start(asked, backup, &connection, &record, &slot)?;
     // Of a publication of the user's it is what he says.
     let no_identity = parse_no_identity(&record.no_identity)?;
@@ -140,7 +144,7 @@ fn complete(asked: &Asked) -> Result<i64> {
     }
     let plan = check_tables(&mut Strict, &there, &connection, &said)?
         .ok_or_else(|| Error::internal("a check was passed over"))?;
-    check_published(asked, &connection, &record, &plan)?;
+    let mark = check_published(asked, backup, &connection, &record, &plan)?;
     check_rights_here(&wanted, &plan)?;
     check_indexes(&mut Strict, asked.node, &plan)?;
     surroundings::check_room(&mut Strict, asked.node, false)?;
@@ -152,7 +156,6 @@ fn complete(asked: &Asked) -> Result<i64> {
         }
         Backup::Logical => check_restored(asked, &connection, &record, &plan)?,
     };
-    let mark = publication::mark(&connection, &record.publications)?;
     drop(connection);
     let options = Options {
         verify: snapshot.filter(|_| asked.verify && start == record.start_lsn),
@@ -170,10 +173,18 @@ fn complete(asked: &Asked) -> Result<i64> {
     )
 }
 
-/// Refuses what the publications do not publish, or have not published since the slot was made.
-fn check_published(asked: &Asked, connection: &Connection, record: &Record, plan: &Plan) -> Result<()> {
+/// Refuses what the publications do not publish, or have not published since the slot was made. Gives what they were then.
+fn check_published(
+    asked: &Asked,
+    backup: Backup,
+    connection: &Connection,
+    record: &Record,
+    plan: &Plan,
+) -> Result<BTreeMap<String, String>> {
+    let now = publication::mark(connection, &record.publications)?;
     if let Some(name) = asked.publication {
-        return publication::check(connection, asked.source, name, &plan.leaves());
+        publication::check(connection, asked.source, name, &plan.leaves())?;
+        return Ok(now);
     }
     let mark = match &record.mark {
         Some(mark) if publication::is_unchanged(connection, &record.publications, mark)? => mark.clone(),
@@ -183,10 +194,13 @@ fn check_published(asked: &Asked, connection: &Connection, record: &Record, plan
                 node: asked.source.to_owned(),
             })
         }
-        None => publication::mark(connection, &record.publications)?,
+        None => now,
     };
-    let relids: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
-    publication::check_members(connection, asked.source, &record.publications, &mark, &relids)
+    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
+    // A physical copy has what is a partition there as well, with all its rows.
+    let slot = (backup == Backup::Logical).then_some(record.slot.as_str());
+    publication::check_members(connection, asked.source, &record.publications, &mark, &relids, slot)?;
+    Ok(mark)
 }
 
 /// What later tables are chosen from: what was published when the slot was made is only what there was then. None when it was asked for, or when
@@ -246,8 +260,8 @@ fn backup(asked: &Asked, connection: &Connection, said: &preflight::Source) -> R
     Ok(Backup::Physical)
 }
 
-/// The slot, with what is known of it.
-fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
+/// The slot, with what is known of it, and whether that was written down when it was made.
+fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot, bool)> {
     let node = || asked.source.to_owned();
     let known = slots::records(connection)?;
     let name = match asked.slot {
@@ -283,7 +297,11 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
     };
     check_slot(asked, &name, &slot)?;
     let Some(confirmed) = slot.confirmed else { return Err(Error::SlotLost { slot: name, node: node() }) };
-    match (asked.publication, recorded) {
+    let given_up = kept::given_up()?;
+    let is_taken = |record: &Record| record.taken && record.taken_by.as_ref().is_some_and(|by| !given_up.contains(by));
+    let is_own = |record: &Record| record.publications.iter().any(|one| Some(one.as_str()) == asked.publication);
+    let named = asked.publication.filter(|_| !recorded.as_ref().is_some_and(is_own));
+    match (named, recorded) {
         (None, Some(record)) if confirmed > record.start_lsn => Err(SlotError::Unusable {
             slot: name,
             node: node(),
@@ -292,10 +310,10 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
                 .to_owned(),
         }
         .into()),
-        (None, Some(record)) if record.taken => Err(SlotError::Taken { slot: record.slot, node: node() }.into()),
-        (None, Some(record)) => Ok((record, slot)),
+        (None, Some(record)) if is_taken(&record) => Err(SlotError::Taken { slot: record.slot, node: node() }.into()),
+        (None, Some(record)) => Ok((record, slot, true)),
         (None, None) => Err(SlotError::Foreign { slot: name, node: node() }.into()),
-        (Some(publication), recorded) => {
+        (Some(publication), _) => {
             if !publication::exists(connection, publication)? {
                 return Err(Error::Publication {
                     node: node(),
@@ -304,8 +322,7 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
                     hint: "Name the one that was committed before the slot was made.".to_owned(),
                 });
             }
-            let is_recorded = recorded.is_some_and(|record| record.publications.iter().any(|one| one == publication));
-            if !is_recorded && !slots::is_older(connection, publication, &name)? {
+            if !slots::is_older(connection, publication, &name)? {
                 return Err(SlotError::Younger { publication: publication.to_owned(), node: node(), slot: name }.into());
             }
             let record = Record {
@@ -320,7 +337,7 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot)> {
                 schemas: None,
                 tables: None,
             };
-            Ok((record, slot))
+            Ok((record, slot, false))
         }
     }
 }
@@ -431,9 +448,17 @@ fn check_not_emptied(connection: &Connection, plan: &Plan) -> Result<()> {
 
 /// Refuses a node that was not restored. Gives the snapshot of the slot, when it is still kept.
 fn check_restored(asked: &Asked, connection: &Connection, record: &Record, plan: &Plan) -> Result<Option<String>> {
-    let located: Vec<(u32, String, String)> =
+    let mut located: Vec<(u32, String, String)> =
         plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
     let filled = user::waiting_at_most(5000, || user::not_empty(&located))?;
+    // What has still to be made here will be empty.
+    let is_here = |oid: u32| plan.tables.iter().any(|table| table.source_relid == oid);
+    located.extend(
+        plan.chosen
+            .iter()
+            .filter(|(oid, ..)| !is_here(*oid))
+            .map(|(_, schema, name)| (0, schema.clone(), name.clone())),
+    );
     let leaves: Vec<(String, String)> =
         located.iter().map(|(_, schema, name)| (schema.clone(), name.clone())).collect();
     let under = match &record.snapshot {

@@ -150,15 +150,16 @@ pub(super) fn check_space(
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let folders: BTreeMap<u32, String> = user::tablespaces_of(&relids)?.into_iter().collect();
     let indexes: BTreeMap<u32, i64> = index_bytes.iter().copied().collect();
+    let here: BTreeMap<u32, u32> = plan.tables.iter().map(|table| (table.source_relid, table.relid)).collect();
     let mut needed: Vec<(PathBuf, u64)> = Vec::new();
-    for table in &plan.tables {
-        let bytes = table.bytes_total.saturating_add(indexes.get(&table.source_relid).copied().unwrap_or_default());
+    for ((oid, ..), bytes) in plan.chosen.iter().zip(&plan.chosen_bytes) {
+        let bytes = bytes.saturating_add(indexes.get(oid).copied().unwrap_or_default());
         // A table that has still to be made goes where others do.
-        let folder = folders.get(&table.relid).filter(|folder| !folder.is_empty());
+        let folder = here.get(oid).and_then(|relid| folders.get(relid)).filter(|folder| !folder.is_empty());
         needed.push((folder.map_or_else(instance::data_directory, PathBuf::from), bytes.unsigned_abs()));
     }
     if let Some(files) = files {
-        needed.push((Path::new(&files.path).to_owned(), plan.bytes_total().unsigned_abs()));
+        needed.push((Path::new(&files.path).to_owned(), plan.chosen_bytes_total().unsigned_abs()));
     }
     say_lacking(judge, &needed);
     Ok(())

@@ -5,6 +5,16 @@ use crate::error::Result;
 use serde::Deserialize;
 use steep_repl_core::lsn::Lsn;
 
+/// Tokens of the operations of this database that have begun with somebody's own backup and were cancelled: what they have taken on a source
+/// that was given up, nobody uses.
+pub fn given_up() -> Result<Vec<String>> {
+    rows(
+        "SELECT pg_catalog.to_json(token)::text FROM steep_repl.operations \
+         WHERE kind = 'init' AND method = 'manual' AND status = 'cancelled' ORDER BY id",
+        &[],
+    )
+}
+
 /// A slot that is or was kept.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Prepared {

@@ -41,11 +41,12 @@ pub fn request_drop(operation: i64) -> Result<bool> {
     Ok(!changed.is_empty())
 }
 
-/// The node of this database that is being filled from a snapshot's files; none when none is.
+/// The node of this database that is being filled from a snapshot's files, or could go on with that; none when none is.
 pub fn loaded_by(path: &str) -> Result<Option<String>> {
     maybe(
         "SELECT pg_catalog.to_json(o.node)::text FROM steep_repl.operations o \
-         WHERE o.kind = 'init' AND o.status IN ('pending', 'running') AND o.options -> 'files' ->> 'path' = $1 \
+         WHERE o.kind = 'init' AND o.status IN ('pending', 'running', 'failed') \
+         AND steep_repl.operation_owner(o.system_identifier, o.database::bigint, o.instance, o.timeline, o.disowned) = 'ours' AND o.options -> 'files' ->> 'path' = $1 \
          ORDER BY o.id LIMIT 1",
         &[Arg::Text(path)],
     )

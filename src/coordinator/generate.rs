@@ -51,9 +51,9 @@ impl Coordinator {
     fn begin_files(&mut self) -> Result<()> {
         let (operation, files) = (self.operation.clone(), self.operation.files()?.clone());
         let (id, token, folder) = (operation.id, operation.token()?, self.folder()?);
-        self.make_folder()?;
         // The slot is there from now on, and what it holds back is shown; nor does anything else see that its time is over.
         shmem::watch(system::database_oid());
+        self.make_folder()?;
         let connection = self.source()?;
         for number in 2..=files.targets {
             let (from, to) = (&operation.slot_name, target_slot_name(token, number));
@@ -156,7 +156,7 @@ impl Coordinator {
                 if let Some(lost) = names.iter().find(|name| !found.is_free(name)) {
                     return Err(Error::SlotLost { slot: lost.clone(), node: operation.source.clone() });
                 }
-                self.write_manifest(start, &names)?
+                self.write_manifest(start, &names, found.held_bytes)?
             }
         };
         failpoint!(ManifestWritten)?;
@@ -186,7 +186,7 @@ impl Coordinator {
     }
 
     /// What makes the files a snapshot.
-    fn write_manifest(&mut self, start: Lsn, names: &[String]) -> Result<Manifest> {
+    fn write_manifest(&mut self, start: Lsn, names: &[String], held_bytes: i64) -> Result<Manifest> {
         let (operation, files, folder) = (self.operation.clone(), self.operation.files()?.clone(), self.folder()?);
         let id = operation.id;
         let planned = transaction::run(|| operations::tables(id))?;
@@ -232,6 +232,10 @@ impl Coordinator {
         failpoint!(SequencesSet)?;
         let kept = manifest.files().map(|file| file.path.as_str()).collect();
         place::remove_others(&folder, &files.id, &kept)?;
+        // Before anybody can take a slot: what is missing afterwards, a target may have.
+        let look =
+            Look { bytes: i64::try_from(bytes).ok(), slots_free: names.len() as i64, wal_held_bytes: Some(held_bytes) };
+        transaction::run(|| snapshots::looked(id, &look))?;
         contents::seal(&folder, &manifest)?;
         Ok(manifest)
     }

@@ -68,11 +68,14 @@ impl Coordinator {
         let record = self.record()?;
         let connection = self.source()?;
         transaction::run_without_snapshot(|| {
-            // Whoever is about to use it has said so there.
-            let known = source::slots::records(connection)?;
-            let before = known.into_iter().map(|(other, _)| other).find(|other| other.slot == record.slot);
-            let (taken, taken_by) = before.map_or((false, None), |before| (before.taken, before.taken_by));
-            source::slots::describe(connection, &Record { taken, taken_by, ..record })
+            let slot = record.slot.clone();
+            source::slots::alone_with(connection, &slot, || {
+                // Whoever is about to use it has said so there.
+                let known = source::slots::records(connection)?;
+                let before = known.into_iter().map(|(other, _)| other).find(|other| other.slot == slot);
+                let (taken, taken_by) = before.map_or((false, None), |before| (before.taken, before.taken_by));
+                source::slots::describe(connection, &Record { taken, taken_by, ..record })
+            })
         })
     }
 
@@ -173,6 +176,7 @@ impl Coordinator {
         }
         let (slot, token, node) =
             (self.operation.slot_name.clone(), self.operation.token()?.to_string(), self.operation.source.clone());
+        let given_up = transaction::run(slots::given_up)?;
         let connection = self.source()?;
         transaction::run_without_snapshot(|| {
             source::slots::alone_with(connection, &slot, || {
@@ -181,8 +185,9 @@ impl Coordinator {
                 else {
                     return Ok(());
                 };
-                let is_ours = record.taken_by.as_ref().is_none_or(|by| *by == token);
-                match (record.taken && !is_ours, record.taken == taken) {
+                let is_free = !record.taken || record.taken_by.as_ref().is_none_or(|by| given_up.contains(by));
+                let is_ours = record.taken && record.taken_by.as_ref() == Some(&token);
+                match (!is_free && !is_ours, is_ours == taken) {
                     (true, _) if taken => Err(SlotError::Taken { slot: slot.clone(), node: node.clone() }.into()),
                     (true, _) | (false, true) => Ok(()),
                     (false, false) => {

@@ -273,6 +273,11 @@ fn replan(operation: &operations::Operation, connection: &Connection) -> Result<
         let names = operation.publications.join(",");
         publication::check(connection, &operation.source, &names, &plan.leaves())?;
     }
+    if operation.own_publications && operation.is_manual() {
+        let mark = operations::publication_mark(operation.id)?;
+        let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
+        publication::check_members(connection, &operation.source, &operation.publications, &mark, &relids, None)?;
+    }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let foreign = user::not_owned(&relids)?;
     if !foreign.is_empty() {

@@ -230,8 +230,8 @@ impl SlotError {
                 "55006",
                 some("A slot serves one node, and steep_repl.complete_init is at work with it there."),
                 some(
-                    "Make another slot by steep_repl.prepare_init, and another backup; or cancel_init there. If that node is gone for \
-                     good, name the publication of the slot too: publication => '...'.",
+                    "Use steep_repl.cancel_init(node) there. If that node is gone for good, release the slot by \
+                     steep_repl.drop_init_slot where it was made, and make another one, and another backup.",
                 ),
             ),
             Unusable { reason, hint, .. } => ("55000", Some(reason.clone()), Some(hint.clone())),

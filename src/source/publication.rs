@@ -128,17 +128,21 @@ pub fn check(connection: &Connection, node: &str, name: &str, leaves: &[(String,
 }
 
 /// Refuses tables that publications of ours did not hold when they were marked: what was written into them before they joined never comes.
-pub fn check_members(connection: &Connection, node: &str, names: &[String], mark: &Mark, relids: &[u32]) -> Result<()> {
+/// With a slot that includes partitions that were attached after it; whoever was made as a partition has had no rows before.
+pub fn check_members(
+    connection: &Connection,
+    node: &str,
+    names: &[String],
+    mark: &Mark,
+    relids: &[u32],
+    slot: Option<&str>,
+) -> Result<()> {
     let members: Vec<&str> = mark.keys().filter_map(|what| what.strip_prefix('r')?.split(' ').next()).collect();
     let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let query = format!(
-        "SELECT pg_catalog.jsonb_build_array(n.nspname, c.relname)::text \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.oid = ANY ('{{{list}}}'::oid[]) AND c.oid <> ALL ('{{{members}}}'::oid[]) AND NOT EXISTS (\
-             SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a WHERE a.relid = ANY ('{{{members}}}'::oid[])) \
-         ORDER BY n.nspname, c.relname",
-        members = members.join(",")
-    );
+    let query = include_str!("../../sql/queries/source_not_members.sql")
+        .replace(":relids", &format!("'{{{list}}}'"))
+        .replace(":members", &format!("'{{{}}}'", members.join(",")))
+        .replace(":slot", &slot.map_or_else(|| "NULL".to_owned(), quote_literal));
     let outside: Vec<(String, String)> = connection.json(&query, "could not look at the tables of the publications")?;
     if outside.is_empty() {
         return Ok(());
@@ -165,22 +169,26 @@ pub fn mark(connection: &Connection, names: &[String]) -> Result<Mark> {
     Ok(connection.json(&query, "could not look at the publications")?.into_iter().next().unwrap_or_default())
 }
 
-/// Whether publications are what they were. A table that was dropped has left them by that; who joined them does no harm.
+/// Whether publications are what they were. A table or schema that was dropped has left them by that; who joined them does no harm.
 pub fn is_unchanged(connection: &Connection, names: &[String], before: &Mark) -> Result<bool> {
     let now = mark(connection, names)?;
-    let mut gone = Vec::new();
+    let (mut tables, mut schemas) = (Vec::new(), Vec::new());
     for (what, mark) in before {
-        match (now.get(what), what.strip_prefix('r').and_then(|member| member.split(' ').next())) {
+        let oid = what.get(1..).and_then(|member| member.split(' ').next()).unwrap_or_default();
+        match (now.get(what), what.get(..1)) {
             (Some(same), _) if same == mark => {}
-            (None, Some(relid)) => gone.push(relid.to_owned()),
+            (None, Some("r")) => tables.push(oid),
+            (None, Some("s")) => schemas.push(oid),
             _ => return Ok(false),
         }
     }
     let query = format!(
-        "SELECT (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = ANY ('{{{}}}'::oid[])))::text",
-        gone.join(",")
+        "SELECT (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = ANY ('{{{}}}'::oid[])) \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid = ANY ('{{{}}}'::oid[])))::text",
+        tables.join(","),
+        schemas.join(",")
     );
-    Ok(connection.value(&query, "could not look at the tables of the publications")?.as_deref() == Some("true"))
+    Ok(connection.value(&query, "could not look at the members of the publications")?.as_deref() == Some("true"))
 }
 
 /// Tables whose updates or deletes publications publish, and that have no replica identity.

@@ -69,7 +69,7 @@ pub fn records(connection: &Connection) -> Result<Vec<(Record, bool)>> {
 pub fn alone_with<T>(connection: &Connection, slot: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let context = "could not lock the record of the slot";
     let key = format!("pg_catalog.hashtextextended({}, 0)", quote_literal(&format!("steep_repl init slot {slot}")));
-    connection.execute("SET lock_timeout = '10s'", context)?;
+    connection.execute("SET lock_timeout = '5s'", context)?;
     connection.rows(&format!("SELECT pg_catalog.pg_advisory_lock({key})::text"), 1, context)?;
     let done = work();
     connection.rows(&format!("SELECT pg_catalog.pg_advisory_unlock({key})::text"), 1, context)?;
