@@ -9,7 +9,7 @@ use super::checks::{
 };
 use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names};
 use super::{begin, given, list, seconds, surroundings, SqlResult};
-use crate::catalog::operations::{Beforehand, Kind, Method, NewOperation, Options, Selection};
+use crate::catalog::operations::{Beforehand, Kind, Mark, Method, NewOperation, Options, Selection};
 use crate::catalog::user;
 use crate::catalog::{nodes, slots as kept};
 use crate::coordinator::phase::Way;
@@ -23,7 +23,6 @@ use crate::source::slots::{self, Slot};
 use crate::source::{preflight, publication, state};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
-use std::collections::BTreeMap;
 use steep_repl_core::ident::{qualified, qualified_display};
 use steep_repl_core::init_slot::{self, Record};
 use steep_repl_core::lsn::Lsn;
@@ -180,7 +179,7 @@ fn check_published(
     connection: &Connection,
     record: &Record,
     plan: &Plan,
-) -> Result<BTreeMap<String, String>> {
+) -> Result<Mark> {
     let now = publication::mark(connection, &record.publications)?;
     if let Some(name) = asked.publication {
         publication::check(connection, asked.source, name, &plan.leaves())?;
