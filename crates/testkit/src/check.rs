@@ -73,8 +73,9 @@ pub fn conflict_counts(target: &Db) -> Vec<String> {
         run(&mut client, &format!("alter subscription {} disable", quote_ident(name)));
     }
     wait_until("the apply workers are gone", Duration::from_secs(60), || {
-        let workers = "select count(*) from pg_stat_subscription w join pg_subscription s on s.oid = w.subid
-                       join pg_database d on d.oid = s.subdbid where d.datname = current_database() and w.pid is not null";
+        // A worker that ends leaves pg_stat_subscription first, then reports its counts, and leaves pg_stat_activity last.
+        let workers = "select count(*) from pg_stat_activity
+                       where datname = current_database() and backend_type like 'logical replication%worker'";
         (query::<i64>(&mut client, workers, |row| row.get(0)) == [0]).then_some(())
     });
     let counters = "select c.subname || ' ' || v.key || '=' || v.value
