@@ -125,6 +125,58 @@ fn a_copy_without_a_timeline_of_its_own_cannot_be_placed() {
     check::remove_target(&manager);
 }
 
+/// Two standbys of one server are promoted apart from each other: both are on a timeline 2, and a copy of the one is none of the other.
+#[test]
+fn a_copy_of_another_timeline_of_the_same_number_is_refused() {
+    let origin = ClusterOptions::new("porigin").start();
+    let mut pair = filled(Pair::options("prep_split").source(Arc::clone(&origin)));
+    let manager = pair.target.clone();
+    let database = pair.source.name().to_string();
+    let standby = |label: &str, of: &Cluster| {
+        let copy = base_backup(of, ClusterOptions::new(label).preload(), &["-R"]);
+        copy.start();
+        copy
+    };
+    let source = standby("psource", &origin);
+    promoted(&mut pair, Arc::clone(&source));
+    // What the one has written before its promotion is not in the other.
+    origin.connect(&database).batch_execute("create table later ()").unwrap();
+    let other = standby("pother", &origin);
+    promoted(&mut pair, Arc::clone(&other));
+    let ahead = pair.target.clone();
+    pair.source = Db::new(Arc::clone(&source), &database);
+    manager.exec(&format!(
+        "select steep_repl.alter_node('node_a', conninfo => {})",
+        steep_repl_testkit::quote_literal(&pair.source.conninfo())
+    ));
+    manager.exec("select steep_repl.prepare_init('node_a', 'init_slot', no_identity => 'full')");
+    // Where the copy leaves the other's timeline lies between the start of the slot and the end of the source.
+    ahead.exec_each(&["create table ahead ()", "select pg_switch_wal()", "create table further ()"]);
+    let copy = standby("pcopy", &other);
+    promoted(&mut pair, copy);
+    for _ in 0..8 {
+        pair.source.exec_each(&["create table if not exists beyond ()", "drop table beyond", "select pg_switch_wal()"]);
+    }
+    for target in [ahead, pair.target.clone()] {
+        pair.target = target;
+        register_in_copy(&pair);
+        let refusal = refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
+        assert_eq!(refusal.code, "55000", "{refusal:?}");
+        refusal.names(&["timeline 2 of node", "same number"]);
+        assert_eq!(pair.state(), "UNINITIALIZED");
+    }
+    // A copy of the source itself is taken.
+    let load = shop::load().start(&pair.source);
+    let copy = standby("pown", &source);
+    promoted(&mut pair, copy);
+    register_in_copy(&pair);
+    complete(&pair.target, ", slot_name => 'init_slot'").unwrap();
+    pair.expect_synchronized();
+    load.stop();
+    expect_equal(&pair);
+    check::remove_target(&manager);
+}
+
 #[test]
 fn a_copy_that_was_written_to_or_is_older_than_the_slot_is_refused() {
     let source = ClusterOptions::new("psource").start();

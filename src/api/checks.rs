@@ -182,6 +182,14 @@ pub(super) fn connect(from: &Node, token: Token, options: &Options) -> Result<Co
     Ok(connection)
 }
 
+/// [`connect`], for what only a walsender is asked.
+pub(super) fn connect_walsender(from: &Node, token: Token, options: &Options) -> Result<Connection> {
+    let target = source::target(from, role::current())?;
+    let mut connection = Connection::open_walsender(&target, &application_name(token, Part::Check))?;
+    connection.limit_answers(options.receive_timeout);
+    Ok(connection)
+}
+
 /// Makes the plan, and says everything that stands against it.
 pub(super) fn check_tables(
     judge: &mut impl Judge,

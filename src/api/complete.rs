@@ -5,13 +5,15 @@
 //! coordinator's to take away (`coordinator/adopt.rs`).
 
 use super::checks::{
-    check_indexes, check_nodes, check_rights_here, check_tables, connect, say_retention, Strict, Wanted,
+    check_indexes, check_nodes, check_rights_here, check_tables, connect, connect_walsender, say_retention, Strict,
+    Wanted,
 };
 use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names};
 use super::{begin, given, list, seconds, surroundings, SqlResult};
+use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{Beforehand, Kind, Mark, Method, NewOperation, Options, Selection};
+use crate::catalog::slots as kept;
 use crate::catalog::user;
-use crate::catalog::{nodes, slots as kept};
 use crate::coordinator::phase::Way;
 use crate::error::{Error, Result, SlotError};
 use crate::pg::lsn::PgLsn;
@@ -111,7 +113,11 @@ fn complete(asked: &Asked) -> Result<i64> {
     let (record, slot, is_recorded) = slot(asked, &connection)?;
     // Whoever names the publication that the slot was made with says nothing new.
     let asked = &Asked { publication: asked.publication.filter(|_| !is_recorded), ..asked.clone() };
-    let start = start(asked, backup, &connection, &record, &slot)?;
+    let left = match backup {
+        Backup::Physical => Some(left_at(asked, &from, token, &connection)?),
+        Backup::Logical => None,
+    };
+    let start = start(asked, left, &record, &slot)?;
     // Of a publication of the user's it is what he says.
     let no_identity = parse_no_identity(&record.no_identity)?;
     let published = slots::leaves(&connection, &record.publications)?;
@@ -378,20 +384,14 @@ fn check_slot(asked: &Asked, name: &str, slot: &Slot) -> Result<()> {
 }
 
 /// Where replication has to start.
-fn start(asked: &Asked, backup: Backup, connection: &Connection, record: &Record, slot: &Slot) -> Result<Lsn> {
+///
+/// `left` is where a physical copy left the source; a logical backup stands where somebody says.
+fn start(asked: &Asked, left: Option<Lsn>, record: &Record, slot: &Slot) -> Result<Lsn> {
     let node = || asked.source.to_owned();
     let name = || record.slot.clone();
-    let start = match backup {
-        Backup::Logical => asked.lsn.ok_or_else(|| SlotError::NoLsn { slot: name() })?,
-        Backup::Physical => {
-            let (timeline, here) = (slots::timeline(connection)?, instance::here().and_then(|here| here.timeline));
-            let here = here.ok_or(Error::Standby)?;
-            if here == timeline {
-                return Err(SlotError::NoTimeline { node: node(), timeline }.into());
-            }
-            let history = instance::timeline_history(here).unwrap_or_default();
-            let at = init_slot::left_at(&init_slot::history(&history), timeline)
-                .ok_or_else(|| SlotError::OtherHistory { node: node(), timeline })?;
+    let start = match left {
+        None => asked.lsn.ok_or_else(|| SlotError::NoLsn { slot: name() })?,
+        Some(at) => {
             if let Some(lsn) = asked.lsn.filter(|lsn| *lsn != at) {
                 return Err(SlotError::Elsewhere { lsn, node: node(), at }.into());
             }
@@ -405,6 +405,25 @@ fn start(asked: &Asked, backup: Backup, connection: &Connection, record: &Record
         return Err(SlotError::Beyond { lsn: start, node: node(), end: slot.now }.into());
     }
     Ok(start)
+}
+
+/// Where a physical copy left the timeline of the source.
+fn left_at(asked: &Asked, from: &Node, token: Token, connection: &Connection) -> Result<Lsn> {
+    let (timeline, here) = (slots::timeline(connection)?, instance::here().and_then(|here| here.timeline));
+    let here = here.ok_or(Error::Standby)?;
+    let before = match timeline {
+        1 => Vec::new(),
+        _ => {
+            let walsender = connect_walsender(from, token, &asked.options)?;
+            init_slot::history(&slots::timeline_history(&walsender, timeline)?)
+        }
+    };
+    let history = init_slot::history(&instance::timeline_history(here).unwrap_or_default());
+    if here == timeline && history == before {
+        return Err(SlotError::NoTimeline { node: asked.source.to_owned(), timeline }.into());
+    }
+    init_slot::left_at(&history, timeline, &before)
+        .ok_or_else(|| SlotError::OtherHistory { node: asked.source.to_owned(), timeline }.into())
 }
 
 /// Refuses a physical copy that somebody has written to, as far as the server has counted it.

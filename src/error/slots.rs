@@ -272,7 +272,10 @@ impl SlotError {
             ),
             OtherHistory { .. } => (
                 "55000",
-                some("It was copied from another server, or the source was itself promoted since."),
+                some(
+                    "It was copied from another server: a timeline of the same number may be another one, where two were promoted apart \
+                     from each other. Or the source was itself promoted since.",
+                ),
                 some("Make another copy, of the source as it is now."),
             ),
             Written { tables } => (

@@ -7,6 +7,9 @@ use steep_repl_core::ident::{quote_ident, quote_literal};
 use steep_repl_core::init_slot::Record;
 use steep_repl_core::lsn::Lsn;
 
+/// A file is not there.
+const UNDEFINED_FILE: &str = "58P01";
+
 /// A replication slot as it is.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Slot {
@@ -121,6 +124,17 @@ pub fn timeline(connection: &Connection) -> Result<u32> {
     let name = connection.value(query, "could not read the timeline")?;
     name.and_then(|digits| u32::from_str_radix(&digits, 16).ok())
         .ok_or_else(|| Error::internal("the source has no timeline"))
+}
+
+/// What the source has written down of the timelines before one of its own; nothing when it has no such file, which the server takes
+/// for a timeline that was the first. Only on a walsender connection.
+pub fn timeline_history(walsender: &Connection, timeline: u32) -> Result<String> {
+    let context = "could not read the history of the timeline";
+    match walsender.rows(&format!("TIMELINE_HISTORY {timeline}"), 2, context) {
+        Ok(rows) => Ok(rows.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten().unwrap_or_default()),
+        Err(error) if error.problem().sqlstate == UNDEFINED_FILE => Ok(String::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the source has that advisory lock, which this process holds: then it is this very server.

@@ -181,9 +181,14 @@ pub fn history(text: &str) -> Vec<Switch> {
         .collect()
 }
 
-/// Where a history left a timeline first; none when it never was on it.
-pub fn left_at(history: &[Switch], timeline: u32) -> Option<Lsn> {
-    history.iter().find(|switch| switch.timeline == timeline).map(|switch| switch.at)
+/// Where a history left a timeline; none when it never was on it.
+///
+/// `theirs` is the history of that timeline on the server that is on it: two standbys that are promoted apart from each other give
+/// their timelines the same number, and what the two were before tells them apart.
+pub fn left_at(history: &[Switch], timeline: u32, theirs: &[Switch]) -> Option<Lsn> {
+    let place = history.iter().position(|switch| switch.timeline == timeline)?;
+    let (before, rest) = history.split_at(place);
+    (before == theirs).then(|| rest.first().map(|switch| switch.at)).flatten()
 }
 
 #[cfg(test)]
@@ -254,8 +259,18 @@ mod tests {
         let text = "1\t0/3000060\tno recovery target specified\n\n2\t0/5000000\tbefore transaction 7\n";
         let history = history(text);
         assert_eq!(history.len(), 2);
-        assert_eq!(left_at(&history, 1), Some(Lsn(0x300_0060)));
-        assert_eq!(left_at(&history, 2), Some(Lsn(0x500_0000)));
-        assert_eq!(left_at(&history, 3), None);
+        let (first, second) = (Lsn(0x300_0060), Lsn(0x500_0000));
+        assert_eq!(left_at(&history, 1, &[]), Some(first));
+        assert_eq!(left_at(&history, 2, &[Switch { timeline: 1, at: first }]), Some(second));
+        assert_eq!(left_at(&history, 3, &history), None);
+    }
+
+    #[test]
+    fn a_timeline_of_the_same_number_may_be_another_one() {
+        let history =
+            history("1\t0/3000060\tno recovery target specified\n2\t0/5000000\tno recovery target specified\n");
+        let promoted_later = [Switch { timeline: 1, at: Lsn(0x300_00A0) }];
+        assert_eq!(left_at(&history, 2, &promoted_later), None);
+        assert_eq!(left_at(&history, 2, &[]), None);
     }
 }
