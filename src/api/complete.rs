@@ -269,6 +269,8 @@ fn backup(asked: &Asked, connection: &Connection, said: &preflight::Source) -> R
 fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot, bool)> {
     let node = || asked.source.to_owned();
     let known = slots::records(connection)?;
+    let given_up = kept::given_up()?;
+    let is_taken = |record: &Record| record.taken && record.taken_by.as_ref().is_some_and(|by| !given_up.contains(by));
     let name = match asked.slot {
         Some(name) => name.to_owned(),
         None => {
@@ -283,10 +285,10 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot, bool)> 
                 }
             }
             // Those that are taken are named only when there are no others.
-            let is_free = unused_ones.iter().any(|record| !record.taken);
+            let is_free = unused_ones.iter().any(|record| !is_taken(record));
             let candidates: Vec<String> = unused_ones
                 .into_iter()
-                .filter(|record| !(is_free && record.taken))
+                .filter(|record| !(is_free && is_taken(record)))
                 .map(|record| record.slot.clone())
                 .collect();
             match candidates.as_slice() {
@@ -302,8 +304,6 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot, bool)> 
     };
     check_slot(asked, &name, &slot)?;
     let Some(confirmed) = slot.confirmed else { return Err(Error::SlotLost { slot: name, node: node() }) };
-    let given_up = kept::given_up()?;
-    let is_taken = |record: &Record| record.taken && record.taken_by.as_ref().is_some_and(|by| !given_up.contains(by));
     let is_own = |record: &Record| record.publications.iter().any(|one| Some(one.as_str()) == asked.publication);
     let named = asked.publication.filter(|_| !recorded.as_ref().is_some_and(is_own));
     match (named, recorded) {
