@@ -2,6 +2,7 @@
 -- its tablespaces are.
 SELECT pg_catalog.jsonb_build_object(
     'role', current_user,
+    'superuser', pg_catalog.current_setting('is_superuser')::boolean,
     'database', pg_catalog.current_database(),
     'major', pg_catalog.current_setting('server_version_num')::integer / 10000,
     'bytes', (SELECT sum(CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')

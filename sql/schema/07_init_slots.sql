@@ -50,4 +50,4 @@ COMMENT ON COLUMN steep_repl.init_slots.wal_held_bytes IS 'Bytes of WAL that it 
 COMMENT ON COLUMN steep_repl.init_slots.seen_at IS 'When it was last looked at; every few seconds while the node answers';
 COMMENT ON COLUMN steep_repl.init_slots.created_at IS 'When it was asked for';
 COMMENT ON COLUMN steep_repl.init_slots.operation_id IS 'Number of the operation that made it; events have it';
-COMMENT ON COLUMN steep_repl.init_slots.error IS 'Why it failed';
+COMMENT ON COLUMN steep_repl.init_slots.error IS 'Why it failed, or is not taken away';

@@ -108,7 +108,7 @@ COMMENT ON COLUMN steep_repl.snapshots.bytes_per_second IS 'Bytes of the tables 
 COMMENT ON COLUMN steep_repl.snapshots.eta IS 'Expected time of the end; null while unknown';
 COMMENT ON COLUMN steep_repl.snapshots.compression IS 'zstd, lz4, gzip or none';
 COMMENT ON COLUMN steep_repl.snapshots.operation_id IS 'The operation; its tables are in table_progress, its events in events';
-COMMENT ON COLUMN steep_repl.snapshots.sqlstate IS 'SQLSTATE of the error that stopped it';
+COMMENT ON COLUMN steep_repl.snapshots.sqlstate IS 'SQLSTATE of the error that stopped it; of a complete one of what keeps it from being looked after, or dropped in time';
 COMMENT ON COLUMN steep_repl.snapshots.error IS 'Its message';
 COMMENT ON COLUMN steep_repl.snapshots.detail IS 'Its detail';
 COMMENT ON COLUMN steep_repl.snapshots.hint IS 'What to do about it';

@@ -10,6 +10,7 @@ use super::checks::{
 };
 use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names};
 use super::{begin, given, list, seconds, surroundings, SqlResult};
+use crate::catalog::copied;
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{Beforehand, Kind, Mark, Method, NewOperation, Options, Selection};
 use crate::catalog::slots as kept;
@@ -22,7 +23,8 @@ use crate::pg::{instance, raise, role, shmem, system};
 use crate::schema::Plan;
 use crate::settings;
 use crate::source::slots::{self, Slot};
-use crate::source::{preflight, publication, state};
+use crate::source::state::{self, Before};
+use crate::source::{preflight, publication};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use steep_repl_core::ident::{qualified, qualified_display};
@@ -156,7 +158,10 @@ fn complete(asked: &Asked) -> Result<i64> {
     let snapshot = match backup {
         Backup::Physical => {
             check_untouched(&plan)?;
+            check_nothing_prepared(asked)?;
             check_not_emptied(&connection, &plan)?;
+            check_same_partitions(asked, &connection, &plan)?;
+            check_nothing_lacks(asked, &connection, &plan, &Before::Xid(user::next_xid()?))?;
             None
         }
         Backup::Logical => check_restored(asked, &connection, &record, &plan)?,
@@ -187,8 +192,14 @@ fn check_published(
     plan: &Plan,
 ) -> Result<Mark> {
     let now = publication::mark(connection, &record.publications)?;
+    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
+    // A physical copy tells by itself what was a partition when it left the source.
+    let slot = (backup == Backup::Logical).then_some(record.slot.as_str());
     if let Some(name) = asked.publication {
         publication::check(connection, asked.source, name, &plan.leaves())?;
+        if let Some(slot) = slot {
+            publication::check_partitions(connection, asked.source, &record.publications, &relids, slot)?;
+        }
         return Ok(now);
     }
     let mark = match &record.mark {
@@ -201,9 +212,6 @@ fn check_published(
         }
         None => now,
     };
-    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
-    // A physical copy has what is a partition there as well, with all its rows.
-    let slot = (backup == Backup::Logical).then_some(record.slot.as_str());
     publication::check_members(connection, asked.source, &record.publications, &mark, &relids, slot)?;
     Ok(mark)
 }
@@ -297,7 +305,7 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot, bool)> 
             }
         }
     };
-    let recorded = known.into_iter().map(|(record, _)| record).find(|record| record.slot == name);
+    let recorded = slots::record(connection, &name)?;
     let Some(slot) = slots::get(connection, &name)? else {
         let why = recorded.map(|_| "It was made by steep_repl.prepare_init, and was dropped since.".to_owned());
         return Err(SlotError::Missing { slot: name, node: node(), why }.into());
@@ -318,6 +326,10 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot, bool)> 
         (None, Some(record)) if is_taken(&record) => Err(SlotError::Taken { slot: record.slot, node: node() }.into()),
         (None, Some(record)) => Ok((record, slot, true)),
         (None, None) => Err(SlotError::Foreign { slot: name, node: node() }.into()),
+        // One of ours that somebody is at work with is his, whatever publication is named with it.
+        (Some(_), Some(record)) if is_taken(&record) => {
+            Err(SlotError::Taken { slot: record.slot, node: node() }.into())
+        }
         (Some(publication), _) => {
             if !publication::exists(connection, publication)? {
                 return Err(Error::Publication {
@@ -330,15 +342,20 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot, bool)> 
             if !slots::is_older(connection, publication, &name)? {
                 return Err(SlotError::Younger { publication: publication.to_owned(), node: node(), slot: name }.into());
             }
+            // Nothing is written on a publication of the user's: only where the slot was made from here its snapshot is known.
+            let kept = kept::kept()?
+                .into_iter()
+                .find(|kept| kept.slot == name && kept.node == asked.source && kept.start_lsn == Some(confirmed));
             let record = Record {
                 slot: name,
                 publications: vec![publication.to_owned()],
                 no_identity: asked.options.no_identity.clone(),
                 start_lsn: confirmed,
-                snapshot: None,
+                snapshot: kept.and_then(|kept| kept.snapshot),
                 taken: false,
                 taken_by: None,
                 mark: None,
+                identities: Vec::new(),
                 schemas: None,
                 tables: None,
             };
@@ -422,8 +439,33 @@ fn left_at(asked: &Asked, from: &Node, token: Token, connection: &Connection) ->
     if here == timeline && history == before {
         return Err(SlotError::NoTimeline { node: asked.source.to_owned(), timeline }.into());
     }
-    init_slot::left_at(&history, timeline, &before)
-        .ok_or_else(|| SlotError::OtherHistory { node: asked.source.to_owned(), timeline }.into())
+    let left = init_slot::left_at(&history, timeline, &before)
+        .ok_or_else(|| SlotError::OtherHistory { node: asked.source.to_owned(), timeline })?;
+    say_timelines_between(asked, timeline, &init_slot::timelines_after(&history, timeline));
+    Ok(left)
+}
+
+/// Says that a copy of a copy may have rows that its source never had: the server counts only what was written since the last promotion.
+fn say_timelines_between(asked: &Asked, timeline: u32, between: &[u32]) {
+    if between.is_empty() {
+        return;
+    }
+    let (node, names) = (asked.source, between.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
+    raise::warning_with(
+        &format!("this copy of node \"{node}\" was on other timelines since it left timeline {timeline}: {names}"),
+        Some("What was written there is not looked for, and stays."),
+        "Make the copy from the node itself, or compare the tables of the two afterwards.",
+    );
+}
+
+/// Refuses a physical copy that has prepared transactions, which keep their locks for as long as nobody ends them here. That nothing else was
+/// written is known before: rolled back, they count as if something was.
+fn check_nothing_prepared(asked: &Asked) -> Result<()> {
+    let gids = copied::prepared_transactions()?;
+    if gids.is_empty() {
+        return Ok(());
+    }
+    Err(SlotError::Prepared { node: asked.source.to_owned(), gids }.into())
 }
 
 /// Refuses a physical copy that somebody has written to, as far as the server has counted it.
@@ -464,6 +506,45 @@ fn check_not_emptied(connection: &Connection, plan: &Plan) -> Result<()> {
     Err(SlotError::Written { tables }.into())
 }
 
+/// Refuses a physical copy in which a table is no partition that has become one since: what was written into it until then never comes.
+fn check_same_partitions(asked: &Asked, connection: &Connection, plan: &Plan) -> Result<()> {
+    let there: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
+    let here: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
+    let (there, here) = (state::parents(connection, &there)?, user::parents(&here)?);
+    let attached: Vec<String> = plan
+        .tables
+        .iter()
+        .filter(|table| there.contains_key(&table.source_relid))
+        .filter(|table| there.get(&table.source_relid) != here.get(&table.relid))
+        .map(|table| qualified_display(&table.table_schema, &table.table_name))
+        .collect();
+    if attached.is_empty() {
+        return Ok(());
+    }
+    Err(SlotError::Attached { node: asked.source.to_owned(), tables: attached }.into())
+}
+
+/// Refuses to make tables empty here that held rows before replication starts: those that are not here, hold rows there now, and were made
+/// before a point in time.
+fn check_nothing_lacks(asked: &Asked, connection: &Connection, plan: &Plan, before: &Before) -> Result<()> {
+    let is_here = |oid: u32| plan.tables.iter().any(|table| table.source_relid == oid);
+    let made: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).filter(|oid| !is_here(*oid)).collect();
+    let old = state::made_before(connection, &made, before)?;
+    let (names, shown): (Vec<(String, String)>, Vec<String>) = plan
+        .chosen
+        .iter()
+        .filter(|(oid, ..)| old.contains(oid))
+        .map(|(_, schema, name)| ((schema.clone(), name.clone()), qualified_display(schema, name)))
+        .unzip();
+    let filled = slots::not_empty(connection, &names, None)?;
+    let tables: Vec<String> =
+        filled.into_iter().filter_map(|place| shown.get(place)).map(|name| format!("{name}: not here")).collect();
+    if tables.is_empty() {
+        return Ok(());
+    }
+    Err(SlotError::NotRestored { node: asked.source.to_owned(), tables, is_certain: true }.into())
+}
+
 /// Refuses a node that was not restored. Gives the snapshot of the slot, when it is still kept.
 fn check_restored(asked: &Asked, connection: &Connection, record: &Record, plan: &Plan) -> Result<Option<String>> {
     let mut located: Vec<(u32, String, String)> =
@@ -500,6 +581,9 @@ fn check_restored(asked: &Asked, connection: &Connection, record: &Record, plan:
         .collect();
     if lacking.is_empty() {
         return Ok(record.snapshot.clone().filter(|_| is_certain));
+    }
+    if !is_certain {
+        check_nothing_lacks(asked, connection, plan, &Before::Slot(record.slot.clone()))?;
     }
     if is_certain || filled.is_empty() {
         return Err(SlotError::NotRestored { node: asked.source.to_owned(), tables: lacking, is_certain }.into());

@@ -131,13 +131,18 @@ fn controlled(name: &str) -> Result<(Node, Operation)> {
 fn control(node: &Node, operation: Operation) -> Result<Operation> {
     require_may_act(node, &operation)?;
     ownership::require_ours(&operation)?;
-    if cannot_go_on(&operation)? {
-        // Whoever takes it up takes it over.
-        let me = role::current();
-        operations::take_over(operation.id, me)?;
-        return Ok(Operation { requested_by: me, ..operation });
+    taken_up(operation)
+}
+
+/// An operation that the caller, who may, does something about: whoever takes one up that cannot go on with the rights of who asked for it takes
+/// it over.
+pub(super) fn taken_up(operation: Operation) -> Result<Operation> {
+    if !ownership::is_orphaned(&operation)? {
+        return Ok(operation);
     }
-    Ok(operation)
+    let me = role::current();
+    operations::take_over(operation.id, me)?;
+    Ok(Operation { requested_by: me, ..operation })
 }
 
 fn require_may_act(node: &Node, operation: &Operation) -> Result<()> {
@@ -145,16 +150,6 @@ fn require_may_act(node: &Node, operation: &Operation) -> Result<()> {
         return Ok(());
     }
     Err(Error::NodeNotYours { node: node.node.clone(), owner: role::name_of(node.owner) })
-}
-
-/// Whether the role that asked for an operation is gone, or may not use its source any more.
-fn cannot_go_on(operation: &Operation) -> Result<bool> {
-    let asked = operation.requested_by;
-    if !role::exists(asked) {
-        return Ok(true);
-    }
-    let source = nodes::all()?.into_iter().find(|node| node.node == operation.source);
-    Ok(source.is_some_and(|source| !role::has_rights_of(asked, source.owner)))
 }
 
 /// Whether a role may do something about an operation: as who asked for it, or as who owns its node.

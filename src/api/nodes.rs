@@ -3,6 +3,7 @@
 use super::{given, SqlResult};
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
+use crate::catalog::{slots, snapshots};
 use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::{role, subscription};
 use crate::schema::joining;
@@ -87,6 +88,7 @@ fn unregister_node(node: Option<&str>) -> SqlResult<()> {
 
 fn unregister(name: &str) -> Result<()> {
     require_owner(&nodes::lock(name)?)?;
+    require_nothing_kept(name)?;
     // What a copy of the database has brought along is nobody's here.
     for operation in operations::unfinished()?.into_iter().filter(Operation::is_ours) {
         if operation.node == name || operation.source == name {
@@ -98,4 +100,26 @@ fn unregister(name: &str) -> Result<()> {
         }
     }
     nodes::delete(name)
+}
+
+/// 55006 while a portable snapshot of a node, or a slot that was made on it, is not gone.
+fn require_nothing_kept(name: &str) -> Result<()> {
+    let is_ours = |operation: i64| -> Result<bool> {
+        Ok(operations::get(operation)?.is_some_and(|operation| operation.is_ours()))
+    };
+    let (mut of_snapshots, mut of_slots) = (Vec::new(), Vec::new());
+    for known in snapshots::all()?.into_iter().filter(|known| known.source == name) {
+        if is_ours(known.operation)? {
+            of_snapshots.push(known.id);
+        }
+    }
+    for slot in slots::kept()?.into_iter().chain(slots::ending()?).filter(|slot| slot.node == name) {
+        if is_ours(slot.operation)? {
+            of_slots.push(slot.slot);
+        }
+    }
+    if of_snapshots.is_empty() && of_slots.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NodeKeeps { node: name.to_owned(), snapshots: of_snapshots, slots: of_slots })
 }

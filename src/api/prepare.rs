@@ -3,7 +3,7 @@
 //! The function returns slot, position and snapshot, so the slot must be there before its transaction commits, and with it the row
 //! that says whose it is. An errand commits that row; the operation is given up when the transaction is rolled back.
 
-use super::control::may_act;
+use super::control::{may_act, taken_up};
 use super::init::{parse_no_identity, resolved, schema_names};
 use super::{begin, given, list, seconds, source_only, SqlResult};
 use crate::catalog::nodes::{self, Node};
@@ -114,6 +114,16 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
     if source::slots::get(&connection, &slot)?.is_some() {
         return Err(SlotError::Exists { slot, node: wanted.node.to_owned() }.into());
     }
+    let free = said.free().0;
+    if wanted.slot.is_some() && free < 2 {
+        return Err(Error::TooFewSlots {
+            node: wanted.node.to_owned(),
+            free,
+            needed: 2,
+            why: "It is made under a name of its own, and copied under the one that was asked for.",
+            instead: "leave slot_name out",
+        });
+    }
     let plan = source_only::plan(&about, &connection, &said)?;
     let request = request(wanted, token, &slot, &plan)?;
     let has_extension = source::slots::has_extension(&connection)?;
@@ -132,6 +142,7 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
         taken: false,
         taken_by: None,
         mark: None,
+        identities: Vec::new(),
         schemas: wanted.options.schemas.clone(),
         tables: wanted.options.tables.clone(),
     };
@@ -252,11 +263,7 @@ fn release(slot: &str) -> Result<()> {
             known.push(kept.slot);
             continue;
         }
-        let me = role::current();
-        if !may_act(me, &operation)? {
-            let owner = role::name_of(operation.requested_by);
-            return Err(Error::NodeNotYours { node: kept.node, owner });
-        }
+        let (me, operation) = (role::current(), controlled(operation)?);
         slots::end(operation.id, "released")?;
         operations::request_cancel(operation.id)?;
         let about = Event::info("init.slot_release_asked")
@@ -267,5 +274,30 @@ fn release(slot: &str) -> Result<()> {
         events::write(&[about])?;
         return shmem::wake_at_commit(operation.id, operation.requested_by);
     }
+    if is_ending(slot)? {
+        raise::notice(&format!("slot {slot} is being released already"));
+        return Ok(());
+    }
     Err(SlotError::NotKept { slot: slot.to_owned(), known }.into())
+}
+
+/// Whether a slot of that name is being taken away. Asked twice is asked once; but who asked first may be gone, and who asks now takes it over.
+fn is_ending(slot: &str) -> Result<bool> {
+    let mut found = false;
+    for ending in slots::ending()?.into_iter().filter(|ending| ending.slot == slot) {
+        let Some(operation) = operations::get(ending.operation)?.filter(Operation::is_ours) else { continue };
+        let operation = controlled(operation)?;
+        shmem::wake_at_commit(operation.id, operation.requested_by)?;
+        found = true;
+    }
+    Ok(found)
+}
+
+/// The operation of a slot, when the caller may do something about it.
+fn controlled(operation: Operation) -> Result<Operation> {
+    if may_act(role::current(), &operation)? {
+        return taken_up(operation);
+    }
+    let owner = role::name_of(operation.requested_by);
+    Err(Error::NodeNotYours { node: operation.node, owner })
 }

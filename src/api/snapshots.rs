@@ -1,7 +1,7 @@
 //! Portable snapshots: generating one, applying one, waiting for one, dropping one.
 
 use super::checks::{connect, examine, Examined, Strict, Wanted};
-use super::control::may_act;
+use super::control::{may_act, taken_up};
 use super::init::{
     first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names, workers, workers_planned,
 };
@@ -19,7 +19,7 @@ use crate::schema::{self, Plan};
 use crate::settings;
 use crate::snapshot::contents;
 use crate::snapshot::place::{self, Access};
-use crate::source::{preflight, target_slots};
+use crate::source::{preflight, publication, target_slots};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use std::path::Path;
@@ -62,6 +62,7 @@ fn generate_snapshot(
             encoding: system::database_encoding(),
             passing: false,
         }),
+        init_timeout: 0.0,
         ..resolved()
     };
     Ok(generate(source, path, publication, token, options)?)
@@ -97,6 +98,7 @@ fn drop_snapshot(id: Option<&str>) -> SqlResult<()> {
     if let Some(node) = snapshots::loaded_by(&known.path)? {
         return Err(Error::from(SnapshotError::Applied { id: known.id, node }).into());
     }
+    let operation = taken_up(operation)?;
     if !snapshots::request_drop(known.operation)? {
         // Asked twice is asked once.
         raise::notice(&format!("snapshot \"{id}\" is being dropped already"));
@@ -223,6 +225,12 @@ fn resume(id: &str, source: &str, folder: &Path) -> Result<String> {
         "dropping" => return Err(SnapshotError::Dropping { id: known.id }.into()),
         _ => return Err(SnapshotError::Exists { path }.into()),
     }
+    let asked = operation.requested_by;
+    let operation = taken_up(operation)?;
+    if operation.requested_by != asked {
+        // As whoever begins one has to.
+        super::checks::check_dump(source, source, operation.requested_by)?;
+    }
     operations::resume(operation.id)?;
     let event = Event::info("init.resumed")
         .operation_id(operation.id)
@@ -248,9 +256,16 @@ fn examine_source(source: &str, publication: Option<&str>, token: Token, options
     };
     let (connection, said) = source_only::check(&about)?;
     let targets = i64::from(options.files.as_ref().map_or(1, |files| files.targets));
-    if said.free().0 < targets {
-        let (what, setting) = ("replication slot", "max_replication_slots");
-        return Err(Error::TooFew { node: source.to_owned(), what, free: said.free().0, needed: targets, setting });
+    let (free, needed) = (said.free().0, targets + 1);
+    if free < needed {
+        return Err(Error::TooFewSlots {
+            node: source.to_owned(),
+            free,
+            needed,
+            why: "Each target gets one. One more is there for a moment when a target takes its own, and when the exported \
+                  snapshot has to be renewed.",
+            instead: "ask for fewer targets",
+        });
     }
     source_only::plan(&about, &connection, &said)
 }
@@ -324,7 +339,9 @@ fn check_source(source: &str, folder: &Path, manifest: &Manifest, options: &Opti
         let (id, node) = (manifest.snapshot_id.clone(), source.to_owned());
         return Err(SnapshotError::without_slot(id, node, manifest.slots.len(), found.lost, found.busy).into());
     }
-    Ok(())
+    let Some(slot) = found.free.first().or(found.busy.first()) else { return Ok(()) };
+    let relids: Vec<u32> = manifest.tables.iter().map(|table| table.origin.oid).collect();
+    publication::check_partitions(&connection, source, &manifest.publications, &relids, slot)
 }
 
 /// Writes the operation; it begins when the transaction commits.

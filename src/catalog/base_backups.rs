@@ -1,6 +1,6 @@
 //! Rows of `steep_repl.base_backups`: how far the base backup of an operation is.
 
-use super::{execute, rows, Arg};
+use super::{execute, maybe, Arg};
 use crate::error::Result;
 use steep_repl_core::lsn::Lsn;
 
@@ -32,13 +32,12 @@ pub fn note(operation: i64, stage: Stage) -> Result<()> {
     )
 }
 
-/// Whether it waits for a slot on the source.
-pub fn waits_for_slot(operation: i64) -> Result<bool> {
-    let found: Vec<bool> = rows(
-        "SELECT (state = 'slot')::text FROM steep_repl.base_backups WHERE operation_id = $1",
+/// Its state: backup, slot, recovery or ready; none before it is begun.
+pub fn state(operation: i64) -> Result<Option<String>> {
+    maybe(
+        "SELECT pg_catalog.to_jsonb(state)::text FROM steep_repl.base_backups WHERE operation_id = $1",
         &[Arg::Int(operation)],
-    )?;
-    Ok(found.contains(&true))
+    )
 }
 
 /// Forgets it: it is gone.

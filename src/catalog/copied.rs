@@ -14,7 +14,7 @@ pub struct Belongings {
     pub subscriptions: Vec<(u32, String)>,
     /// Replication slots of the cluster.
     pub slots: Vec<String>,
-    /// Replication origins of the cluster.
+    /// Replication origins of the cluster, but for those of other databases' subscriptions.
     pub origins: Vec<String>,
     /// Publications of the extension's operations.
     pub publications: Vec<String>,
@@ -73,6 +73,15 @@ pub fn subscriptions_elsewhere() -> Result<Vec<String>> {
     read(
         "SELECT pg_catalog.to_jsonb(pg_catalog.format('%I in database %I', s.subname, d.datname))::text FROM pg_catalog.pg_subscription s \
          JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname <> pg_catalog.current_database() ORDER BY d.datname, s.subname",
+        &[],
+    )
+}
+
+/// Prepared transactions of this database.
+pub fn prepared_transactions() -> Result<Vec<String>> {
+    read(
+        "SELECT pg_catalog.to_jsonb(p.gid)::text FROM pg_catalog.pg_prepared_xacts p \
+         WHERE p.database = pg_catalog.current_database() ORDER BY p.prepared, p.gid",
         &[],
     )
 }

@@ -21,6 +21,19 @@ pub fn write(events: &[Event]) -> Result<()> {
     Ok(())
 }
 
+/// Writes an event, unless its operation has one of that name and with these words already: what is found again and again is said once.
+pub fn write_once(event: Event) -> Result<()> {
+    let known: Vec<bool> = rows(
+        "SELECT EXISTS (SELECT FROM steep_repl.events \
+         WHERE operation_id = $1 AND event = $2 AND details ->> 'message' = $3)::text",
+        &[Arg::MaybeInt(event.operation_id), Arg::Text(&event.event), Arg::MaybeText(event.message.as_deref())],
+    )?;
+    if known.contains(&true) {
+        return Ok(());
+    }
+    write(&[event])
+}
+
 /// The time, as events have it: RFC 3339, UTC.
 pub fn now() -> Result<String> {
     let now: Vec<String> = rows(include_str!("../../sql/queries/now_utc.sql"), &[])?;

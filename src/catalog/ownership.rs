@@ -1,9 +1,10 @@
-//! Whose operations are: a copy of the database or of the server carries their rows too; docs/decisions/0006.
+//! Whose operations are: a copy of the database or of the server carries their rows too; docs/decisions/0006. And with whose rights they go on
+//! when the role that asked for them cannot.
 
 use super::operations::Operation;
-use super::{execute, rows, write, Arg};
+use super::{execute, nodes, rows, write, Arg};
 use crate::error::{Error, Result};
-use crate::pg::instance;
+use crate::pg::{instance, role};
 use serde::Deserialize;
 use steep_repl_core::instance::{self as identity, Instance, Maker, Owner, Settlement};
 
@@ -54,6 +55,30 @@ pub fn require_ours(operation: &Operation) -> Result<()> {
         Owner::Ours => Ok(()),
         owner => Err(Error::ForeignOperation { operation: operation.id, of_original: owner == Owner::Original }),
     }
+}
+
+/// Whether the role that asked for an operation is gone, or may not use its source any more.
+pub fn is_orphaned(operation: &Operation) -> Result<bool> {
+    Ok(!may_use(operation.requested_by, owner_of_source(operation)?))
+}
+
+/// With whose rights an operation goes on that is about its source alone: those of the role that asked, or, when that one cannot, of the owner
+/// of the source's node. Who owns a connection string may use it anyway, and only with rights of his own. None when both are gone.
+pub fn successor(operation: &Operation) -> Result<Option<u32>> {
+    let (asked, owner) = (operation.requested_by, owner_of_source(operation)?);
+    if may_use(asked, owner) {
+        return Ok(Some(asked));
+    }
+    Ok([owner, Some(asked)].into_iter().flatten().find(|role| role::exists(*role)))
+}
+
+fn owner_of_source(operation: &Operation) -> Result<Option<u32>> {
+    let source = nodes::all()?.into_iter().find(|node| node.node == operation.source);
+    Ok(source.map(|node| node.owner))
+}
+
+fn may_use(role: u32, owner: Option<u32>) -> bool {
+    role::exists(role) && owner.is_none_or(|owner| role::has_rights_of(role, owner))
 }
 
 /// Writes down whose the operations here are, as far as it has changed: a promoted standby takes its primary's over; a copy

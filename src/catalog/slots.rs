@@ -74,6 +74,17 @@ pub fn kept() -> Result<Vec<Prepared>> {
     rows(select!("WHERE p.ended IS NULL AND o.status IN ('pending', 'running', 'failed') ORDER BY o.id"), &[])
 }
 
+/// Those that are being taken away, or of which something is left to be, oldest first; whosever they are.
+pub fn ending() -> Result<Vec<Prepared>> {
+    rows(
+        select!(
+            "WHERE o.status = 'cancelling' OR o.status = 'cancelled' \
+             AND EXISTS (SELECT FROM steep_repl.cleanup c WHERE c.operation_id = o.id) ORDER BY o.id"
+        ),
+        &[],
+    )
+}
+
 /// Notes how much WAL it holds back.
 pub fn seen(operation: i64, wal_held_bytes: i64) -> Result<()> {
     execute(

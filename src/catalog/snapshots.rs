@@ -34,7 +34,8 @@ pub fn all() -> Result<Vec<Known>> {
 /// Asks for a snapshot to be dropped, whatever has become of it so far. False when that was asked for already.
 pub fn request_drop(operation: i64) -> Result<bool> {
     let changed: Vec<i64> = write(
-        "UPDATE steep_repl.operations SET status = 'cancelling', finished_at = NULL, updated_at = pg_catalog.clock_timestamp() \
+        "UPDATE steep_repl.operations SET status = 'cancelling', error = CASE WHEN status = 'failed' THEN error END, \
+         finished_at = NULL, updated_at = pg_catalog.clock_timestamp() \
          WHERE id = $1 AND kind = 'generate' AND status IN ('pending', 'running', 'failed', 'completed') RETURNING id::text",
         &[Arg::Int(operation)],
     )?;

@@ -382,6 +382,29 @@ pub fn filenodes(relids: &[u32]) -> Result<HashMap<u32, u32>> {
     Ok(read::<(u32, u32)>(&filenodes_query(relids), &[])?.into_iter().collect())
 }
 
+/// The query that tells what tables are partitions of, as (OID, OID of the parent), on either node.
+pub fn parents_query(relids: &[u32]) -> String {
+    let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    format!(
+        "SELECT pg_catalog.jsonb_build_array(c.oid::bigint, i.inhparent::bigint)::text FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid WHERE c.relispartition AND c.oid = ANY ('{{{list}}}'::oid[])"
+    )
+}
+
+/// What tables of this database are partitions of.
+pub fn parents(relids: &[u32]) -> Result<HashMap<u32, u32>> {
+    Ok(read::<(u32, u32)>(&parents_query(relids), &[])?.into_iter().collect())
+}
+
+/// The transaction id that is given out next.
+pub fn next_xid() -> Result<u32> {
+    let query = "SELECT pg_catalog.to_jsonb(pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text)::text";
+    let text = read::<String>(query, &[])?.into_iter().next().unwrap_or_default();
+    let xid: u64 = text.parse().map_err(|_| Error::internal("the server has no transaction id"))?;
+    // Catalogs have them without their epoch.
+    Ok(xid as u32)
+}
+
 /// What a query counts, under settings of its own.
 pub fn counted<T: serde::de::DeserializeOwned>(settings: &str, query: &str) -> Result<T> {
     run(settings)?;
@@ -466,9 +489,23 @@ pub fn lock_holders(relids: &[u32]) -> Result<Vec<String>> {
 /// An error about a lock that was waited for in vain, with who holds locks on the given tables; others as they are. `then` is what
 /// to do about it.
 pub fn with_lock_holders(error: Error, relids: &[u32], then: &str) -> Error {
+    with_holders(error, || lock_holders(relids), then)
+}
+
+/// Who else holds a subscription, or the catalogs that it stands in, as "subscription s by pid 123 (psql)"; 0 is one that is being made.
+pub fn subscription_holders(oid: u32) -> Result<Vec<String>> {
+    read(include_str!("../../sql/queries/subscription_holders.sql"), &[Arg::Int(i64::from(oid))])
+}
+
+/// As [`with_lock_holders`], with who holds a subscription.
+pub fn with_subscription_holders(error: Error, oid: u32, then: &str) -> Error {
+    with_holders(error, || subscription_holders(oid), then)
+}
+
+fn with_holders(error: Error, holders: impl FnOnce() -> Result<Vec<String>>, then: &str) -> Error {
     let Error::Server(mut problem) = error else { return error };
     if problem.sqlstate == LOCK_NOT_AVAILABLE {
-        if let Ok(holders) = lock_holders(relids).as_deref() {
+        if let Ok(holders) = holders().as_deref() {
             if !holders.is_empty() {
                 problem.hint = Some(format!("In use: {}. {then}", holders.join(", ")));
             }

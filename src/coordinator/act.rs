@@ -46,7 +46,11 @@ impl Coordinator {
                     Phase::Schema => return self.match_schemas(),
                     Phase::Adopt => self.adopt_copy()?,
                     Phase::Publication => self.publish()?,
-                    Phase::Subscription => self.make_subscription()?,
+                    Phase::Subscription => {
+                        if !self.make_subscription()? {
+                            return Ok(());
+                        }
+                    }
                     Phase::Tables => return self.prepare_tables(),
                     Phase::Sequences if self.operation.is_manual() => {
                         if !self.set_sequences_of_backup()? {
@@ -216,7 +220,7 @@ impl Coordinator {
         failpoint!(KeeperNumbered)?;
         match worker::start(Kind::Keeper, &self.assignment(number)) {
             Some(handle) => {
-                self.keeper = Some(handle);
+                (self.keeper, self.slot_waits_since) = (Some(handle), None);
                 Ok(())
             }
             None => self.no_worker_to_be_had(),
@@ -242,19 +246,21 @@ impl Coordinator {
         self.say_once("workers_limited", event)
     }
 
-    /// Says what the creation of the slot waits for.
+    /// Says what the creation of the slot waits for, and sees that the source is there while a private server replays its WAL.
     fn look_for_blockers(&mut self) -> Result<()> {
         let now = system::now_secs();
-        if now - self.shown_at < BLOCKER_LOOK {
+        if now < self.look_for_blockers_at {
             return Ok(());
         }
-        self.shown_at = now;
+        self.look_for_blockers_at = now + BLOCKER_LOOK;
         let id = self.operation.id;
-        if self.operation.uses_base_backup()
-            && self.operation.start_lsn.is_some()
-            && !transaction::run(|| base_backups::waits_for_slot(id))?
-        {
-            return Ok(());
+        if self.operation.uses_base_backup() && self.operation.start_lsn.is_some() {
+            match transaction::run(|| base_backups::state(id))?.as_deref() {
+                Some("slot") => {}
+                Some("recovery") => return self.look_after_recovery(),
+                // Whoever makes the backup sees by itself that the source is away.
+                _ => return Ok(()),
+            }
         }
         let connection = self.source()?;
         let blockers = transaction::run_without_snapshot(|| state::blockers(connection))?;
@@ -275,6 +281,17 @@ impl Coordinator {
             .hint("The operation goes on when they have ended.");
         event.severity = Severity::Warning;
         self.say_once(&format!("slot waits for {}", who.join(",")), event)
+    }
+
+    /// Nobody of ours needs the source while a private server recovers, and that waits for it without a word. It stays where it is while the
+    /// source is away, and goes on by itself.
+    fn look_after_recovery(&mut self) -> Result<()> {
+        self.probe_source()?;
+        if self.source_lost_since.is_none() {
+            return Ok(());
+        }
+        self.failures = 0;
+        self.source_is_back()
     }
 
     fn handle_keeper_error(&mut self) -> Result<()> {
@@ -306,17 +323,17 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Makes the subscription, with exactly the plan's tables, at the slot's start; in one transaction.
-    fn make_subscription(&mut self) -> Result<()> {
+    /// Makes the subscription, with exactly the plan's tables, at the slot's start; in one transaction. False when somebody's lock is in the way.
+    fn make_subscription(&mut self) -> Result<bool> {
         if self.operation.subscription_oid.is_some() {
-            return Ok(());
+            return Ok(true);
         }
         let Some(start) = self.operation.start_lsn else {
             return Err(Error::internal("no slot"));
         };
         let conninfo = self.target()?.conninfo.to_string();
-        let operation = &self.operation;
-        let created = transaction::run(|| {
+        let operation = self.operation.clone();
+        let created = self.change_subscription(|| {
             let created = subscription::create(&NewSubscription {
                 name: &operation.subscription,
                 conninfo: &conninfo,
@@ -332,9 +349,12 @@ impl Coordinator {
             failpoint!(SubscriptionMade)?;
             Ok(created)
         })?;
+        if created.is_none() {
+            return Ok(false);
+        }
         failpoint!(SubscriptionCommitted)?;
-        self.operation.subscription_oid = Some(created);
-        Ok(())
+        self.operation.subscription_oid = created;
+        Ok(true)
     }
 
     /// Holds the origin that the workers join.
@@ -493,36 +513,46 @@ impl Coordinator {
         if self.follow_before_enabling(&planned, true)? {
             return Ok(());
         }
+        let name = self.operation.slot_name.clone();
         let connection = self.source()?;
-        let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
+        let slot = transaction::run_without_snapshot(|| state::slot(connection, &name))?;
         if self.operation.is_refresh() {
-            self.join_subscription(now)?;
+            self.join_subscription(slot.now)?;
             if !self.operation.has_joined() {
                 return Ok(());
             }
         } else {
-            self.start_subscription(subscription, now)?;
+            // From here on nobody could tell any more.
+            self.check_slot(&slot)?;
+            if !self.start_subscription(subscription, slot.now)? {
+                return Ok(());
+            }
         }
         self.catchup.is_compared = true;
         let connection = self.source()?;
         transaction::run_without_snapshot(|| state::nudge(connection))
     }
 
-    fn start_subscription(&self, subscription: u32, now: Lsn) -> Result<()> {
-        let operation = &self.operation;
+    /// False when somebody's lock is in the way.
+    fn start_subscription(&mut self, subscription: u32, now: Lsn) -> Result<bool> {
+        let operation = self.operation.clone();
         let id = operation.id;
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Catchup));
-        transaction::run(|| {
+        let started = self.change_subscription(|| {
+            user::enable_subscription(&operation.subscription, true)?;
             for (relid, lsn) in tasks::later_tables(id)? {
                 subscription::set_table(subscription, relid, TableState::SyncDone, lsn);
             }
-            user::enable_subscription(&operation.subscription, true)?;
             operations::set_enable_lsn(id, now)?;
             operations::set_phase(id, Phase::Catchup.as_str())?;
-            node::enter(operation, NodeState::CatchingUp)?;
+            node::enter(&operation, NodeState::CatchingUp)?;
             events::write(&[phase])?;
             failpoint!(SubscriptionEnabled)
         })?;
-        failpoint!(EnableCommitted)
+        if started.is_none() {
+            return Ok(false);
+        }
+        failpoint!(EnableCommitted)?;
+        Ok(true)
     }
 }

@@ -22,6 +22,7 @@ impl Coordinator {
         if !self.operation.options.physical {
             return Ok(());
         }
+        self.name_what_is_left()?;
         let connection = self.source()?;
         let theirs: Belongings = transaction::run_without_snapshot(|| copied::of_source(connection))?;
         let ours = transaction::run(copied::here)?;
@@ -30,35 +31,41 @@ impl Coordinator {
             self.end_copied_subscription(*oid, name)?;
         }
         for name in &brought.slots {
-            transaction::run(|| copied::drop_slot(name)).map_err(|error| match error.problem().sqlstate.as_str() {
-                "55006" => SlotError::InUse { what: format!("replication slot \"{name}\"") }.into(),
-                _ => error,
-            })?;
+            transaction::run(|| copied::drop_slot(name)).map_err(|error| in_use(error, "slot", name))?;
+        }
+        for name in &brought.origins {
+            let dropped = transaction::run(|| {
+                user::set_lock_timeout(LOCK_LIMIT_MS)?;
+                copied::drop_origin(name)
+            });
+            dropped.map_err(|error| in_use(error, "origin", name))?;
         }
         transaction::run(|| {
             user::set_lock_timeout(LOCK_LIMIT_MS)?;
-            for name in &brought.origins {
-                copied::drop_origin(name)?;
-            }
             for name in &brought.publications {
                 copied::drop_publication(name)?;
             }
             Ok(())
         })?;
+        let event = self.event("init.copy_adopted").message(brought.words());
+        transaction::run(|| events::write(&[event]))
+    }
+
+    /// Says which subscriptions of the original are not this database's to take away.
+    fn name_what_is_left(&mut self) -> Result<()> {
         let elsewhere = transaction::run(copied::subscriptions_elsewhere)?;
-        let mut said = vec![self.event("init.copy_adopted").message(brought.words())];
-        if !elsewhere.is_empty() {
-            let mut event = self
-                .event("init.copy_subscriptions_left")
-                .message(format!("other databases of this server have subscriptions of the original: {}", elsewhere.join(", ")))
-                .hint(
-                    "Those that are enabled take the original's slots from it. In each of these databases: ALTER SUBSCRIPTION ... DISABLE; \
-                     ALTER SUBSCRIPTION ... SET (slot_name = NONE); DROP SUBSCRIPTION ...;",
-                );
-            event.severity = Severity::Warning;
-            said.push(event);
+        if elsewhere.is_empty() {
+            return Ok(());
         }
-        transaction::run(|| events::write(&said))
+        let mut event = self
+            .event("init.copy_subscriptions_left")
+            .message(format!("other databases of this server have subscriptions of the original: {}", elsewhere.join(", ")))
+            .hint(
+                "Those that are enabled take the original's slots from it. In each of these databases: ALTER SUBSCRIPTION ... DISABLE; \
+                 ALTER SUBSCRIPTION ... SET (slot_name = NONE); DROP SUBSCRIPTION ...;",
+            );
+        event.severity = Severity::Warning;
+        self.say_once("subscriptions elsewhere", event)
     }
 
     /// Drops a subscription of the original without a word to its publisher: the slot there is the original's.
@@ -83,5 +90,13 @@ impl Coordinator {
             subscription::remove_tables(oid);
             user::drop_subscription(name)
         })
+    }
+}
+
+/// The error of dropping a slot or an origin, by its name where somebody uses it.
+fn in_use(error: Error, what: &str, name: &str) -> Error {
+    match error.problem().sqlstate.as_str() {
+        "55006" => SlotError::InUse { what: format!("replication {what} \"{name}\"") }.into(),
+        _ => error,
     }
 }

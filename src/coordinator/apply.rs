@@ -15,10 +15,11 @@ use crate::catalog::tasks::{self, NewTask};
 use crate::error::{Error, Result, SnapshotError};
 use crate::pg::{system, transaction};
 use crate::snapshot::contents;
-use crate::source::{publication, target_slots as slots};
+use crate::source::{publication, state, target_slots as slots};
 use std::path::PathBuf;
 use steep_repl_core::inventory::Table;
 use steep_repl_core::manifest::{self, Manifest};
+use steep_repl_core::names;
 
 /// What became of a slot whose copy is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,12 @@ impl Coordinator {
         let (id, mine) = (operation.id, operation.slot_name.clone());
         let (_, manifest) = self.manifest()?;
         let claimed = transaction::run(|| snapshots::claimed(id))?;
+        if claimed.is_some() {
+            // What an attempt that died has sent may still be at work there, and would be taken for another target's.
+            let sessions = format!("{}_", names::slot_name(operation.token()?));
+            let connection = self.source()?;
+            transaction::run_without_snapshot(|| state::end_sessions(connection, &sessions))?;
+        }
         let connection = self.source()?;
         let found =
             transaction::run_without_snapshot(|| slots::look(connection, std::slice::from_ref(&mine), manifest.lsn))?;
@@ -122,13 +129,15 @@ impl Coordinator {
         let operation = self.operation.clone();
         let Some(original) = transaction::run(|| snapshots::claimed(operation.id))? else { return Ok(()) };
         let mine = operation.slot_name.clone();
-        let is_wanted = operation.enable_lsn.is_none() && self.manifest().is_ok();
+        // Its start need not be noted yet.
+        let Ok((_, manifest)) = self.manifest() else { return Ok(()) };
+        if operation.enable_lsn.is_some() {
+            return Ok(());
+        }
         let connection = self.source()?;
         transaction::run_without_snapshot(|| {
-            let start = operation.start_lsn.unwrap_or_default();
-            let found = slots::look(connection, std::slice::from_ref(&mine), start)?;
-            let is_wanted = is_wanted && !publication::is_forsaken(connection, &operation.publications)?;
-            if is_wanted && found.is_free(&mine) {
+            let found = slots::look(connection, std::slice::from_ref(&mine), manifest.lsn)?;
+            if found.is_free(&mine) && !publication::is_forsaken(connection, &operation.publications)? {
                 slots::copy_unless_there(connection, &mine, &original)?;
             }
             Ok(())

@@ -11,7 +11,7 @@
 use super::main::Coordinator;
 use crate::catalog::base_backups::{self, Stage};
 use crate::catalog::events;
-use crate::catalog::operations::Operation;
+use crate::catalog::operations::{self, Operation};
 use crate::catalog::user;
 use crate::error::{Error, ProgramError, Result};
 use crate::pg::private_server::{configure, PrivateServer};
@@ -22,14 +22,16 @@ use crate::pg::worker::report_activity;
 use crate::pg::{role, system, transaction};
 use crate::source::dump::Reach;
 use crate::source::{backup, state};
-use steep_repl_core::conninfo::Conninfo;
 use steep_repl_core::event::{Event, Severity};
 use steep_repl_core::lsn::Lsn;
 use steep_repl_core::names::{application_name, slot_name, temporary_slot_name, Part};
-use steep_repl_core::private_server::{Wanted, PORT};
+use steep_repl_core::private_server::{self, Wanted};
+use steep_repl_core::retry::{self, Verdict};
 
 /// How often the private server is looked at while it recovers, in milliseconds.
 const LOOK_MS: i64 = 200;
+/// How long it may let nobody in once it is open, in seconds.
+const LETS_IN_WITHIN: f64 = 60.0;
 
 /// A backup that can be read from. Its server ends and its directory goes with it.
 pub struct Readable {
@@ -128,7 +130,7 @@ fn attempt(
             .lsn;
     // The operation's slot keeps all WAL that is needed.
     drop(walsender);
-    transaction::run_without_snapshot(|| state::nudge(connection))?;
+    insist(operation, connection, &mut || Ok(()), &|| state::nudge(connection))?;
     note(operation, Stage::Recovery(lsn), &format!("a private server replays WAL up to {lsn}"))?;
     configure(
         place,
@@ -142,14 +144,11 @@ fn attempt(
     )?;
     let mut server = PrivateServer::start(place, &target.node, &reach.environment())?;
     failpoint!(PrivateServerStarted)?;
-    let mut conninfo = Conninfo::parse("").map_err(|_| Error::internal("an empty connection string"))?;
-    conninfo.set("host", &place.directory.display().to_string());
-    conninfo.set("port", &PORT.to_string());
-    conninfo.set("user", &about.role);
-    conninfo.set("dbname", &about.database);
+    let socket = place.directory.display().to_string();
+    let conninfo = private_server::conninfo(&socket, &about.role, &about.database, about.superuser);
     let here = backup::private_target(&target.node, conninfo);
     let there = await_target(&mut server, &here, &application_name(token, Part::Keeper))?;
-    transaction::run_without_snapshot(|| {
+    insist(operation, connection, &mut || server.check(), &|| {
         // It needs no more WAL, and would go on to fetch it.
         state::end_sessions(connection, &name)?;
         backup::drop_slot(connection, token)
@@ -189,6 +188,52 @@ fn note(operation: &Operation, stage: Stage, words: &str) -> Result<()> {
     })
 }
 
+/// Asks the source for something that must not cost the backup. The connection has been idle for as long as all the rest took: where it is broken
+/// it is made anew, and a source that is away is waited for. That it is away is seen and said by the coordinator, which asks it meanwhile.
+fn insist(
+    operation: &Operation,
+    connection: &Connection,
+    go_on: &mut dyn FnMut() -> Result<()>,
+    ask: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let (started, mut failures) = (system::now_secs(), 0);
+    loop {
+        let asked = transaction::run_without_snapshot(|| {
+            if failures > 0 {
+                connection.reopen()?;
+            }
+            ask()
+        });
+        let Err(error) = asked else { break };
+        let waited = system::now_secs() - started;
+        if error.verdict() != Verdict::RetrySource || waited > operation.options.source_lost_timeout {
+            return Err(error);
+        }
+        let problem = error.problem();
+        transaction::run(|| operations::note_error(operation.id, &problem))?;
+        failures += 1;
+        system::wait_latch(retry::backoff_ms(failures) as i64);
+        go_on()?;
+    }
+    if failures > 0 {
+        transaction::run(|| operations::clear_error(operation.id))?;
+    }
+    Ok(())
+}
+
+/// What it means that a private server which runs lets nobody in: another backup would not either, and the source is not to blame.
+fn shut(error: &Error) -> Error {
+    let problem = error.problem();
+    let words = problem.detail.unwrap_or(problem.message);
+    Error::Program(ProgramError::LargeTables {
+        method: "basebackup",
+        reason: format!("The private server over the backup lets nobody in: {words}"),
+        hint: "Install here the libraries that settings of the source load, or have its node connect as a superuser, for whom they are not \
+               loaded. Or cancel the operation and use large_table_method => 'copy'."
+            .to_owned(),
+    })
+}
+
 /// Waits until the server has replayed up to its target and can be read from.
 fn await_target(server: &mut PrivateServer, target: &Target, name: &str) -> Result<Connection> {
     loop {
@@ -198,7 +243,17 @@ fn await_target(server: &mut PrivateServer, target: &Target, name: &str) -> Resu
         }
         system::wait_latch(LOOK_MS);
     }
-    let connection = transaction::run_without_snapshot(|| Connection::open(target, name))?;
+    let opened = system::now_secs();
+    let connection = loop {
+        match transaction::run_without_snapshot(|| Connection::open(target, name)) {
+            Ok(connection) => break connection,
+            Err(error) if system::now_secs() - opened > LETS_IN_WITHIN => return Err(shut(&error)),
+            // It may have very much else to do.
+            Err(_) => {}
+        }
+        server.check()?;
+        system::wait_latch(LOOK_MS);
+    };
     // Where nobody could read at the target, because too many subtransactions ran, it has become a primary there: that stands still as well.
     let question =
         "SELECT (NOT pg_catalog.pg_is_in_recovery() OR pg_catalog.pg_get_wal_replay_pause_state() = 'paused')::text";

@@ -7,7 +7,7 @@ use crate::catalog::progress::{self, Shown};
 use crate::catalog::{events, nodes, operations, user};
 use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::{shmem, system, transaction};
-use crate::source::state;
+use crate::source::state::{self, SlotState};
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::names::origin_name;
 use steep_repl_core::node_state::NodeState;
@@ -110,22 +110,30 @@ impl Coordinator {
             .source()
             .and_then(|connection| transaction::run_without_snapshot(|| state::slot(connection, &slot_name)));
         match seen {
-            Ok(slot) if slot.is_lost() => Err(Error::SlotLost { slot: slot_name, node: self.operation.source.clone() }),
-            // Before the subscription was ever enabled nobody has used it but another instance of this one: this is a copy, older than
-            // what that one has replicated.
-            Ok(slot)
-                if self.operation.enable_lsn.is_none()
-                    && self.operation.start_lsn.is_some_and(|start| slot.confirmed > Some(start)) =>
-            {
-                Err(Error::SlotAhead { slot: slot_name, node: self.operation.source.clone() })
+            Ok(slot) => {
+                self.check_slot(&slot)?;
+                self.look_at_slots_of_files()
             }
-            Ok(_) => self.look_at_slots_of_files(),
             Err(_) => {
                 self.forget_source();
                 self.look_at_slot_at = now + SLOT_LOOK_AFTER_FAILURE;
                 Ok(())
             }
         }
+    }
+
+    /// Refuses a slot that is lost, or that does not begin any more where this node's rows end. Before the subscription was ever enabled nobody
+    /// has used it but another instance of this one, when this is a copy, older than what that one has replicated; or whoever reads from slots.
+    pub(super) fn check_slot(&self, slot: &SlotState) -> Result<()> {
+        let (name, node) = (self.operation.slot_name.clone(), self.operation.source.clone());
+        if slot.is_lost() {
+            return Err(Error::SlotLost { slot: name, node });
+        }
+        let is_unused = self.operation.enable_lsn.is_none();
+        if is_unused && self.operation.start_lsn.is_some_and(|start| slot.confirmed > Some(start)) {
+            return Err(Error::SlotAhead { slot: name, node });
+        }
+        Ok(())
     }
 
     pub(super) fn say_apply_errors(&mut self, errors: i64, conflicts: &[String]) -> Result<()> {

@@ -213,13 +213,16 @@ impl Coordinator {
     fn stop_catching_up(&mut self) -> Result<()> {
         let (operation, found) = (self.operation.clone(), self.joined_subscription()?);
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Enable));
-        transaction::run(|| {
+        let stopped = self.change_subscription(|| {
             user::enable_subscription(&found.name, false)?;
             operations::set_phase(operation.id, Phase::Enable.as_str())?;
             node::enter(&operation, NodeState::Copying)?;
             events::write(&[phase])?;
             failpoint!(CatchupStopped)
         })?;
+        if stopped.is_none() {
+            return Ok(());
+        }
         failpoint!(CatchupStopCommitted)?;
         self.catchup = Watch::default();
         self.await_apply_end(found.apply_pid, Some("cancelling")).map(drop)

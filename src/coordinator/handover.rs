@@ -10,8 +10,8 @@
 //! still disabled whoever gives up moves it forward again.
 
 use super::main::Coordinator;
-use super::node;
 use super::phase::Phase;
+use super::{node, LOCK_LIMIT_MS};
 use crate::catalog::events;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::user::{self, Subscription};
@@ -31,6 +31,8 @@ const APPLY_STOPS_WITHIN: f64 = 10.0;
 const APPLY_GONE_WITHIN: f64 = 30.0;
 /// How often to look, in milliseconds.
 const LOOK_MS: i64 = 20;
+/// How long it goes on before it is stopped once more, when somebody's lock was in the way of the tables, in milliseconds.
+const APPLY_GOES_ON_MS: i64 = 5_000;
 
 impl Coordinator {
     /// The operation's subscription. One that tables join is the user's to rename.
@@ -75,14 +77,14 @@ impl Coordinator {
 
     /// Lets the copied tables join the subscription, and goes to `catchup`. `now` is where the source is.
     pub(super) fn join_subscription(&mut self, now: Lsn) -> Result<()> {
-        match self.stop_apply(Some("cancelling")).and_then(|stopped| if stopped { self.switch(now) } else { Ok(()) }) {
-            Ok(()) => self.restart_apply(),
-            Err(error) => {
-                // The others do not wait for what stands in the way of this one.
-                self.restart_apply()?;
-                Err(error)
-            }
-        }
+        let joined =
+            self.stop_apply(Some("cancelling")).and_then(|stopped| if stopped { self.switch(now) } else { Ok(()) });
+        // The others do not wait for what stands in the way of this one.
+        self.insist_on_apply()?;
+        let Err(error) = joined else { return Ok(()) };
+        self.say_locked(error)?;
+        system::wait_latch(APPLY_GOES_ON_MS);
+        Ok(())
     }
 
     /// Whether PostgreSQL itself copies tables of the subscription now; says so, and waits a little.
@@ -159,8 +161,9 @@ impl Coordinator {
         let id = self.operation.id;
         let found = self.joined_subscription()?;
         transaction::run(|| {
-            operations::set_apply_stopped(id, true)?;
-            user::enable_subscription(&found.name, false)
+            user::set_lock_timeout(LOCK_LIMIT_MS)?;
+            user::enable_subscription(&found.name, false)?;
+            operations::set_apply_stopped(id, true)
         })?;
         self.operation.apply_stopped = true;
         self.await_apply_end(found.apply_pid, unless)
@@ -212,6 +215,7 @@ impl Coordinator {
         let operation = self.operation.clone();
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Catchup));
         transaction::run(|| {
+            user::set_lock_timeout(LOCK_LIMIT_MS)?;
             for table in &found.tables {
                 let done = table.lsn.filter(|_| table.state == "s").unwrap_or(applied).max(applied);
                 subscription::set_table(oid, table.relid, TableState::SyncDone, done);
@@ -241,6 +245,18 @@ impl Coordinator {
         self.refresh().map(drop)
     }
 
+    /// The same, again and again while somebody's lock is in the way: no table of the subscription is replicated meanwhile. Until the operation is
+    /// cancelled; whoever undoes it tries again.
+    pub(super) fn insist_on_apply(&mut self) -> Result<()> {
+        loop {
+            let Err(error) = self.restart_apply() else { return Ok(()) };
+            self.say_locked(error)?;
+            if !matches!(self.operation.status.as_str(), "pending" | "running") {
+                return Ok(());
+            }
+        }
+    }
+
     /// Takes the tables of a refresh out of the subscription again: those that have joined it, and those that somebody else has put in
     /// while they were copied. The others go on.
     pub(super) fn leave_subscription(&mut self) -> Result<()> {
@@ -255,6 +271,7 @@ impl Coordinator {
         // The apply worker would keep to what it knows of them.
         self.stop_apply(None)?;
         transaction::run(|| {
+            user::set_lock_timeout(LOCK_LIMIT_MS)?;
             for relid in &planned {
                 subscription::remove_table(oid, *relid);
                 origin::drop(&tablesync_origin_name(oid, *relid));
@@ -286,6 +303,7 @@ pub fn let_apply_go_on(operation: &Operation) -> Result<()> {
         if let Some(applied) = operation.applied_lsn {
             origin::advance(&origin_name(oid), applied)?;
         }
+        user::set_lock_timeout(LOCK_LIMIT_MS)?;
         user::enable_subscription(&found.name, true)?;
     }
     operations::clear_applied(operation.id)?;

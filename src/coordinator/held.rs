@@ -14,6 +14,7 @@ use steep_repl_core::errors::Problem;
 use steep_repl_core::event::{self, Severity};
 use steep_repl_core::init_slot::Record;
 use steep_repl_core::names::{is_subscription_name, slot_name};
+use steep_repl_core::retry::Verdict;
 
 /// How often the slot is looked at, in seconds.
 const LOOK: f64 = 5.0;
@@ -25,6 +26,7 @@ impl Coordinator {
     fn record(&self) -> Result<Record> {
         let operation = &self.operation;
         let mark = transaction::run(|| operations::publication_mark(operation.id))?;
+        let identities = transaction::run(|| operations::identities(operation.id))?;
         Ok(Record {
             slot: operation.slot_name.clone(),
             publications: operation.publications.clone(),
@@ -34,6 +36,7 @@ impl Coordinator {
             taken: false,
             taken_by: None,
             mark: Some(mark),
+            identities,
             schemas: operation.options.schemas.clone(),
             tables: operation.options.tables.clone(),
         })
@@ -72,7 +75,8 @@ impl Coordinator {
             source::slots::alone_with(connection, &slot, || {
                 // Whoever is about to use it has said so there.
                 let known = source::slots::records(connection)?;
-                let before = known.into_iter().map(|(other, _)| other).find(|other| other.slot == slot);
+                let is_it = |other: &Record| other.slot == slot && other.publications == record.publications;
+                let before = known.into_iter().map(|(other, _)| other).find(is_it);
                 let (taken, taken_by) = before.map_or((false, None), |before| (before.taken, before.taken_by));
                 source::slots::describe(connection, &Record { taken, taken_by, ..record })
             })
@@ -158,12 +162,24 @@ impl Coordinator {
         Ok(user.is_some_and(|user| user != ours && is_subscription_name(&user)))
     }
 
+    /// Whether a slot that was made beforehand is still the one that the operation has claimed: one of that name may have been made anew since.
+    /// Nothing is written on a publication of the user's.
+    pub(super) fn is_slot_ours(&mut self) -> Result<bool> {
+        if !self.operation.is_manual() || self.operation.is_preparation() || !self.operation.own_publications {
+            return Ok(true);
+        }
+        let (slot, token) = (self.operation.slot_name.clone(), self.operation.token()?.to_string());
+        let connection = self.source()?;
+        let record = transaction::run_without_snapshot(|| source::slots::record(connection, &slot))?;
+        Ok(record.is_none_or(|record| record.taken_by.as_ref() == Some(&token)))
+    }
+
     /// Whether a node is about to replicate by it.
     fn is_taken(&mut self) -> Result<bool> {
         let slot = self.operation.slot_name.clone();
         let connection = self.source()?;
-        let known = transaction::run_without_snapshot(|| source::slots::records(connection))?;
-        Ok(known.into_iter().any(|(record, _)| record.slot == slot && record.taken))
+        let record = transaction::run_without_snapshot(|| source::slots::record(connection, &slot))?;
+        Ok(record.is_some_and(|record| record.taken))
     }
 
     /// Says on the source whether a slot that was made beforehand is about to be used, and by which operation: it does not expire then, and no
@@ -178,25 +194,55 @@ impl Coordinator {
             (self.operation.slot_name.clone(), self.operation.token()?.to_string(), self.operation.source.clone());
         let given_up = transaction::run(slots::given_up)?;
         let connection = self.source()?;
-        transaction::run_without_snapshot(|| {
+        let identities = transaction::run_without_snapshot(|| {
             source::slots::alone_with(connection, &slot, || {
-                let known = source::slots::records(connection)?;
-                let Some(record) = known.into_iter().map(|(record, _)| record).find(|record| record.slot == slot)
-                else {
-                    return Ok(());
+                let Some(record) = source::slots::record(connection, &slot)? else {
+                    if !taken {
+                        return Ok(Vec::new());
+                    }
+                    let why = Some("It was released or has expired before the node had claimed it.".to_owned());
+                    return Err(SlotError::Missing { slot: slot.clone(), node: node.clone(), why }.into());
                 };
                 let is_free = !record.taken || record.taken_by.as_ref().is_none_or(|by| given_up.contains(by));
                 let is_ours = record.taken && record.taken_by.as_ref() == Some(&token);
+                let identities = record.identities.clone();
                 match (!is_free && !is_ours, is_ours == taken) {
-                    (true, _) if taken => Err(SlotError::Taken { slot: slot.clone(), node: node.clone() }.into()),
-                    (true, _) | (false, true) => Ok(()),
+                    (true, _) if taken => {
+                        return Err(SlotError::Taken { slot: slot.clone(), node: node.clone() }.into())
+                    }
+                    (true, _) | (false, true) => {}
                     (false, false) => {
                         let taken_by = taken.then(|| token.clone());
-                        source::slots::describe(connection, &Record { taken, taken_by, ..record })
+                        source::slots::describe(connection, &Record { taken, taken_by, ..record })?;
                     }
                 }
+                Ok(identities)
             })
-        })
+        })?;
+        if !taken || identities.is_empty() {
+            return Ok(());
+        }
+        // Once the slot is used up, whoever takes it away is this operation.
+        let id = self.operation.id;
+        transaction::run(|| operations::record_identities(id, &identities))
+    }
+
+    /// [`Self::take_slot`] while somebody has still to confirm what is done to the schema: that may take days, and the slot would expire. A source
+    /// that does not answer is not needed for anything else.
+    pub(super) fn take_slot_meanwhile(&mut self) -> Result<()> {
+        let now = system::now_secs();
+        if self.has_taken_slot || now < self.look_at_slot_at {
+            return Ok(());
+        }
+        match self.take_slot(true) {
+            Ok(()) => self.has_taken_slot = true,
+            Err(error) if error.verdict() == Verdict::RetrySource => {
+                self.forget_source();
+                self.look_at_slot_at = now + LOOK_AFTER_FAILURE;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// A node replicates by it: it is the subscription's from now on.

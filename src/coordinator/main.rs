@@ -1,10 +1,11 @@
 //! The coordinator's process: observe, decide, act, wait; and how it ends.
 
 use super::decide::{decide, Step};
-use super::node;
 use super::observe::Samples;
 use super::phase::Phase;
 use super::silence::Silence;
+use super::way_out::with_way_out;
+use super::{heir, node};
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::ownership;
 use crate::catalog::{cleanup, events, indexes, nodes, tasks};
@@ -61,8 +62,12 @@ pub struct Coordinator {
     pub(super) try_source_at: f64,
     /// Since when the slot's creation is waited for.
     pub(super) slot_waits_since: Option<f64>,
+    /// When what a slot's creation waits for is looked at next.
+    pub(super) look_for_blockers_at: f64,
     /// When the slot is looked at next while rows are copied and indexes built.
     pub(super) look_at_slot_at: f64,
+    /// Whether the slot was claimed while a confirmation is waited for.
+    pub(super) has_taken_slot: bool,
     /// Since when the source is away.
     pub(super) source_lost_since: Option<f64>,
     /// Rounds in which workers were given up since the last copy was done.
@@ -101,7 +106,7 @@ pub fn run(assignment: Assignment) -> Result<()> {
         }
         Err(error) => {
             // What trying again cannot mend must not be tried for ever.
-            if error.verdict() == Verdict::Fail {
+            if error.verdict() == Verdict::Fail && !heir::pass_on(assignment.operation, &error)? {
                 fail_early(assignment.operation, &error)?;
                 shmem::forget(system::database_oid(), assignment.operation);
             }
@@ -141,8 +146,9 @@ pub fn run(assignment: Assignment) -> Result<()> {
             Ok(step) => step,
             Err(error) => coordinator.handle(&error)?,
         };
-        // What is cancelled may have to be cleaned up.
-        let is_over = step == Step::Finished && coordinator.operation.status != "cancelled";
+        // What is cancelled has to be undone, also when it was asked for while this failed, and may have to be cleaned up.
+        let is_over =
+            step == Step::Finished && !matches!(coordinator.operation.status.as_str(), "cancelling" | "cancelled");
         if is_over || matches!(coordinator.operation.status.as_str(), "completed" | "failed") {
             break;
         }
@@ -165,25 +171,18 @@ pub fn run(assignment: Assignment) -> Result<()> {
 /// Refuses to go on with the rights of a role that is not the operation's, or not there any more.
 fn check_role(operation: &Operation) -> Result<()> {
     if !role::exists(operation.requested_by) {
-        return Err(Error::RoleGone { operation: operation.id });
+        return Err(Error::RoleGone { operation: operation.id, way_out: operation.taken_over_by() });
     }
     if operation.requested_by != role::current() {
         // The next one is started as that role.
         shmem::want(system::database_oid(), operation.requested_by, operation.id);
         return Err(Error::TakenOver { operation: operation.id });
     }
+    if let Some(owner) = heir::of(operation)? {
+        // Whoever asked may have lost the right to use the source since. The next one is started as its owner.
+        return Err(Error::NodeNotYours { node: operation.source.clone(), owner: role::name_of(owner) });
+    }
     Ok(())
-}
-
-/// A problem that stops an operation, with what can be done about that.
-fn with_way_out(mut problem: Problem) -> Problem {
-    let way_out = "use steep_repl.resume_init(node) to go on, or steep_repl.cancel_init(node) to undo it.";
-    problem.hint = Some(match problem.hint.take() {
-        Some(hint) if hint.contains("_init(node)") => hint,
-        Some(hint) => format!("{hint} Then {way_out}"),
-        None => format!("Mend the cause, then {way_out}"),
-    });
-    problem
 }
 
 /// The event of a subscription that a refresh has disabled and cannot enable.
@@ -202,14 +201,11 @@ fn still_disabled(operation: &Operation, why: &Problem) -> Event {
 fn fail_early(operation: i64, error: &Error) -> Result<()> {
     transaction::run(|| {
         let Some(operation) = operations::get(operation)? else { return Ok(()) };
-        let problem = match operation.works_on_node() {
-            true => with_way_out(error.problem()),
-            false => error.problem(),
-        };
+        let problem = with_way_out(operation.kind, error);
         let goes_on = matches!(operation.status.as_str(), "pending" | "running");
         if !goes_on || !operations::set_status(operation.id, "failed", Some(&problem))? {
             // It is cancelled; that it cannot be taken up does not make it a failed one.
-            return Ok(());
+            return heir::note_stuck(&operation, &error.problem());
         }
         let mut event = Event::info(event::INIT_FAILED)
             .operation_id(operation.id)
@@ -282,7 +278,9 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         holds_origin: false,
         try_source_at: 0.0,
         slot_waits_since: None,
+        look_for_blockers_at: 0.0,
         look_at_slot_at: 0.0,
+        has_taken_slot: false,
         source_lost_since: None,
         given_up: 0,
         failures: 0,
@@ -298,7 +296,7 @@ fn take_up(assignment: Assignment) -> Result<Option<Coordinator>> {
         notified_at: 0.0,
     };
     // The subscription does not wait for the source, should it be away.
-    coordinator.restart_apply()?;
+    coordinator.insist_on_apply()?;
     if matches!(coordinator.operation.status.as_str(), "pending" | "running") {
         // Whoever asked may have lost the right to use the source since. Undoing does what can be done without it.
         coordinator.target()?;
@@ -327,6 +325,9 @@ impl Coordinator {
             return Ok(Step::Finished);
         }
         self.watch_slot(seen.phase)?;
+        if seen.awaits_confirmation {
+            self.take_slot_meanwhile()?;
+        }
         let step = decide(&seen);
         self.act(seen.phase, step)?;
         let gets_on =
@@ -479,7 +480,7 @@ impl Coordinator {
         let id = operation.id;
         let stopped = self.restart_apply();
         self.halt_sync()?;
-        let problem = with_way_out(error.problem());
+        let problem = with_way_out(operation.kind, error);
         let mut event = self.event(event::INIT_FAILED).sqlstate(&problem.sqlstate).message(problem.message.clone());
         event.severity = Severity::Error;
         if let Some(hint) = &problem.hint {

@@ -273,10 +273,14 @@ fn replan(operation: &operations::Operation, connection: &Connection) -> Result<
         let names = operation.publications.join(",");
         publication::check(connection, &operation.source, &names, &plan.leaves())?;
     }
+    let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
+    // A physical copy was asked for its partitions themselves.
+    let slot = (operation.is_manual() && !operation.options.physical).then_some(operation.slot_name.as_str());
     if operation.own_publications && operation.is_manual() {
         let mark = operations::publication_mark(operation.id)?;
-        let relids: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).collect();
-        publication::check_members(connection, &operation.source, &operation.publications, &mark, &relids, None)?;
+        publication::check_members(connection, &operation.source, &operation.publications, &mark, &relids, slot)?;
+    } else if let Some(slot) = slot {
+        publication::check_partitions(connection, &operation.source, &operation.publications, &relids, slot)?;
     }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let foreign = user::not_owned(&relids)?;

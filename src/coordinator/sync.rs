@@ -148,16 +148,18 @@ impl Coordinator {
         let as_is = transaction::run(|| schema::as_is(connection, &to_copy))?;
         let connection = self.source()?;
         let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
-        transaction::run(|| {
+        let started = self.change_subscription(|| {
+            user::enable_subscription(&found.name, true)?;
             sync::set_seen(id, &as_is)?;
             for (relid, lsn) in tasks::later_tables(id)? {
                 subscription::set_table(oid, relid, TableState::SyncDone, lsn);
             }
             operations::set_workers_planned(id, u32::try_from(user::room()?.sync_workers).unwrap_or_default())?;
-            operations::set_enable_lsn(id, now)?;
-            user::enable_subscription(&found.name, true)
+            operations::set_enable_lsn(id, now)
         })?;
-        self.sync = Watch::started(&applying);
+        if started.is_some() {
+            self.sync = Watch::started(&applying);
+        }
         Ok(())
     }
 
@@ -268,7 +270,7 @@ impl Coordinator {
         let connection = self.source()?;
         let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
         let phase = self.event(event::INIT_PHASE_STARTED).message(format!("phase {}", Phase::Catchup));
-        transaction::run(|| {
+        let begun = self.change_subscription(|| {
             // It may have been stopped to copy a large table again.
             user::enable_subscription(&name, true)?;
             operations::set_enable_lsn(operation.id, now)?;
@@ -276,6 +278,9 @@ impl Coordinator {
             node::enter(&operation, NodeState::CatchingUp)?;
             events::write(&[phase])
         })?;
+        if begun.is_none() {
+            return Ok(());
+        }
         self.catchup.is_compared = true;
         let connection = self.source()?;
         transaction::run_without_snapshot(|| state::nudge(connection))

@@ -94,8 +94,10 @@ impl Coordinator {
     fn undo(&mut self, kinds: &[&'static str]) -> Result<()> {
         let mut in_the_way: Option<&'static str> = None;
         for kind in kinds {
+            // Workers of a subscription that is still there would make their slots anew.
+            let makes_slots = *kind == "source" && in_the_way == Some("subscription") && self.operation.is_by_server();
             let outcome = match in_the_way {
-                Some(first) if !APART.contains(kind) => Err(Error::CleanupWaits { kind: first }),
+                Some(first) if !APART.contains(kind) || makes_slots => Err(Error::CleanupWaits { kind: first }),
                 _ => self.undo_one(kind),
             };
             if outcome.is_err() && !APART.contains(kind) {
@@ -137,6 +139,7 @@ impl Coordinator {
                     .sqlstate(&problem.sqlstate)
                     .message(format!("{kind}: {}", problem.message));
                 event.severity = event::Severity::Warning;
+                event.hint.clone_from(&problem.hint);
                 transaction::run(|| cleanup::note(id, kind, &problem, pause))?;
                 self.say_once(&format!("cleanup {kind} {}", problem.message), event)
             }
@@ -148,10 +151,12 @@ impl Coordinator {
         if error.problem().sqlstate != user::LOCK_NOT_AVAILABLE {
             return error;
         }
-        let id = self.operation.id;
+        let (id, oid) = (self.operation.id, self.operation.subscription_oid.unwrap_or_default());
         let named = transaction::run(|| {
             let relids: Vec<u32> = operations::tables(id)?.iter().map(|table| table.relid).collect();
-            Ok(user::with_lock_holders(error.clone(), &relids, then))
+            let named = user::with_lock_holders(error.clone(), &relids, then);
+            // Hardly anybody ever holds that one, and many hold tables.
+            Ok(user::with_subscription_holders(named, oid, then))
         });
         named.unwrap_or(error)
     }
@@ -252,8 +257,12 @@ impl Coordinator {
             return self.say_once("slot kept", event);
         }
         if operation.is_by_files() {
+            // A drop that is still under way there would be seen too late.
+            let connection = self.source()?;
+            transaction::run_without_snapshot(|| state::end_sessions(connection, &sessions))?;
             self.give_slot_back()?;
         }
+        let is_slot_ours = self.is_slot_ours()?;
         let token = operation.token()?;
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let plan = transaction::run(|| operations::publication_plan(operation.id))?;
@@ -274,7 +283,7 @@ impl Coordinator {
             // Once its tables have joined, the subscription goes on with the operation's slot.
             if operation.is_preparation() {
                 drop_prepared(connection, &operation)?;
-            } else {
+            } else if is_slot_ours {
                 state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
             }
             backup::drop_slot(connection, token)?;

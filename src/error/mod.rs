@@ -121,6 +121,16 @@ pub enum Error {
         /// Where it stands.
         status: String,
     },
+    /// What was made of a node, and is kept on it, can be taken away only by its connection string.
+    #[error("node \"{node}\" has snapshots or slots that are kept")]
+    NodeKeeps {
+        /// Name of the node.
+        node: String,
+        /// Identities of its snapshots.
+        snapshots: Vec<String>,
+        /// Slots that were made for somebody's own backup.
+        slots: Vec<String>,
+    },
     /// The node is in a state that does not allow this.
     #[error("node \"{node}\" is {state}")]
     WrongState {
@@ -158,7 +168,7 @@ pub enum Error {
         of_original: bool,
     },
     /// Somebody replicates with the slot of an operation that has not come to that.
-    #[error("replication slot \"{slot}\" on node \"{node}\" was used by another copy of this server")]
+    #[error("replication slot \"{slot}\" on node \"{node}\" was used by somebody else")]
     SlotAhead {
         /// The slot.
         slot: String,
@@ -414,6 +424,8 @@ pub enum Error {
     RoleGone {
         /// Its number.
         operation: i64,
+        /// The calls by which another role takes it over.
+        way_out: &'static str,
     },
     /// Somebody has taken the operation over.
     #[error("operation {operation} belongs to another role now")]
@@ -526,6 +538,20 @@ pub enum Error {
         needed: i64,
         /// The setting to raise.
         setting: &'static str,
+    },
+    /// A source has too few slots for what is to be made there.
+    #[error("node \"{node}\" has {free} free replication slots, and {needed} are needed")]
+    TooFewSlots {
+        /// Name of the node.
+        node: String,
+        /// How many are free.
+        free: i64,
+        /// How many it takes.
+        needed: i64,
+        /// What takes them.
+        why: &'static str,
+        /// What takes fewer.
+        instead: &'static str,
     },
     /// An operation took longer than it may.
     #[error("operation {operation} took longer than {limit}")]

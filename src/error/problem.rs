@@ -77,6 +77,20 @@ impl Error {
                         .to_owned()
                 }),
             ),
+            NodeKeeps { snapshots, slots, .. } => {
+                let snapshots = snapshots.iter().map(|id| format!("steep_repl.drop_snapshot('{id}')"));
+                let slots = slots.iter().map(|slot| format!("steep_repl.drop_init_slot('{slot}')"));
+                let calls: Vec<String> = snapshots.chain(slots).collect();
+                (
+                    "55006",
+                    Some("They hold back WAL there, and nobody could take them away without its connection string.".to_owned()),
+                    Some(format!(
+                        "Use {} first, and wait until that is done; for a node that is gone for good, then \
+                         steep_repl.abandon_cleanup(node).",
+                        calls.join(", ")
+                    )),
+                )
+            }
             WrongState { hint, .. } => ("55000", None, Some(hint.clone())),
             ExtensionInUse { .. } => (
                 "55006",
@@ -217,14 +231,10 @@ impl Error {
             ),
             NoSuchTable { .. } => ("42P01", None, Some("Give the name as it is on the node, with its schema.".to_owned())),
             WorkerStays { .. } => ("55006", None, Some("It is tried again.".to_owned())),
-            RoleGone { .. } => (
+            RoleGone { way_out, .. } => (
                 "42704",
                 Some("All its work is done with the rights of that role.".to_owned()),
-                Some(
-                    "A superuser or the owner of the node takes it over by steep_repl.resume_init(node) or \
-                     steep_repl.cancel_init(node)."
-                        .to_owned(),
-                ),
+                Some(format!("A superuser or the owner of the node takes it over by {way_out}.")),
             ),
             TakenOver { .. } => ("55006", None, Some("It goes on as that role by itself.".to_owned())),
             TaskTaken => ("40001", None, None),
@@ -290,7 +300,10 @@ impl Error {
             ),
             SlotAhead { .. } => (
                 "55000",
-                Some("What that one has confirmed is not sent again: this node would lack it.".to_owned()),
+                Some(
+                    "Another copy of this server, or whoever reads from it. What was confirmed is not sent again: this node would lack it."
+                        .to_owned(),
+                ),
                 Some("Use steep_repl.cancel_init(node) and initialize the node again.".to_owned()),
             ),
             SnapshotLost { .. } => (
@@ -303,6 +316,14 @@ impl Error {
                 Some("The subscription takes one, and each table that is being copied takes another.".to_owned()),
                 Some(format!(
                     "Raise {setting} on node \"{node}\" and restart it, drop what is not needed any more, or use method => 'parallel'."
+                )),
+            ),
+            TooFewSlots { node, why, instead, .. } => (
+                "53400",
+                Some((*why).to_owned()),
+                Some(format!(
+                    "Raise max_replication_slots on node \"{node}\" and restart it, drop slots that are not needed any more, \
+                     or {instead}."
                 )),
             ),
             InitTimeout { .. } => (

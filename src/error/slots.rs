@@ -151,6 +151,22 @@ pub enum SlotError {
         /// Them.
         tables: Vec<String>,
     },
+    /// Tables of a physical copy are partitions on the source, and were not when the copy left it.
+    #[error("tables have become partitions on node \"{node}\" since this copy was made")]
+    Attached {
+        /// The source.
+        node: String,
+        /// Them.
+        tables: Vec<String>,
+    },
+    /// Whoever applies what comes would wait for what prepared transactions of a physical copy have locked.
+    #[error("this copy of node \"{node}\" has prepared transactions")]
+    Prepared {
+        /// The source.
+        node: String,
+        /// Them, by their identifiers.
+        gids: Vec<String>,
+    },
     /// The backup was not restored, or not all of it.
     #[error("tables are empty that hold rows on node \"{node}\"")]
     NotRestored {
@@ -186,8 +202,9 @@ impl SlotError {
     /// SQLSTATE, detail and hint.
     pub(super) fn parts(&self) -> (&'static str, Option<String>, Option<String>) {
         use SlotError::{
-            Before, Beyond, Elsewhere, Exists, Foreign, HasWritten, InUse, Missing, Name, NoLsn, NoTimeline, NoWorker,
-            NotKept, NotRestored, OtherHistory, OtherRows, Released, Taken, Unclear, Unusable, Written, Younger,
+            Attached, Before, Beyond, Elsewhere, Exists, Foreign, HasWritten, InUse, Missing, Name, NoLsn, NoTimeline,
+            NoWorker, NotKept, NotRestored, OtherHistory, OtherRows, Prepared, Released, Taken, Unclear, Unusable,
+            Written, Younger,
         };
         let some = |text: &str| Some(text.to_owned());
         match self {
@@ -282,6 +299,20 @@ impl SlotError {
                 "55000",
                 Some(listed(tables)),
                 some("Its rows are not the source's any more. Make another copy, and let nobody write to it."),
+            ),
+            Attached { tables, .. } => (
+                "55000",
+                Some(listed(tables)),
+                some("What was written into them before they were attached never comes. Make another copy, or leave these out with tables =>."),
+            ),
+            Prepared { gids, .. } => (
+                "55000",
+                Some(listed(gids)),
+                some(
+                    "Use ROLLBACK PREPARED here for each: what it did comes by replication when it is committed on the source, and would \
+                     wait without end for what it has locked here. What is rolled back counts as written: when the sessions that did it \
+                     have ended, use pg_stat_reset().",
+                ),
             ),
             NotRestored { tables, is_certain, .. } => (
                 "55000",

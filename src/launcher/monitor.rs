@@ -2,12 +2,11 @@
 //!
 //! One runs at a time, however many databases there are and however slow their sources. It writes only what has changed, so that a node for which all is well takes no transaction id.
 
-use crate::catalog::events;
-use crate::catalog::nodes;
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::snapshots::{self, Known};
-use crate::coordinator;
-use crate::error::Result;
+use crate::catalog::{events, nodes, ownership};
+use crate::coordinator::{self, heir};
+use crate::error::{Error, Result};
 use crate::pg::remote::Connection;
 use crate::pg::worker::{self, Assignment, Handle, Kind, Status};
 use crate::pg::{raise, role, shmem, transaction};
@@ -16,6 +15,7 @@ use crate::settings;
 use crate::source::{self, publication};
 use steep_repl_core::event::Event;
 use steep_repl_core::names::{application_name, Part};
+use steep_repl_core::retry::Verdict;
 
 /// How long a monitor may take, in microseconds.
 const MONITOR_LIMIT: i64 = 60_000_000;
@@ -81,7 +81,12 @@ pub fn run(assignment: Assignment) -> Result<()> {
         shmem::unwatch(assignment.database);
     }
     for known in kept {
-        look_after(assignment.database, &known)?;
+        match look_after(assignment.database, &known) {
+            Err(error) if error.is_interrupt() => return Err(error),
+            // The others are looked after all the same.
+            Err(error) => note_neglected(&known, &error)?,
+            Ok(()) => {}
+        }
     }
     for node in replicating {
         look(&node)?;
@@ -98,28 +103,14 @@ fn look_after(database: u32, known: &Known) -> Result<()> {
         && known.status != "dropping"
         && transaction::run(|| snapshots::loaded_by(&known.path))?.is_none();
     if is_over {
-        let event = Event::info("snapshot.expired")
-            .operation_id(operation.id)
-            .source(&operation.source)
-            .message(format!("snapshot {} is dropped: its time is over", known.id));
-        transaction::run(|| {
-            snapshots::request_drop(operation.id)?;
-            events::write(&[event])
-        })?;
-        shmem::want(database, operation.requested_by, operation.id);
-        // One that is at work has still to learn of it.
-        shmem::wake_coordinator(database, operation.id);
-        shmem::wake_launcher();
-        return Ok(());
+        return expire(database, &operation, known);
     }
     if known.status == "dropping" {
         return Ok(());
     }
     let target = transaction::run(|| {
-        if !role::exists(operation.requested_by) {
-            return Ok(None);
-        }
-        source::target(&nodes::get(&operation.source)?, operation.requested_by).map(Some)
+        let Some(asks) = ownership::successor(&operation)? else { return Ok(None) };
+        source::target(&nodes::get(&operation.source)?, asks).map(Some)
     })?;
     let Some(target) = target else { return Ok(()) };
     let name = application_name(operation.token()?, Part::Check);
@@ -128,7 +119,57 @@ fn look_after(database: u32, known: &Known) -> Result<()> {
         return Ok(());
     };
     connection.limit_answers(ANSWER_LIMIT);
-    coordinator::look(&operation, operation.files()?, &connection)
+    coordinator::look(&operation, operation.files()?, &connection)?;
+    if known.status == "complete" && operation.error.is_some() {
+        transaction::run(|| operations::clear_error(operation.id))?;
+    }
+    Ok(())
+}
+
+/// Has a snapshot dropped whose time is over, with the rights of who asked for it, or of the owner of its source when that one cannot.
+fn expire(database: u32, operation: &Operation, known: &Known) -> Result<()> {
+    let event = Event::info("snapshot.expired")
+        .operation_id(operation.id)
+        .source(&operation.source)
+        .message(format!("snapshot {} is dropped: its time is over", known.id));
+    let drops = transaction::run(|| {
+        let Some(drops) = ownership::successor(operation)? else {
+            return Err(Error::RoleGone { operation: operation.id, way_out: operation.taken_over_by() });
+        };
+        if drops != operation.requested_by {
+            heir::give(operation, drops)?;
+        }
+        snapshots::request_drop(operation.id)?;
+        events::write(&[event])?;
+        Ok(drops)
+    })?;
+    shmem::want(database, drops, operation.id);
+    // One that is at work has still to learn of it.
+    shmem::wake_coordinator(database, operation.id);
+    shmem::wake_launcher();
+    Ok(())
+}
+
+/// Says what keeps a snapshot from being looked after, or from being dropped when its time is over.
+fn note_neglected(known: &Known, error: &Error) -> Result<()> {
+    // That a source is away is told where it matters.
+    if error.verdict() == Verdict::RetrySource {
+        return Ok(());
+    }
+    let problem = error.problem();
+    let mut event = Event::warning("snapshot.neglected")
+        .operation_id(known.operation)
+        .source(&known.source)
+        .sqlstate(&problem.sqlstate)
+        .message(format!("snapshot {}: {}", known.id, problem.message));
+    event.hint.clone_from(&problem.hint);
+    transaction::run(|| {
+        // Of others the error is what has stopped them.
+        if known.status == "complete" {
+            operations::note_error(known.operation, &problem)?;
+        }
+        events::write_once(event)
+    })
 }
 
 fn look(node: &str) -> Result<()> {

@@ -6,8 +6,11 @@
 use super::{role, system};
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
-use pgrx::{pg_shmem_init, pg_sys, register_xact_callback, PGRXSharedMemory, PgLwLock, PgXactCallbackEvent};
+use pgrx::{pg_shmem_init, pg_sys, PGRXSharedMemory, PgLwLock};
+use pgrx::{register_subxact_callback, register_xact_callback, PgSubXactCallbackEvent, PgXactCallbackEvent};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
 /// Operations of one cluster that may run at once.
 pub const MOST_OPERATIONS: usize = 64;
@@ -170,12 +173,28 @@ pub fn require_room() -> Result<()> {
     Err(Error::TooManyOperations { most: MOST_OPERATIONS })
 }
 
-/// Has an operation that is committed already given up when this transaction is rolled back.
+/// Has an operation that is committed already given up when this transaction is rolled back, or only the part of it that asked: back to a
+/// savepoint, or to the beginning of a block with an exception clause.
 pub fn abandon_at_abort(operation: i64) {
     let database = system::database_oid();
-    register_xact_callback(PgXactCallbackEvent::Abort, move || {
+    let abandon = move || {
         change(operation, database, |entry| entry.abandoned = true);
         wake_coordinator(database, operation);
+    };
+    register_xact_callback(PgXactCallbackEvent::Abort, abandon);
+    // SAFETY: reads backend state, inside a transaction.
+    let asking = Arc::new(AtomicU32::new(unsafe { pg_sys::GetCurrentSubTransactionId() }));
+    // What is released is from then on a part of what is around it. No number is given out twice in a transaction.
+    let released = Arc::clone(&asking);
+    register_subxact_callback(PgSubXactCallbackEvent::CommitSub, move |ended, around| {
+        if released.load(Ordering::Relaxed) == ended {
+            released.store(around, Ordering::Relaxed);
+        }
+    });
+    register_subxact_callback(PgSubXactCallbackEvent::AbortSub, move |ended, _| {
+        if asking.load(Ordering::Relaxed) == ended {
+            abandon();
+        }
     });
     register_xact_callback(PgXactCallbackEvent::PrePrepare, || super::raise::throw(Error::Prepare));
 }

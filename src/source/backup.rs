@@ -24,6 +24,8 @@ const WAL_BYTES: u64 = 64 * 1024 * 1024;
 pub struct About {
     /// Whom we are there.
     pub role: String,
+    /// Whether that is a superuser.
+    pub superuser: bool,
     /// In which database.
     pub database: String,
     /// Its major version.
@@ -165,6 +167,7 @@ mod tests {
     fn space_is_compared_with_what_the_source_takes() {
         let about = About {
             role: "r".to_owned(),
+            superuser: false,
             database: "d".to_owned(),
             major: 18,
             bytes: 1 << 30,

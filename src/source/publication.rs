@@ -138,10 +138,43 @@ pub fn check_members(
     slot: Option<&str>,
 ) -> Result<()> {
     let members: Vec<&str> = mark.keys().filter_map(|what| what.strip_prefix('r')?.split(' ').next()).collect();
+    let members = format!("'{{{}}}'::oid[]", members.join(","));
+    refuse_outsiders(connection, node, names, &members, relids, slot)
+}
+
+/// Refuses partitions that were attached after a slot was made, and that publications, which are older than the slot, do not publish by
+/// themselves: what was written into them before never comes.
+pub fn check_partitions(
+    connection: &Connection,
+    node: &str,
+    names: &[String],
+    relids: &[u32],
+    slot: &str,
+) -> Result<()> {
+    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
+    let schemas = "UNION ALL SELECT c.oid FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_namespace n ON n.pnpubid = p.oid \
+                   JOIN pg_catalog.pg_class c ON c.relnamespace = n.pnnspid WHERE p.pubname IN (:names)";
+    let members = "(ARRAY(SELECT m.prrelid FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel m ON m.prpubid = p.oid \
+                   WHERE p.pubname IN (:names) :schemas UNION ALL SELECT c.oid FROM pg_catalog.pg_publication p, pg_catalog.pg_class c \
+                   WHERE p.pubname IN (:names) AND p.puballtables AND c.oid = ANY (:relids::oid[])))"
+        .replace(":schemas", if connection.server_major() >= 15 { schemas } else { "" })
+        .replace(":names", &list);
+    refuse_outsiders(connection, node, names, &members, relids, Some(slot))
+}
+
+/// Refuses what is outside of `members`, an array of OIDs in SQL.
+fn refuse_outsiders(
+    connection: &Connection,
+    node: &str,
+    names: &[String],
+    members: &str,
+    relids: &[u32],
+    slot: Option<&str>,
+) -> Result<()> {
     let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let query = include_str!("../../sql/queries/source_not_members.sql")
+        .replace(":members", members)
         .replace(":relids", &format!("'{{{list}}}'"))
-        .replace(":members", &format!("'{{{}}}'", members.join(",")))
         .replace(":slot", &slot.map_or_else(|| "NULL".to_owned(), quote_literal));
     let outside: Vec<(String, String)> = connection.json(&query, "could not look at the tables of the publications")?;
     if outside.is_empty() {

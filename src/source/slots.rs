@@ -68,6 +68,12 @@ pub fn records(connection: &Connection) -> Result<Vec<(Record, bool)>> {
         .collect())
 }
 
+/// What is known of one slot; of the youngest, where one of that name was dropped and made anew.
+pub fn record(connection: &Connection, slot: &str) -> Result<Option<Record>> {
+    let known = records(connection)?.into_iter().map(|(record, _)| record);
+    Ok(known.filter(|record| record.slot == slot).max_by_key(|record| record.start_lsn))
+}
+
 /// Does what reads and writes the record of a slot while nobody else does.
 pub fn alone_with<T>(connection: &Connection, slot: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let context = "could not lock the record of the slot";

@@ -155,6 +155,40 @@ pub fn filenodes(connection: &Connection, relids: &[u32]) -> Result<HashMap<u32,
     Ok(found.into_iter().collect())
 }
 
+/// What tables are partitions of.
+pub fn parents(connection: &Connection, relids: &[u32]) -> Result<HashMap<u32, u32>> {
+    let found: Vec<(u32, u32)> =
+        connection.json(&user::parents_query(relids), "could not look at the partitions of tables")?;
+    Ok(found.into_iter().collect())
+}
+
+/// A point in time, as transaction ids tell it.
+#[derive(Debug, Clone)]
+pub enum Before {
+    /// A slot was made: all that are older than the oldest one whose catalog rows it needs have ended before.
+    Slot(String),
+    /// This transaction id was given out.
+    Xid(u32),
+}
+
+/// Those of the tables that were made before a point in time. That is seen by a row that nothing changes: the one of a system column.
+pub fn made_before(connection: &Connection, relids: &[u32], before: &Before) -> Result<Vec<u32>> {
+    let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let age = match before {
+        Before::Slot(name) => format!(
+            "(SELECT pg_catalog.age(s.catalog_xmin) FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = {})",
+            quote_literal(name)
+        ),
+        Before::Xid(xid) => format!("pg_catalog.age('{xid}'::xid)"),
+    };
+    let query = format!(
+        "SELECT pg_catalog.to_jsonb(a.attrelid::bigint)::text FROM pg_catalog.pg_attribute a \
+         WHERE a.attrelid = ANY ('{{{list}}}'::oid[]) AND a.attname = 'tableoid' AND a.attnum < 0 \
+           AND pg_catalog.age(a.xmin) > {age}"
+    );
+    connection.json(&query, "could not see when tables were made")
+}
+
 /// Statement that begins a transaction that reads.
 pub const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 

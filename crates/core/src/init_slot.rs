@@ -32,6 +32,10 @@ pub struct Record {
     /// What the publications were when the slot was made: whatever was changed or has joined since lacks what was written before.
     #[serde(default)]
     pub mark: Option<BTreeMap<String, String>>,
+    /// Replica identities of tables that were given FULL, as they were before: schema, name, relreplident, and the index where it is one.
+    /// Whoever has used the slot up and takes it away gives them back.
+    #[serde(default)]
+    pub identities: Vec<(String, String, String, Option<String>)>,
     /// Schemas that were asked for; none means all.
     #[serde(default)]
     pub schemas: Option<Vec<String>>,
@@ -191,6 +195,11 @@ pub fn left_at(history: &[Switch], timeline: u32, theirs: &[Switch]) -> Option<L
     (before == theirs).then(|| rest.first().map(|switch| switch.at)).flatten()
 }
 
+/// Timelines that a history has been on since it left one: none when its own followed at once, or it never was on it.
+pub fn timelines_after(history: &[Switch], timeline: u32) -> Vec<u32> {
+    history.iter().skip_while(|switch| switch.timeline != timeline).skip(1).map(|switch| switch.timeline).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +214,7 @@ mod tests {
             taken: false,
             taken_by: None,
             mark: None,
+            identities: Vec::new(),
             schemas: None,
             tables: None,
         }
@@ -272,5 +282,14 @@ mod tests {
         let promoted_later = [Switch { timeline: 1, at: Lsn(0x300_00A0) }];
         assert_eq!(left_at(&history, 2, &promoted_later), None);
         assert_eq!(left_at(&history, 2, &[]), None);
+    }
+
+    #[test]
+    fn timelines_between_a_copy_and_its_source_are_known() {
+        let history = history("1\t0/3000060\tpromoted\n2\t0/5000000\tpromoted\n4\t0/7000000\tpromoted\n");
+        assert_eq!(timelines_after(&history, 1), [2, 4]);
+        assert_eq!(timelines_after(&history, 2), [4]);
+        assert!(timelines_after(&history, 4).is_empty());
+        assert!(timelines_after(&history, 3).is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! How a private server over a base backup is configured: it recovers to one position, stands still there, and is there for nobody but us.
 
+use crate::conninfo::Conninfo;
 use crate::lsn::Lsn;
 
 /// Settings of the source that a server must not have less of to replay its WAL and be read meanwhile.
@@ -85,6 +86,30 @@ pub fn configuration(wanted: &Wanted) -> String {
     text
 }
 
+/// How it is reached: a connection string without a secret.
+///
+/// What a role and a database have loaded, by settings that a backup brings along, counts for more than the file does, and need not be here. What
+/// a session is begun with counts for more than these; only a superuser may begin one with `session_preload_libraries`.
+pub fn conninfo(socket_directory: &str, role: &str, database: &str, is_superuser: bool) -> Conninfo {
+    let port = PORT.to_string();
+    let options = if is_superuser {
+        "-c local_preload_libraries= -c session_preload_libraries="
+    } else {
+        "-c local_preload_libraries="
+    };
+    let mut conninfo = Conninfo::default();
+    for (keyword, value) in [
+        ("host", socket_directory),
+        ("port", port.as_str()),
+        ("user", role),
+        ("dbname", database),
+        ("options", options),
+    ] {
+        conninfo.set(keyword, value);
+    }
+    conninfo
+}
+
 /// A value as a configuration file has it: quotes doubled, and backslashes, which would mean something.
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
@@ -125,6 +150,19 @@ mod tests {
             let values: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(&set)).collect();
             assert_eq!(values, [quoted(value)], "{name}: {text}");
         }
+    }
+
+    /// Settings of the role or the database would count for more than the file.
+    #[test]
+    fn a_session_loads_nothing() {
+        let options = |is_superuser: bool| conninfo("/srv", "r", "d", is_superuser).get("options").map(str::to_owned);
+        let superuser = "-c local_preload_libraries= -c session_preload_libraries=";
+        assert_eq!(options(true).as_deref(), Some(superuser));
+        // One that is refused would be let in nowhere.
+        assert_eq!(options(false).as_deref(), Some("-c local_preload_libraries="));
+        let whole = conninfo("/srv/it's here", "r", "d", true);
+        assert_eq!(whole.get("host"), Some("/srv/it's here"));
+        assert_eq!(Conninfo::parse(&whole.to_string()).ok(), Some(whole));
     }
 
     #[test]

@@ -330,6 +330,18 @@ impl Operation {
         self.replaced_slot.is_some()
     }
 
+    /// The calls by which another role takes it over, for a hint.
+    pub fn taken_over_by(&self) -> &'static str {
+        let is_ending = matches!(self.status.as_str(), "cancelling" | "cancelled" | "completed");
+        match self.kind {
+            Kind::Init | Kind::Refresh if is_ending => "steep_repl.cancel_init(node)",
+            Kind::Init | Kind::Refresh => "steep_repl.resume_init(node) or steep_repl.cancel_init(node)",
+            Kind::Prepare => "steep_repl.drop_init_slot(slot_name)",
+            Kind::Generate if is_ending => "steep_repl.drop_snapshot(id)",
+            Kind::Generate => "steep_repl.generate_snapshot(source, path) or steep_repl.drop_snapshot(id)",
+        }
+    }
+
     /// Whether it has not come to an end of whatever kind.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.status.as_str(), "pending" | "running" | "cancelling" | "failed")
@@ -537,10 +549,11 @@ pub fn request_cancel(operation: i64) -> Result<bool> {
     Ok(!changed.is_empty())
 }
 
-/// Gives an operation to another role: the one that asked for it is gone.
+/// Gives an operation to another role: the one that asked for it is gone. That nobody was left to undo it is not so any more.
 pub fn take_over(operation: i64, role: u32) -> Result<()> {
     execute(
-        "UPDATE steep_repl.operations SET requested_by = $2::oid::regrole WHERE id = $1",
+        "UPDATE steep_repl.operations SET requested_by = $2::oid::regrole, \
+         error = CASE WHEN status = 'cancelling' THEN NULL ELSE error END WHERE id = $1",
         &[Arg::Int(operation), Arg::Int(i64::from(role))],
     )
 }
