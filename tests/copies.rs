@@ -459,7 +459,7 @@ fn a_backup_of_a_running_one_leaves_the_original_alone() {
     adopt(&mut pair, backup);
     let refusal = Refusal::of(&pair.wait(Duration::from_secs(60)).unwrap_err());
     assert_eq!((refusal.code.as_str(), pair.state().as_str()), ("55000", "FAILED"), "{refusal:?}");
-    refusal.names(&["was used by another copy", "cancel_init"]);
+    refusal.names(&["was used by somebody else", "Another copy", "cancel_init"]);
     pair.target.exec("select steep_repl.cancel_init('node_b')");
     wait_until("it is cancelled", Duration::from_secs(30), || (pair.state() == "UNINITIALIZED").then_some(()));
     check::assert_clean(&pair.source, &pair.target);

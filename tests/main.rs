@@ -6,6 +6,7 @@
 
 mod abandon;
 mod apply_errors;
+mod base_backup_of_busy_source;
 mod campaign;
 mod cancel;
 mod cancel_among_others;
@@ -91,10 +92,14 @@ mod snapshots_broken;
 mod snapshots_cancelled;
 mod snapshots_elsewhere;
 mod snapshots_faults;
+mod snapshots_left;
 mod snapshots_moments;
+mod snapshots_phases;
 mod take_over;
 mod views;
 mod waiting;
+mod ways_cancelled;
+mod ways_cut;
 mod ways_of_old_sources;
 mod zoo_constraints;
 mod zoo_names;

@@ -22,6 +22,9 @@ pub struct Prepared {
     pub commands: String,
 }
 
+/// Tables that have been given REPLICA IDENTITY FULL; `journal` has it of its own.
+const FULL: &str = "select oid::regclass from pg_class where relreplident = 'f' and relname <> 'journal'";
+
 pub fn prepare_with(pair: &Pair, args: &str) -> Result<Prepared, postgres::Error> {
     let sql =
         format!("select slot_name, source_lsn::text, snapshot, commands from steep_repl.prepare_init('node_a'{args})");
@@ -403,6 +406,66 @@ fn what_is_rolled_back_is_given_up() {
     check::assert_clean(&pair.source, &pair.target);
 }
 
+/// As psql's ON_ERROR_ROLLBACK does it, and a block with an exception clause: the transaction goes on without what a part of it has asked for.
+#[test]
+fn what_is_rolled_back_to_a_savepoint_is_given_up() {
+    let pair = filled(Pair::options("prep_save"));
+    let slot = |number: i32| format!("{}_{number}", slot_of(&pair));
+    let call = |number: i32| format!("steep_repl.prepare_init('node_a', '{}', no_identity => 'full')", slot(number));
+    let given_up = |number: i32, sql: &str| {
+        pair.session().batch_execute(sql).unwrap();
+        wait_for_status(&pair, &slot(number), "released");
+        check::assert_clean(&pair.source, &pair.target);
+    };
+    given_up(1, &format!("begin; savepoint a; select {}; rollback to a; commit", call(1)));
+    // What asked was released, into what is rolled back.
+    given_up(
+        2,
+        &format!(
+            "begin; savepoint a; savepoint b; savepoint c; select {}; release b; savepoint d; rollback to a; commit",
+            call(2)
+        ),
+    );
+    given_up(
+        3,
+        &format!("do $$ begin perform {}; perform 1 / 0; exception when division_by_zero then null; end $$", call(3)),
+    );
+    // Another part is rolled back than the one that asked.
+    pair.session()
+        .batch_execute(&format!(
+            "begin; savepoint a; select {}; release a; savepoint a; rollback to a; commit",
+            call(4)
+        ))
+        .unwrap();
+    let committed: String = pair.target.scalar("select clock_timestamp()::text");
+    wait_until("it was looked at since", Duration::from_secs(40), || {
+        let seen = "select coalesce(max(seen_at), '-infinity') from steep_repl.init_slots";
+        pair.target.scalar::<bool>(&format!("select ({seen}) > '{committed}'")).then_some(())
+    });
+    assert_eq!(status(&pair, &slot(4)), "ready");
+    pair.target.exec(&format!("select steep_repl.drop_init_slot('{}')", slot(4)));
+    wait_for_status(&pair, &slot(4), "released");
+    check::assert_clean(&pair.source, &pair.target);
+}
+
+/// A slot is given its name by copying it.
+#[test]
+fn a_slot_of_a_given_name_takes_two_for_a_moment() {
+    let source = ClusterOptions::new("prep_few").set("max_replication_slots", "1").start();
+    let pair = filled(Pair::options("prep_few").source(source));
+    let refusal = refused_quickly(|| prepare_with(&pair, ", slot_name => 'given', no_identity => 'full'").map(drop));
+    assert_eq!(refusal.code, "53400", "{refusal:?}");
+    refusal.names(&["1 free replication slots", "2 are needed", "max_replication_slots", "leave slot_name out"]);
+    check::assert_clean(&pair.source, &pair.target);
+    let prepared = prepare_with(&pair, ", no_identity => 'full'").unwrap();
+    pair.target.exec(&format!("select steep_repl.drop_init_slot('{}')", prepared.slot));
+    wait_for_status(&pair, &prepared.slot, "released");
+    check::assert_clean(&pair.source, &pair.target);
+    pair.source.cluster().restart_with(&[("max_replication_slots", "2")]);
+    prepare_with(&pair, ", slot_name => 'given', no_identity => 'full'").unwrap();
+    assert_eq!(status(&pair, "given"), "ready");
+}
+
 /// A transaction that runs on the source holds the slot up; who waits for it may have enough of it.
 #[test]
 fn who_waits_for_it_may_be_cancelled() {
@@ -452,7 +515,9 @@ fn a_publication_of_the_users() {
 #[test]
 fn cancelled_while_it_catches_up_and_without_the_slot_it_used() {
     let pair = filled(Pair::options("prep_cancel").proxied());
+    pair.source.exec("create table keyless (v int); insert into keyless values (1)");
     let prepared = prepare(&pair);
+    assert_eq!(pair.source.rows(FULL), ["keyless"]);
     dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
     pair.source.exec(
         "insert into orders (id, v, note) select i, 1, repeat('x', 500) from generate_series(1000000, 1040000) i",
@@ -470,9 +535,54 @@ fn cancelled_while_it_catches_up_and_without_the_slot_it_used() {
         let left = "select (select count(*) from pg_replication_slots where database = current_database()) + (select count(*) from pg_publication)";
         (pair.source.scalar::<i64>(left) == 0).then_some(())
     });
+    wait_until("replica identities are what they were", Duration::from_secs(30), || {
+        pair.source.rows(FULL).is_empty().then_some(())
+    });
     wait_until("the slot is not kept", Duration::from_secs(30), || {
         (status(&pair, &prepared.slot) != "ready").then_some(())
     });
+}
+
+/// A cancel that cannot reach the source is finished later: what somebody has made anew under the slot's name by then is not its.
+#[test]
+fn a_slot_made_anew_under_the_same_name_stays() {
+    let pair = filled(Pair::options("prep_anew").proxied());
+    let prepared = prepare(&pair);
+    let slot = &prepared.slot;
+    dump_and_restore(&pair, Dump::Custom, Some(&prepared.snapshot));
+    pair.source.exec(
+        "insert into orders (id, v, note) select i, 1, repeat('x', 500) from generate_series(1000000, 1040000) i",
+    );
+    complete(&pair.target, &format!(", '{}'", prepared.lsn)).unwrap();
+    pair.proxy().throttle(200_000);
+    wait_until("it catches up", Duration::from_secs(60), || (pair.state() == "CATCHING_UP").then_some(()));
+    pair.proxy().down();
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("it is cancelled", Duration::from_secs(30), || (pair.state() == "UNINITIALIZED").then_some(()));
+    let pending = || pair.target.rows("select kind from steep_repl.pending_cleanup where node = 'node_b'");
+    assert_eq!(pending(), ["source"]);
+    wait_until("nobody replicates by the slot", Duration::from_secs(60), || {
+        pair.source.try_exec(&format!("select pg_drop_replication_slot('{slot}')")).ok()
+    });
+    let manager = pair.target.cluster().create_database("prep_anew_manager", "");
+    manager.exec("create extension steep_repl");
+    for (node, db, is_local) in [("node_m", &manager, true), ("node_a", &pair.source, false)] {
+        let conninfo = steep_repl_testkit::quote_literal(&db.conninfo());
+        manager.exec(&format!("select steep_repl.register_node('{node}', {conninfo}, is_local => {is_local})"));
+    }
+    let made = format!("select slot_name from steep_repl.prepare_init('node_a', '{slot}', no_identity => 'full')");
+    assert_eq!(manager.rows(&made), [slot.as_str()]);
+    pair.proxy().throttle(0);
+    pair.proxy().restore();
+    wait_until("the cancel is done", Duration::from_secs(90), || pending().is_empty().then_some(()));
+    let there = format!("select slot_name from pg_replication_slots where slot_name = '{slot}'");
+    assert_eq!(pair.source.rows(&there), [slot.as_str()]);
+    // Its snapshot and publication serve.
+    let publications = pair.source.rows("select pubname from pg_publication");
+    assert_eq!(publications.len(), 1, "{publications:?}");
+    manager.exec(&format!("select steep_repl.drop_init_slot('{slot}')"));
+    wait_until("it is released", Duration::from_secs(30), || pair.source.rows(&there).is_empty().then_some(()));
+    check::remove_target(&manager);
 }
 
 /// Everything that may happen to links and servers between the slot and the catch-up.

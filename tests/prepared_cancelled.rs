@@ -163,6 +163,12 @@ fn while_it_waits_for_a_confirmation() {
     pair.target.exec("alter table countries alter v type bigint");
     complete(&pair.target, &format!(", '{}', schema_sync => 'manual'", restored.prepared.lsn)).unwrap();
     until_held(pair, "schema", "select count(*) from pg_class where relname = 'countries'");
+    // That may take days: the slot does not expire meanwhile, and nobody else begins with it.
+    wait_until("the slot is claimed", Duration::from_secs(30), || {
+        let claimed =
+            "select count(*) from pg_publication where obj_description(oid, 'pg_publication') like '%\"taken\":true%'";
+        (pair.source.scalar::<i64>(claimed) == 1).then_some(())
+    });
     cancel(pair);
     pair.target.exec("alter table countries alter v type int");
     restored.expect_as_before_and_works();

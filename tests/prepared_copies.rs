@@ -6,6 +6,7 @@ use std::time::Duration;
 use steep_repl_testkit::{check, wait_until, Cluster, ClusterOptions, Db, LoadOptions, Pair, StopMode};
 
 use crate::copies::{base_backup, wait_until_replayed};
+use crate::midway::events;
 use crate::outcome::expect_equal;
 use crate::prepared::{complete, filled, prepare, prepare_as, status};
 use crate::refusal::refused_quickly;
@@ -101,6 +102,119 @@ fn a_standby_that_is_promoted_does_not_believe_that_it_is_the_source() {
     });
     expect_equal(&pair);
     pair.source.exec_each(&["drop subscription brought_along"]);
+    check::remove_target(&manager);
+}
+
+/// What other databases of the server subscribe to is theirs, with the origins that it stands on.
+#[test]
+fn subscriptions_of_other_databases_are_left_with_their_origins() {
+    let source = ClusterOptions::new("psource").start();
+    let upstream = ClusterOptions::new("upstream").start().create_database("prep_up", "");
+    upstream
+        .exec("create table t (id int primary key); insert into t values (1); create publication up for all tables");
+    let mut pair = filled(Pair::options("prep_others").source(Arc::clone(&source)));
+    let manager = pair.target.clone();
+    let other = source.create_database("prep_elsewhere", "");
+    other.exec("create table t (id int primary key)");
+    other.exec_each(&[&format!(
+        "create subscription of_another connection {} publication up",
+        steep_repl_testkit::quote_literal(&upstream.conninfo())
+    )]);
+    wait_until("its table is copied", Duration::from_secs(30), || {
+        let ready = "select (select count(*) from t) = 1 and not exists (select from pg_subscription_rel where srsubstate <> 'r')";
+        other.scalar::<bool>(ready).then_some(())
+    });
+    prepare_as(&pair, "init_slot");
+    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
+    copy.start();
+    promoted(&mut pair, Arc::clone(&copy));
+    // The copy's worker is let in by the end of the original's, and holds its origin from then on.
+    other.exec_each(&["alter subscription of_another disable"]);
+    wait_until("the original's worker is gone", Duration::from_secs(30), || {
+        let workers = "select count(*) from pg_stat_subscription where subname = 'of_another' and pid is not null";
+        (other.scalar::<i64>(workers) == 0).then_some(())
+    });
+    let other = Db::new(copy, other.name());
+    let arrives = |id: i32| {
+        upstream.exec(&format!("insert into t values ({id})"));
+        wait_until("the other database gets its rows", Duration::from_secs(60), || {
+            (other.scalar::<i64>(&format!("select count(*) from t where id = {id}")) == 1).then_some(())
+        });
+    };
+    arrives(2);
+    register_in_copy(&pair);
+    complete(&pair.target, ", slot_name => 'init_slot'").unwrap();
+    pair.expect_synchronized();
+    expect_equal(&pair);
+    let left = events(&pair, "init.copy_subscriptions_left");
+    assert!(left.concat().contains(&format!("of_another in database {}", other.name())), "{left:?}");
+    let origins = "select count(*) from pg_replication_origin o join pg_subscription s on o.roname = 'pg_' || s.oid
+        where s.subname = 'of_another'";
+    assert_eq!(other.scalar::<i64>(origins), 1);
+    arrives(3);
+    check::remove_target(&manager);
+}
+
+/// A transaction that is prepared when the copy leaves the source keeps its locks here, and whoever applies it would wait for itself.
+#[test]
+fn a_copy_with_prepared_transactions_is_refused() {
+    let source = ClusterOptions::new("psource").set("max_prepared_transactions", "5").start();
+    let mut pair = filled(Pair::options("prep_twophase").source(Arc::clone(&source)));
+    let manager = pair.target.clone();
+    prepare_as(&pair, "init_slot");
+    pair.source.exec_each(&["begin; update orders set v = -7 where id = 5", "prepare transaction 'booked'"]);
+    // One of another database is in nobody's way.
+    let other = source.create_database("prep_twophase_other", "");
+    other.exec("create table t (id int)");
+    other.exec_each(&["begin; insert into t values (1)", "prepare transaction 'of_another'"]);
+    let copy =
+        base_backup(&source, ClusterOptions::new("pcopy").preload().set("max_prepared_transactions", "5"), &["-R"]);
+    copy.start();
+    promoted(&mut pair, copy);
+    register_in_copy(&pair);
+    let refusal = refused_quickly(|| complete(&pair.target, ", slot_name => 'init_slot'"));
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    let refusal = refusal.names(&["booked", "ROLLBACK PREPARED"]);
+    assert!(!refusal.text.contains("of_another"), "{refusal:?}");
+    assert_eq!(pair.state(), "UNINITIALIZED");
+    pair.target.exec("rollback prepared 'booked'");
+    wait_until("it counts as written", Duration::from_secs(20), || {
+        let seen = "select n_tup_upd > 0 from pg_stat_user_tables where relname = 'orders'";
+        pair.target.scalar::<bool>(seen).then_some(())
+    });
+    pair.target.exec("select pg_stat_reset()");
+    complete(&pair.target, ", slot_name => 'init_slot'").unwrap();
+    pair.expect_synchronized();
+    pair.source.exec("commit prepared 'booked'");
+    expect_equal(&pair);
+    assert_eq!(pair.target.scalar::<i32>("select v from orders where id = 5"), -7);
+    check::remove_target(&manager);
+}
+
+/// The server does not know what was written before its last promotion, and says so.
+#[test]
+fn a_copy_of_a_copy_is_taken_with_a_warning() {
+    let source = ClusterOptions::new("psource").start();
+    let mut pair = filled(Pair::options("prep_twice").source(Arc::clone(&source)));
+    let manager = pair.target.clone();
+    prepare_as(&pair, "init_slot");
+    let standby = |label: &str, of: &Cluster| {
+        let copy = base_backup(of, ClusterOptions::new(label).preload(), &["-R"]);
+        copy.start();
+        copy
+    };
+    let first = standby("pfirst", &source);
+    promoted(&mut pair, Arc::clone(&first));
+    let second = standby("psecond", &first);
+    promoted(&mut pair, second);
+    register_in_copy(&pair);
+    pair.session()
+        .batch_execute("select steep_repl.complete_init('node_b', 'node_a', slot_name => 'init_slot')")
+        .unwrap();
+    let told = pair.notices().join("\n");
+    assert!(told.contains("other timelines since it left timeline 1: 2"), "{told}");
+    pair.expect_synchronized();
+    expect_equal(&pair);
     check::remove_target(&manager);
 }
 
@@ -216,6 +330,42 @@ fn a_copy_that_was_written_to_or_is_older_than_the_slot_is_refused() {
     let refusal = refused(&pair.target);
     assert_eq!(refusal.code, "55000", "{refusal:?}");
     refusal.names(&["public.orders: emptied", "written"]);
+    manager.exec("select steep_repl.drop_init_slot('init_slot')");
+    wait_until("it is released", Duration::from_secs(30), || {
+        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
+    });
+    check::remove_target(&manager);
+}
+
+/// What became a partition after the copy had left the source, or is not in the copy any more, would lack rows.
+#[test]
+fn a_copy_without_a_table_or_partition_of_the_source_is_refused() {
+    let source = ClusterOptions::new("psource").start();
+    let mut pair = filled(Pair::options("prep_parts").source(Arc::clone(&source)));
+    let manager = pair.target.clone();
+    pair.source.exec(
+        "create table parent (id int, k int, primary key (id, k)) partition by list (k);
+         create table p1 partition of parent for values in (1); create table p2 (like parent including all);
+         create table plain (id int primary key); insert into plain values (1); insert into p2 values (1, 2)",
+    );
+    prepare_as(&pair, "init_slot");
+    let copy = base_backup(&source, ClusterOptions::new("pcopy").preload(), &["-R"]);
+    copy.start();
+    wait_until_replayed(&source, &copy);
+    promoted(&mut pair, copy);
+    register_in_copy(&pair);
+    pair.source.exec("insert into p2 values (2, 2)");
+    pair.source.exec("alter table parent attach partition p2 for values in (2)");
+    let refused = |args: &str| refused_quickly(|| complete(&pair.target, &format!(", slot_name => 'init_slot'{args}")));
+    let refusal = refused("");
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    refusal.names(&["public.p2", "become partitions"]);
+    pair.source.exec("alter table parent detach partition p2");
+    pair.target.exec("drop table plain");
+    let refusal = refused(", schema_sync => 'auto'");
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    refusal.names(&["public.plain: not here"]);
+    assert_eq!(pair.state(), "UNINITIALIZED");
     manager.exec("select steep_repl.drop_init_slot('init_slot')");
     wait_until("it is released", Duration::from_secs(30), || {
         (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())

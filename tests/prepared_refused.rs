@@ -132,14 +132,120 @@ fn partitions_that_have_come_since() {
     both[0].exec("insert into parent select i, 2 from generate_series(1, 100) i; insert into p3 select i, 3 from generate_series(1, 100) i");
     for db in both {
         db.exec("alter table parent attach partition p3 for values in (3)");
+        // Made, filled and attached in one transaction: its rows are decoded as those of a table that is no partition yet.
+        db.exec(
+            "create table p4 (like parent including all); insert into p4 select i, 4 from generate_series(1, 100) i;
+             alter table parent attach partition p4 for values in (4)",
+        );
     }
-    let refusal = restored.refused("").names(&["public.p3", "did not hold"]);
+    let refusal = restored.refused("").names(&["public.p3", "public.p4", "did not hold"]);
     assert_eq!(refusal.code, "55000", "{refusal:?}");
     assert!(!refusal.text.contains("p1") && !refusal.text.contains("p2"), "{refusal:?}");
     for db in both {
-        db.exec("drop table p3");
+        db.exec("drop table p3, p4");
     }
     restored.works("", &["t1", "t2", "p1", "p2"]);
+}
+
+/// The same for a publication of the user's that has the parent; what it has by itself, or by its schema, was published all the time.
+#[test]
+fn partitions_that_have_come_since_into_a_publication_of_the_users() {
+    let pair = Pair::options("prepr_part_us").source(alone(ClusterOptions::new("prepr_part_us_s"))).build();
+    pair.source.exec(TABLES);
+    pair.source.exec(
+        "create table parent (id int, k int, primary key (id, k)) partition by list (k);
+         create table own (like parent including all);
+         create publication whole for table t1, t2, parent, own",
+    );
+    pair.register();
+    let restored = Restored::new(pair, ", publication => 'whole'");
+    let both = [&restored.pair.source, &restored.pair.target];
+    for db in both {
+        db.exec("create table later (like parent including all)");
+    }
+    both[0].exec("insert into own select i, 1 from generate_series(1, 100) i; insert into later select i, 2 from generate_series(1, 100) i");
+    for db in both {
+        db.exec("alter table parent attach partition own for values in (1)");
+        db.exec("alter table parent attach partition later for values in (2)");
+    }
+    let refusal = restored.refused(", publication => 'whole'").names(&["public.later", "did not hold"]);
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    assert!(!refusal.text.contains("public.own"), "{refusal:?}");
+    for db in both {
+        db.exec("drop table later");
+    }
+    restored.works(", publication => 'whole'", &["t1", "t2", "own"]);
+}
+
+/// A dump that is not the one of the slot's snapshot is found out with a publication of the user's as well.
+#[test]
+fn rows_that_differ_with_a_publication_of_the_users() {
+    let pair = Pair::new("prepr_differ");
+    pair.source.exec(TABLES);
+    pair.source.exec("create publication whole for table t1, t2");
+    pair.register();
+    let restored = Restored::new(pair, ", publication => 'whole'");
+    let (pair, args) = (&restored.pair, ", publication => 'whole'");
+    pair.target.exec("update t2 set note = 'another' where id = 7");
+    restored.complete(args).unwrap_or_else(|error| panic!("{}", describe(&error)));
+    let refusal = Refusal::of(&pair.wait(Duration::from_secs(60)).unwrap_err()).names(&["public.t2", "snapshot"]);
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("it is cancelled", Duration::from_secs(30), || (pair.state() == "UNINITIALIZED").then_some(()));
+    pair.target.exec("update t2 set note = 'row 7' where id = 7");
+    restored.works(args, &["t1", "t2"]);
+}
+
+/// Once the snapshot of the slot is gone a table that is missing here is not made empty, unless it is younger than the slot.
+#[test]
+fn a_table_that_would_be_made_without_the_snapshot() {
+    let pair = Pair::options("prepr_unkept").source(alone(ClusterOptions::new("prepr_unkept_s"))).build();
+    pair.source.exec(TABLES);
+    pair.source.exec(
+        "create table parent (id int, k int, primary key (id, k)) partition by list (k);
+         create table p1 partition of parent for values in (1)",
+    );
+    pair.register();
+    let restored = Restored::new(pair, "");
+    let (source, target) = (&restored.pair.source, &restored.pair.target);
+    let t2 = source.dump(&["--no-owner", "-t", "t2", "--snapshot", &restored.prepared.snapshot]);
+    source.exec(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and application_name like 'steep\\_repl%'",
+    );
+    wait_until("it is known that the snapshot is gone", Duration::from_secs(60), || {
+        let lost = "select count(*) from steep_repl.init_slots where status = 'ready' and snapshot is null";
+        (target.scalar::<i64>(lost) == 1).then_some(())
+    });
+    source.exec("create table p2 partition of parent for values in (2); insert into parent values (1, 2)");
+    target.exec("drop table t2");
+    let refusal = restored.refused(", schema_sync => 'auto'").names(&["public.t2: not here"]);
+    assert_eq!(refusal.code, "55000", "{refusal:?}");
+    assert!(!refusal.text.contains("p2"), "{refusal:?}");
+    target.psql(&t2);
+    restored.works(", schema_sync => 'auto'", &["t1", "t2", "p1", "p2"]);
+}
+
+/// Somebody reads from the slot while the backup is compared: what he has confirmed would never come.
+#[test]
+fn a_slot_that_was_read_from_meanwhile() {
+    let pair = Pair::new("prepr_read");
+    pair.source.exec(TABLES);
+    pair.register();
+    let restored = Restored::new(pair, "");
+    let (pair, slot) = (&restored.pair, &restored.prepared.slot);
+    let mut holder = complete_under_lock(pair, &restored.prepared, "t1");
+    wait_until("its rows are to be compared", Duration::from_secs(30), || {
+        let waits = "select count(*) from pg_locks where relation = 't1'::regclass and not granted";
+        (pair.target.scalar::<i64>(waits) > 0).then_some(())
+    });
+    pair.source.exec(&format!("select pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"));
+    holder.batch_execute("rollback").unwrap();
+    let refusal = Refusal::of(&pair.wait(Duration::from_secs(60)).unwrap_err()).names(&[slot, "somebody else"]);
+    assert_eq!((refusal.code.as_str(), pair.state().as_str()), ("55000", "FAILED"), "{refusal:?}");
+    restored.load.stop();
+    pair.target.exec("select steep_repl.cancel_init('node_b')");
+    wait_until("it is cancelled", Duration::from_secs(30), || (pair.state() == "UNINITIALIZED").then_some(()));
 }
 
 /// Publications of the user's that are older than the slot and bring a part of the changes.

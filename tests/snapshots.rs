@@ -11,6 +11,7 @@ use steep_repl_testkit::{
 };
 
 use crate::outcome::assert_progress_is_sane;
+use crate::refusal::refused_quickly;
 use crate::shop;
 
 pub const LONG: Duration = Duration::from_secs(180);
@@ -209,6 +210,32 @@ fn under_load_by_gzip() {
 #[test]
 fn under_load_without_compression() {
     under_load("kept_none", Compression::None);
+}
+
+/// A target copies its slot before it drops it, so there is one more than there are targets.
+#[test]
+fn a_slot_more_than_targets_is_needed() {
+    let source = ClusterOptions::new("kept_few").set("max_replication_slots", "2").start();
+    let pair = Pair::options("kept_few").source(source).build();
+    let folder = root::folder("kept_few");
+    pair.source.exec("create table t (id int primary key); insert into t select generate_series(1, 100)");
+    pair.prepare();
+    let refusal = refused_quickly(|| {
+        call(&pair.target, &folder, &[], "generate_snapshot('node_a', 'one', targets => 2)").map(drop)
+    });
+    assert_eq!(refusal.code, "53400", "{refusal:?}");
+    refusal.names(&["2 free replication slots", "3 are needed", "max_replication_slots", "fewer targets"]);
+    pair.source.cluster().restart_with(&[("max_replication_slots", "3")]);
+    generate(&pair, &folder, "targets => 2");
+    // Those are enough for both.
+    let further = Further::of(&pair, "kept_few_further");
+    apply(&pair.target, "node_b", &folder, "").unwrap();
+    expect_synchronized(&pair.target, "node_b");
+    apply(&further.db, "node_c", &folder, "").unwrap();
+    expect_synchronized(&further.db, "node_c");
+    pair.source.exec("update t set id = id + 1000 where id < 10");
+    pair.expect_equal();
+    further.expect_equal();
 }
 
 /// One operation that writes the files, loads them, and removes them.

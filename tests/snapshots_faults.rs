@@ -20,7 +20,7 @@ use crate::snapshots::{
 pub const ARGS: &str = "no_identity => 'full', parallel_workers => 2";
 
 /// Starts a generation over a slow link and waits until files are there.
-fn begin(pair: &Pair, folder: &Path) -> String {
+pub fn begin(pair: &Pair, folder: &Path) -> String {
     pair.proxy().throttle(midway::SLOW);
     let started = format!("generate_snapshot('node_a', 'one', {ARGS})");
     let id = call(&pair.target, folder, &[("chunk_size", "256kB")], &started).unwrap();
@@ -54,6 +54,27 @@ fn expect_good(pair: &Pair, folder: &Path) {
     apply(&pair.target, "node_b", folder, "").unwrap();
     expect_synchronized(&pair.target, "node_b");
     midway::expect_replicates(pair);
+}
+
+/// A partition that was none for a while: what was written into it then is neither in the files nor published.
+#[test]
+fn a_partition_that_was_detached_meanwhile() {
+    let pair = Pair::new("kept_detached");
+    let folder = root::folder("kept_detached");
+    pair.source.exec(
+        "create table parent (id int, k int, primary key (id, k)) partition by list (k);
+         create table p1 partition of parent for values in (1); create table p2 partition of parent for values in (2);
+         insert into parent select i, 1 + i % 2 from generate_series(1, 1000) i",
+    );
+    pair.prepare();
+    let id = generate(&pair, &folder, "");
+    pair.source.exec("alter table parent detach partition p2; insert into p2 values (0, 2)");
+    pair.source.exec("alter table parent attach partition p2 for values in (2)");
+    let refusal = refused_quickly(|| apply(&pair.target, "node_b", &folder, "")).names(&["public.p2", "did not hold"]);
+    assert_eq!((refusal.code.as_str(), pair.state().as_str()), ("55000", "UNINITIALIZED"), "{refusal:?}");
+    assert!(!refusal.text.contains("p1"), "{refusal:?}");
+    pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
+    expect_gone(&pair, &folder);
 }
 
 #[test]
@@ -292,8 +313,12 @@ fn the_disk_is_full_while_it_is_generated() {
     pair.prepare();
     let start = "generate_snapshot('node_a', 'one', compression => 'none')";
     let id = call(&pair.target, &disk.path, &[], start).unwrap();
-    let refusal = Refusal::of(&wait_complete(&pair.target, &id).expect_err("there was room enough"))
-        .names(&["large", &disk.path.display().to_string()]);
+    let refusal = Refusal::of(&wait_complete(&pair.target, &id).expect_err("there was room enough")).names(&[
+        "large",
+        &disk.path.display().to_string(),
+        "generate_snapshot",
+        "drop_snapshot",
+    ]);
     assert_eq!((refusal.code.as_str(), status(&pair).as_str()), ("53100", "failed"), "{refusal:?}");
     let unfinished = files_of(&disk.path).into_iter().filter(|path| path.to_string_lossy().contains("unfinished"));
     assert_eq!(unfinished.count(), 0, "what cannot be completed is in the way");

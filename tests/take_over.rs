@@ -1,13 +1,18 @@
-//! The role that asked for an operation is dropped: whoever resumes or cancels it takes it over, and nobody else.
+//! The role that asked for an operation is dropped: whoever resumes or cancels it takes it over, and nobody else. A slot that is kept, and a
+//! snapshot whose time is over, go to the owner of the node by themselves.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postgres::{Client, NoTls};
 use steep_repl_testkit::{
-    describe, quote_ident, quote_literal, shared, wait_until, Auth, Cluster, ClusterOptions, Pair, Role,
+    check, describe, quote_ident, quote_literal, root, shared, wait_until, Auth, Cluster, ClusterOptions, Pair, Role,
+    SchemaState,
 };
 
+use crate::prepared::{slot_of, status, wait_for_status};
+use crate::snapshots::{call, expect_gone, wait_complete};
 use crate::{midway, refusal};
 
 /// A role that a test drops itself.
@@ -174,4 +179,157 @@ fn a_cancel_is_taken_over() {
     pair.target.exec("select steep_repl.cancel_init('node_b')");
     assert_eq!(requested_by(&pair), "postgres");
     midway::expect_begun_anew(&pair);
+}
+
+/// Starts to generate a snapshot of node_a as that role, in `folder`/one; its identity.
+fn generate_as(pair: &Pair, role: &str, folder: &Path, args: &str) -> String {
+    let mut client = session_of(pair, role);
+    let directory = quote_literal(&folder.display().to_string());
+    client.batch_execute(&format!("set steep_repl.snapshot_directory = {directory}")).unwrap();
+    client.batch_execute("set steep_repl.chunk_size = '256kB'").unwrap();
+    let call = format!("select steep_repl.generate_snapshot('node_a', 'one', no_identity => 'full', {args})");
+    client.query_one(&call, &[]).unwrap_or_else(|error| panic!("{}", describe(&error))).get(0)
+}
+
+/// Has a slot made on node_a as that role, for an hour; its name.
+fn keep_slot_as(pair: &Pair, role: &str) -> String {
+    let slot = slot_of(pair);
+    let args = "no_identity => 'insert_only', expires => '1 hour'";
+    let call = format!("select steep_repl.prepare_init('node_a', '{slot}', {args})");
+    session_of(pair, role).batch_execute(&call).unwrap_or_else(|error| panic!("{}", describe(&error)));
+    slot
+}
+
+/// What was to be kept for an hour has been.
+fn pass_an_hour(pair: &Pair) {
+    pair.target.exec(
+        "update steep_repl.operations set created_at = created_at - interval '2 hours';
+         update steep_repl.prepared_slots set expires_at = expires_at - interval '2 hours'",
+    );
+}
+
+#[test]
+fn a_complete_snapshot_is_dropped_by_a_superuser() {
+    let stranger = Role::create(&shared::target(), "stranger", "login in role pg_create_subscription");
+    let asker = asker(&shared::target(), "asker_kept");
+    let pair = midway::prepared(Pair::options("take_kept"));
+    let folder = root::folder("take_kept");
+    let before = SchemaState::of(&pair.source);
+    let id = generate_as(&pair, &asker, &folder, "targets => 2");
+    wait_complete(&pair.target, &id).unwrap();
+    drop_role(&pair, &asker, "postgres");
+    let drop = format!("select steep_repl.drop_snapshot('{id}')");
+    let refusal = refusal::refused_quickly(|| session_of(&pair, stranger.name()).batch_execute(&drop));
+    assert_eq!(refusal.code, "42501", "{refusal:?}");
+    pair.target.exec(&drop);
+    assert_eq!(requested_by(&pair), "postgres");
+    expect_gone(&pair, &folder);
+    before.assert_same(&pair.source);
+    check::assert_clean(&pair.source, &pair.target);
+}
+
+/// Files are written with the rights of who asked, and then with those of who asks again.
+#[test]
+fn a_generation_fails_and_goes_on_for_a_superuser() {
+    let asker = asker(&shared::target(), "asker_gen");
+    let pair = midway::prepared(Pair::options("take_gen"));
+    let folder = root::folder("take_gen");
+    pair.proxy().throttle(midway::SLOW / 4);
+    let id = generate_as(&pair, &asker, &folder, "parallel_workers => 2");
+    wait_until("files are written", Duration::from_secs(60), || {
+        (pair.target.scalar::<i64>("select count(*) from steep_repl.snapshot_files") > 0).then_some(())
+    });
+    drop_role(&pair, &asker, "postgres");
+    let refusal = refusal::Refusal::of(&wait_complete(&pair.target, &id).expect_err("there was nobody left")).names(&[
+        "role",
+        "generate_snapshot",
+        "drop_snapshot",
+    ]);
+    assert_eq!(refusal.code, "42704", "{refusal:?}");
+    assert!(!refusal.text.contains("_init(node)"), "{refusal:?}");
+    pair.proxy().throttle(0);
+    let again = call(&pair.target, &folder, &[], "generate_snapshot('node_a', 'one')").unwrap();
+    assert_eq!((again.as_str(), requested_by(&pair).as_str()), (id.as_str(), "postgres"));
+    wait_complete(&pair.target, &id).unwrap();
+    pair.target.exec(&format!("select steep_repl.drop_snapshot('{id}')"));
+    expect_gone(&pair, &folder);
+    check::assert_clean(&pair.source, &pair.target);
+}
+
+/// Somebody's backup counts on it: the owner of the node keeps it. It is released by a superuser, before or after that.
+#[test]
+fn a_kept_slot_is_released_by_a_superuser() {
+    for at_once in [false, true] {
+        let asker = asker(&shared::target(), &format!("asker_slot_{at_once}"));
+        let pair = midway::prepared(Pair::options("take_slot"));
+        let slot = keep_slot_as(&pair, &asker);
+        drop_role(&pair, &asker, "postgres");
+        if !at_once {
+            wait_until("the owner of the node keeps it", Duration::from_secs(60), || {
+                (requested_by(&pair) == "postgres" && status(&pair, &slot) == "ready").then_some(())
+            });
+            let said = midway::events(&pair, "init.taken_over");
+            assert!(said.len() == 1 && said[0].contains("postgres"), "{said:?}");
+        }
+        pair.target.exec(&format!("select steep_repl.drop_init_slot('{slot}')"));
+        wait_for_status(&pair, &slot, "released");
+        assert_eq!(requested_by(&pair), "postgres");
+        check::assert_clean(&pair.source, &pair.target);
+    }
+}
+
+#[test]
+fn what_expires_goes_by_the_owner_of_the_node() {
+    let target = ClusterOptions::new("take_exp").preload().set("steep_repl.source_check_interval", "1s").start();
+    let asker = asker(&target, "asker_exp");
+    let pair = midway::prepared(Pair::options("take_exp").target(target));
+    let folder = root::folder("take_exp");
+    let before = SchemaState::of(&pair.source);
+    let slot = keep_slot_as(&pair, &asker);
+    let id = generate_as(&pair, &asker, &folder, "expires => '1 hour'");
+    wait_complete(&pair.target, &id).unwrap();
+    drop_role(&pair, &asker, "postgres");
+    pass_an_hour(&pair);
+    wait_for_status(&pair, &slot, "expired");
+    expect_gone(&pair, &folder);
+    before.assert_same(&pair.source);
+    let said = midway::events(&pair, "init.taken_over");
+    assert_eq!(said.len(), 2, "{said:?}");
+    check::assert_clean(&pair.source, &pair.target);
+}
+
+/// The owner of the node is gone too: nobody's rights are used for it, and that is said.
+#[test]
+fn where_nobody_is_left_it_stays_until_somebody_asks() {
+    let target = ClusterOptions::new("take_none").preload().set("steep_repl.source_check_interval", "1s").start();
+    let asker = asker(&target, "asker_none");
+    let pair = midway::filled(Pair::options("take_none").target(target));
+    let folder = root::folder("take_none");
+    let (there, here) = (quote_literal(&pair.source_conninfo()), quote_literal(&pair.target.conninfo()));
+    session_of(&pair, &asker)
+        .batch_execute(&format!(
+            "select steep_repl.register_node('node_a', {there}), steep_repl.register_node('node_b', {here}, is_local => true)"
+        ))
+        .unwrap();
+    let slot = keep_slot_as(&pair, &asker);
+    let id = generate_as(&pair, &asker, &folder, "expires => '1 hour'");
+    wait_complete(&pair.target, &id).unwrap();
+    drop_role(&pair, &asker, "postgres");
+    pass_an_hour(&pair);
+    wait_for_status(&pair, &slot, "failed");
+    let failed = "select details ->> 'sqlstate', details ->> 'hint' from steep_repl.events where event = 'init.failed'";
+    let told = pair.target.rows(failed);
+    assert!(told.len() == 1 && told[0].contains("42704") && told[0].contains("drop_init_slot"), "{told:?}");
+    wait_until("it is said of the snapshot", Duration::from_secs(60), || {
+        let shown = pair.target.rows("select status, sqlstate, hint from steep_repl.snapshots").concat();
+        (shown.starts_with("complete | 42704") && shown.contains("drop_snapshot")).then_some(())
+    });
+    assert!(folder.join("one/manifest.json").exists());
+    let slots = "select count(*) from pg_replication_slots where database = current_database()";
+    assert_eq!(pair.source.scalar::<i64>(slots), 2);
+    pair.target.exec(&format!("select steep_repl.drop_init_slot('{slot}'), steep_repl.drop_snapshot('{id}')"));
+    wait_for_status(&pair, &slot, "released");
+    expect_gone(&pair, &folder);
+    assert_eq!(midway::events(&pair, "snapshot.neglected").len(), 1);
+    check::assert_clean(&pair.source, &pair.target);
 }
