@@ -161,7 +161,7 @@ fn complete(asked: &Asked) -> Result<i64> {
             check_nothing_prepared(asked)?;
             check_not_emptied(&connection, &plan)?;
             check_same_partitions(asked, &connection, &plan)?;
-            check_nothing_lacks(asked, &connection, &plan, &Before::Xid(user::next_xid()?))?;
+            check_nothing_lacks(asked, &connection, &record, &plan, &Before::Xid(user::next_xid()?))?;
             None
         }
         Backup::Logical => check_restored(asked, &connection, &record, &plan)?,
@@ -198,7 +198,8 @@ fn check_published(
     if let Some(name) = asked.publication {
         publication::check(connection, asked.source, name, &plan.leaves())?;
         if let Some(slot) = slot {
-            publication::check_partitions(connection, asked.source, &record.publications, &relids, slot)?;
+            // What it was when the slot was made nobody has written down.
+            publication::check_partitions(connection, asked.source, &record.publications, &Mark::new(), &relids, slot)?;
         }
         return Ok(now);
     }
@@ -327,7 +328,7 @@ fn slot(asked: &Asked, connection: &Connection) -> Result<(Record, Slot, bool)> 
         (None, Some(record)) => Ok((record, slot, true)),
         (None, None) => Err(SlotError::Foreign { slot: name, node: node() }.into()),
         // One of ours that somebody is at work with is his, whatever publication is named with it.
-        (Some(_), Some(record)) if is_taken(&record) => {
+        (Some(_), Some(record)) if is_taken(&record) && confirmed == record.start_lsn => {
             Err(SlotError::Taken { slot: record.slot, node: node() }.into())
         }
         (Some(publication), _) => {
@@ -524,12 +525,23 @@ fn check_same_partitions(asked: &Asked, connection: &Connection, plan: &Plan) ->
     Err(SlotError::Attached { node: asked.source.to_owned(), tables: attached }.into())
 }
 
-/// Refuses to make tables empty here that held rows before replication starts: those that are not here, hold rows there now, and were made
-/// before a point in time.
-fn check_nothing_lacks(asked: &Asked, connection: &Connection, plan: &Plan, before: &Before) -> Result<()> {
+/// Refuses to make tables empty here that held rows before replication starts: those that are not here, hold rows there now, and were there when
+/// the slot was made. Where that was not written down, or a copy is younger than the slot, those that were made before a point in time.
+fn check_nothing_lacks(
+    asked: &Asked,
+    connection: &Connection,
+    record: &Record,
+    plan: &Plan,
+    before: &Before,
+) -> Result<()> {
     let is_here = |oid: u32| plan.tables.iter().any(|table| table.source_relid == oid);
     let made: Vec<u32> = plan.chosen.iter().map(|(oid, ..)| *oid).filter(|oid| !is_here(*oid)).collect();
-    let old = state::made_before(connection, &made, before)?;
+    let marked = record.mark.as_ref().map(publication::marked);
+    let mut old: Vec<u32> =
+        made.iter().copied().filter(|oid| marked.as_ref().is_some_and(|marked| marked.contains(oid))).collect();
+    if marked.is_none() || matches!(before, Before::Xid(_)) {
+        old.extend(state::made_before(connection, &made, before)?);
+    }
     let (names, shown): (Vec<(String, String)>, Vec<String>) = plan
         .chosen
         .iter()
@@ -583,7 +595,7 @@ fn check_restored(asked: &Asked, connection: &Connection, record: &Record, plan:
         return Ok(record.snapshot.clone().filter(|_| is_certain));
     }
     if !is_certain {
-        check_nothing_lacks(asked, connection, plan, &Before::Slot(record.slot.clone()))?;
+        check_nothing_lacks(asked, connection, record, plan, &Before::Slot(record.slot.clone()))?;
     }
     if is_certain || filled.is_empty() {
         return Err(SlotError::NotRestored { node: asked.source.to_owned(), tables: lacking, is_certain }.into());

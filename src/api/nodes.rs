@@ -3,7 +3,7 @@
 use super::{given, SqlResult};
 use crate::catalog::nodes::{self, Node};
 use crate::catalog::operations::{self, Operation};
-use crate::catalog::{slots, snapshots};
+use crate::catalog::{cleanup, slots, snapshots};
 use crate::error::{Error, Result, SubscriptionError};
 use crate::pg::{role, subscription};
 use crate::schema::joining;
@@ -104,17 +104,19 @@ fn unregister(name: &str) -> Result<()> {
 
 /// 55006 while a portable snapshot of a node, or a slot that was made on it, is not gone.
 fn require_nothing_kept(name: &str) -> Result<()> {
-    let is_ours = |operation: i64| -> Result<bool> {
-        Ok(operations::get(operation)?.is_some_and(|operation| operation.is_ours()))
+    let has_part_there = |operation: i64| -> Result<bool> {
+        let Some(operation) = operations::get(operation)?.filter(Operation::is_ours) else { return Ok(false) };
+        // Files that cannot be removed here need no node.
+        Ok(operation.status != "cancelled" || cleanup::left(operation.id)?.iter().any(|kind| kind == "source"))
     };
     let (mut of_snapshots, mut of_slots) = (Vec::new(), Vec::new());
     for known in snapshots::all()?.into_iter().filter(|known| known.source == name) {
-        if is_ours(known.operation)? {
+        if has_part_there(known.operation)? {
             of_snapshots.push(known.id);
         }
     }
     for slot in slots::kept()?.into_iter().chain(slots::ending()?).filter(|slot| slot.node == name) {
-        if is_ours(slot.operation)? {
+        if has_part_there(slot.operation)? {
             of_slots.push(slot.slot);
         }
     }

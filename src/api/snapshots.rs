@@ -341,7 +341,8 @@ fn check_source(source: &str, folder: &Path, manifest: &Manifest, options: &Opti
     }
     let Some(slot) = found.free.first().or(found.busy.first()) else { return Ok(()) };
     let relids: Vec<u32> = manifest.tables.iter().map(|table| table.origin.oid).collect();
-    publication::check_partitions(&connection, source, &manifest.publications, &relids, slot)
+    let mark = &manifest.publication_mark;
+    publication::check_partitions(&connection, source, &manifest.publications, mark, &relids, slot)
 }
 
 /// Writes the operation; it begins when the transaction commits.

@@ -344,8 +344,9 @@ impl Coordinator {
                 let state = if table.transport == Transport::Server { TableState::Init } else { TableState::Ready };
                 subscription::add_table(created, table.relid, state, Lsn::INVALID);
             }
-            origin::advance(&origin_name(created), start)?;
             operations::set_subscription(operation.id, created)?;
+            // Last, since it stays when rolled back.
+            origin::advance(&origin_name(created), start)?;
             failpoint!(SubscriptionMade)?;
             Ok(created)
         })?;

@@ -21,6 +21,17 @@ const LOOK: f64 = 5.0;
 /// The same while the source does not answer.
 const LOOK_AFTER_FAILURE: f64 = 30.0;
 
+/// Whose a slot is that was made beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// The operation's.
+    This,
+    /// Another operation's, and the publications are its as well.
+    Another,
+    /// Another slot has its name, with publications of its own.
+    NewSlot,
+}
+
 impl Coordinator {
     /// What is known of the slot now.
     fn record(&self) -> Result<Record> {
@@ -162,16 +173,22 @@ impl Coordinator {
         Ok(user.is_some_and(|user| user != ours && is_subscription_name(&user)))
     }
 
-    /// Whether a slot that was made beforehand is still the one that the operation has claimed: one of that name may have been made anew since.
-    /// Nothing is written on a publication of the user's.
-    pub(super) fn is_slot_ours(&mut self) -> Result<bool> {
+    /// Whose a slot is that was made beforehand, when it is not the operation's any more: it was claimed by another operation since, or one of that
+    /// name was made anew. Nothing is written on a publication of the user's.
+    pub(super) fn who_has_slot(&mut self) -> Result<Holder> {
         if !self.operation.is_manual() || self.operation.is_preparation() || !self.operation.own_publications {
-            return Ok(true);
+            return Ok(Holder::This);
         }
         let (slot, token) = (self.operation.slot_name.clone(), self.operation.token()?.to_string());
+        let publications = self.operation.publications.clone();
         let connection = self.source()?;
         let record = transaction::run_without_snapshot(|| source::slots::record(connection, &slot))?;
-        Ok(record.is_none_or(|record| record.taken_by.as_ref() == Some(&token)))
+        Ok(match record {
+            None => Holder::This,
+            Some(record) if record.taken && record.taken_by.as_ref().is_none_or(|by| *by == token) => Holder::This,
+            Some(record) if record.publications == publications => Holder::Another,
+            Some(_) => Holder::NewSlot,
+        })
     }
 
     /// Whether a node is about to replicate by it.

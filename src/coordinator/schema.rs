@@ -6,7 +6,7 @@
 
 use super::main::Coordinator;
 use super::phase::Phase;
-use crate::catalog::operations;
+use crate::catalog::operations::{self, Mark};
 use crate::catalog::schema_changes::{self, SchemaChange};
 use crate::catalog::{events, user};
 use crate::error::{Error, Result};
@@ -280,7 +280,8 @@ fn replan(operation: &operations::Operation, connection: &Connection) -> Result<
         let mark = operations::publication_mark(operation.id)?;
         publication::check_members(connection, &operation.source, &operation.publications, &mark, &relids, slot)?;
     } else if let Some(slot) = slot {
-        publication::check_partitions(connection, &operation.source, &operation.publications, &relids, slot)?;
+        let (source, names) = (&operation.source, &operation.publications);
+        publication::check_partitions(connection, source, names, &Mark::new(), &relids, slot)?;
     }
     let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
     let foreign = user::not_owned(&relids)?;

@@ -30,10 +30,15 @@ impl Coordinator {
         let oid = self.operation.subscription_oid.unwrap_or_default();
         let named = transaction::run(|| Ok(user::with_subscription_holders(error, oid, "It is tried again.")))?;
         let problem = named.problem();
-        let mut event = self.event("init.subscription_wait").sqlstate(&problem.sqlstate).message(format!(
-            "subscription {} cannot be changed now: {}",
-            self.operation.subscription, problem.message
-        ));
+        // Nobody holds the subscription where it is a row of the operation or of its node that somebody has locked.
+        let words = match &problem.hint {
+            Some(_) => format!("subscription {} cannot be changed now", self.operation.subscription),
+            None => "the operation or its node is locked by an open transaction".to_owned(),
+        };
+        let mut event = self
+            .event("init.subscription_wait")
+            .sqlstate(&problem.sqlstate)
+            .message(format!("{words}: {}", problem.message));
         event.severity = Severity::Warning;
         event.hint = problem.hint;
         self.say_once("subscription_wait", event)

@@ -146,8 +146,12 @@ impl Coordinator {
         let connection = self.source_patiently()?;
         // Before the first row is read: what comes later is told by it.
         let as_is = transaction::run(|| schema::as_is(connection, &to_copy))?;
+        let name = self.operation.slot_name.clone();
         let connection = self.source()?;
-        let now = transaction::run_without_snapshot(|| state::current_lsn(connection))?;
+        let slot = transaction::run_without_snapshot(|| state::slot(connection, &name))?;
+        // From here on nobody could tell any more.
+        self.check_slot(&slot)?;
+        let now = slot.now;
         let started = self.change_subscription(|| {
             user::enable_subscription(&found.name, true)?;
             sync::set_seen(id, &as_is)?;

@@ -4,6 +4,7 @@
 //! in `steep_repl.cleanup`, shown in `pending_cleanup`, and tried again until it is done; the node is free for its next
 //! initialization meanwhile, unless the work concerns its own tables.
 
+use super::held::Holder;
 use super::main::Coordinator;
 use super::{node, LOCK_LIMIT_MS, SOURCE_LIMIT_MS};
 use crate::catalog::operations::{self, Operation, PlannedTable};
@@ -248,10 +249,17 @@ impl Coordinator {
             // Somebody replicates by what was made here.
             return transaction::run(|| slots::set_used(operation.id));
         }
-        if operation.is_manual() && !operation.is_preparation() && self.is_slot_another_s()? {
-            // Slot and publications are whose subscription replicates by them.
+        if operation.is_manual() {
+            // Before it is looked at whose the slot is: that takes a moment.
+            let connection = self.source()?;
+            transaction::run_without_snapshot(|| state::end_sessions(connection, &sessions))?;
+        }
+        let holder = self.who_has_slot()?;
+        let is_manual = operation.is_manual() && !operation.is_preparation();
+        if is_manual && (holder == Holder::Another || self.is_slot_another_s()?) {
+            // Slot and publications are whose operation has claimed them since, or whose subscription replicates by them.
             let event = self.event("init.slot_kept").message(format!(
-                "slot {} stays on node \"{}\": another subscription replicates by it",
+                "slot {} stays on node \"{}\": another node has claimed it, or replicates by it",
                 operation.slot_name, operation.source
             ));
             return self.say_once("slot kept", event);
@@ -262,7 +270,6 @@ impl Coordinator {
             transaction::run_without_snapshot(|| state::end_sessions(connection, &sessions))?;
             self.give_slot_back()?;
         }
-        let is_slot_ours = self.is_slot_ours()?;
         let token = operation.token()?;
         let identities = transaction::run(|| operations::identities(operation.id))?;
         let plan = transaction::run(|| operations::publication_plan(operation.id))?;
@@ -283,7 +290,7 @@ impl Coordinator {
             // Once its tables have joined, the subscription goes on with the operation's slot.
             if operation.is_preparation() {
                 drop_prepared(connection, &operation)?;
-            } else if is_slot_ours {
+            } else if holder != Holder::NewSlot {
                 state::drop_slot(connection, operation.replaced_slot.as_ref().unwrap_or(&operation.slot_name))?;
             }
             backup::drop_slot(connection, token)?;

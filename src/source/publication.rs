@@ -139,15 +139,16 @@ pub fn check_members(
 ) -> Result<()> {
     let members: Vec<&str> = mark.keys().filter_map(|what| what.strip_prefix('r')?.split(' ').next()).collect();
     let members = format!("'{{{}}}'::oid[]", members.join(","));
-    refuse_outsiders(connection, node, names, &members, relids, slot)
+    refuse_outsiders(connection, node, names, &Members { list: &members, mark }, relids, slot)
 }
 
 /// Refuses partitions that were attached after a slot was made, and that publications, which are older than the slot, do not publish by
-/// themselves: what was written into them before never comes.
+/// themselves: what was written into them before never comes. `mark` is what they were before the slot was made, where that is known.
 pub fn check_partitions(
     connection: &Connection,
     node: &str,
     names: &[String],
+    mark: &Mark,
     relids: &[u32],
     slot: &str,
 ) -> Result<()> {
@@ -159,36 +160,79 @@ pub fn check_partitions(
                    WHERE p.pubname IN (:names) AND p.puballtables AND c.oid = ANY (:relids::oid[])))"
         .replace(":schemas", if connection.server_major() >= 15 { schemas } else { "" })
         .replace(":names", &list);
-    refuse_outsiders(connection, node, names, &members, relids, Some(slot))
+    refuse_outsiders(connection, node, names, &Members { list: &members, mark }, relids, Some(slot))
 }
 
-/// Refuses what is outside of `members`, an array of OIDs in SQL.
+/// The tables that a mark tells of, members of the publications and partitions of such: they were there when it was taken.
+pub fn marked(mark: &Mark) -> std::collections::HashSet<u32> {
+    let tables = mark.keys().filter_map(|what| what.strip_prefix(['r', 'i'])?.split(' ').next());
+    tables.filter_map(|oid| oid.parse().ok()).collect()
+}
+
+/// What publications publish by itself.
+struct Members<'a> {
+    /// An array of OIDs in SQL.
+    list: &'a str,
+    /// What was a partition of theirs before the slot was made.
+    mark: &'a Mark,
+}
+
+/// Refuses what is outside.
 fn refuse_outsiders(
     connection: &Connection,
     node: &str,
     names: &[String],
-    members: &str,
+    members: &Members,
     relids: &[u32],
     slot: Option<&str>,
 ) -> Result<()> {
     let list = relids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let known: Vec<String> = members
+        .mark
+        .iter()
+        .filter_map(|(what, mark)| Some(format!("\"{} {mark}\"", what.strip_prefix('i')?)))
+        .collect();
     let query = include_str!("../../sql/queries/source_not_members.sql")
-        .replace(":members", members)
+        .replace(":members", members.list)
+        .replace(":known", &format!("'{{{}}}'::text[]", known.join(",")))
         .replace(":relids", &format!("'{{{list}}}'"))
         .replace(":slot", &slot.map_or_else(|| "NULL".to_owned(), quote_literal));
-    let outside: Vec<(String, String)> = connection.json(&query, "could not look at the tables of the publications")?;
+    let found: Vec<(String, String, Option<String>, Option<String>)> =
+        connection.json(&query, "could not look at the tables of the publications")?;
+    let (mut outside, mut has_attached) = (Vec::new(), false);
+    for (schema, table, attached_by, command) in found {
+        let lacks = match (&attached_by, &command) {
+            (Some(xid), Some(command)) => had_rows(connection, &qualified(&schema, &table), xid, command)?,
+            _ => true,
+        };
+        if lacks {
+            has_attached |= attached_by.is_some();
+            outside.push(qualified_display(&schema, &table));
+        }
+    }
     if outside.is_empty() {
         return Ok(());
     }
-    let outside: Vec<String> = outside.iter().map(|(schema, table)| qualified_display(schema, table)).collect();
+    let hint = match has_attached {
+        true => "What was written into a partition before it was attached never comes. Make another slot, and another backup or snapshot.",
+        false => "Leave these out with tables =>; or call steep_repl.prepare_init for all of them, and make another backup.",
+    };
     Err(Error::Publication {
         node: node.to_owned(),
         publication: names.join(", "),
         reason: format!("It did not hold {} when its slot was made.", outside.join(", ")),
-        hint:
-            "Leave these out with tables =>; or call steep_repl.prepare_init for all of them, and make another backup."
-                .to_owned(),
+        hint: hint.to_owned(),
     })
+}
+
+/// Whether a table has rows that its making transaction has written before a command of it. They came first, and are where the table begins.
+fn had_rows(connection: &Connection, table: &str, xid: &str, command: &str) -> Result<bool> {
+    let query = format!(
+        "SELECT EXISTS (SELECT FROM ONLY {table} WHERE ctid < '(128,0)' AND xmin = {}::xid AND cmin::text::bigint < {}::bigint)::text",
+        quote_literal(xid),
+        quote_literal(command)
+    );
+    Ok(connection.value(&query, "could not look at the first rows of a partition")?.as_deref() == Some("true"))
 }
 
 /// The mark of publications as they are now.
@@ -210,6 +254,8 @@ pub fn is_unchanged(connection: &Connection, names: &[String], before: &Mark) ->
         let oid = what.get(1..).and_then(|member| member.split(' ').next()).unwrap_or_default();
         match (now.get(what), what.get(..1)) {
             (Some(same), _) if same == mark => {}
+            // A partition that comes or goes changes no publication.
+            (_, Some("i")) => {}
             (None, Some("r")) => tables.push(oid),
             (None, Some("s")) => schemas.push(oid),
             _ => return Ok(false),
