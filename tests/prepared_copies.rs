@@ -19,6 +19,15 @@ pub fn promoted(pair: &mut Pair, copy: Arc<Cluster>) {
     pair.target = Db::new(copy, &source);
 }
 
+/// The slot that no copy has used is released, and its database is removed.
+fn let_go(manager: &Db) {
+    manager.exec("select steep_repl.drop_init_slot('init_slot')");
+    wait_until("it is released", Duration::from_secs(30), || {
+        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
+    });
+    check::remove_target(manager);
+}
+
 /// Registers both nodes in a physical copy of a source without the extension.
 pub fn register_in_copy(pair: &Pair) {
     let quoted = |db: &Db| steep_repl_testkit::quote_literal(&db.conninfo());
@@ -232,11 +241,7 @@ fn a_copy_without_a_timeline_of_its_own_cannot_be_placed() {
     assert_eq!(refusal.code, "55000", "{refusal:?}");
     refusal.names(&["standby.signal", "promote"]);
     assert_eq!(pair.state(), "UNINITIALIZED");
-    manager.exec("select steep_repl.drop_init_slot('init_slot')");
-    wait_until("it is released", Duration::from_secs(30), || {
-        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
-    });
-    check::remove_target(&manager);
+    let_go(&manager);
 }
 
 /// Two standbys of one server are promoted apart from each other: both are on a timeline 2, and a copy of the one is none of the other.
@@ -330,11 +335,7 @@ fn a_copy_that_was_written_to_or_is_older_than_the_slot_is_refused() {
     let refusal = refused(&pair.target);
     assert_eq!(refusal.code, "55000", "{refusal:?}");
     refusal.names(&["public.orders: emptied", "written"]);
-    manager.exec("select steep_repl.drop_init_slot('init_slot')");
-    wait_until("it is released", Duration::from_secs(30), || {
-        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
-    });
-    check::remove_target(&manager);
+    let_go(&manager);
 }
 
 /// What became a partition after the copy had left the source, or is not in the copy any more, would lack rows.
@@ -366,11 +367,7 @@ fn a_copy_without_a_table_or_partition_of_the_source_is_refused() {
     assert_eq!(refusal.code, "55000", "{refusal:?}");
     refusal.names(&["public.plain: not here"]);
     assert_eq!(pair.state(), "UNINITIALIZED");
-    manager.exec("select steep_repl.drop_init_slot('init_slot')");
-    wait_until("it is released", Duration::from_secs(30), || {
-        (manager.scalar::<String>("select status from steep_repl.init_slots") == "released").then_some(())
-    });
-    check::remove_target(&manager);
+    let_go(&manager);
 }
 
 /// Restarts on either side take the snapshot, not the slot.

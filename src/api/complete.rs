@@ -5,13 +5,11 @@
 //! coordinator's to take away (`coordinator/adopt.rs`).
 
 use super::checks::{
-    check_indexes, check_nodes, check_rights_here, check_tables, connect, connect_walsender, say_retention, Strict,
-    Wanted,
+    check_indexes, check_nodes, check_rights_here, check_tables, connect, say_retention, Strict, Wanted,
 };
 use super::init::{first_phase, parse_no_identity, parse_schema_sync, resolved, schema_names};
-use super::{begin, given, list, seconds, surroundings, SqlResult};
-use crate::catalog::copied;
-use crate::catalog::nodes::{self, Node};
+use super::{begin, given, list, physical_copy, seconds, surroundings, SqlResult};
+use crate::catalog::nodes;
 use crate::catalog::operations::{Beforehand, Kind, Mark, Method, NewOperation, Options, Selection};
 use crate::catalog::slots as kept;
 use crate::catalog::user;
@@ -19,7 +17,7 @@ use crate::coordinator::phase::Way;
 use crate::error::{Error, Result, SlotError};
 use crate::pg::lsn::PgLsn;
 use crate::pg::remote::Connection;
-use crate::pg::{instance, raise, role, shmem, system};
+use crate::pg::{raise, role, shmem, system};
 use crate::schema::Plan;
 use crate::settings;
 use crate::source::slots::{self, Slot};
@@ -28,7 +26,7 @@ use crate::source::{preflight, publication};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use steep_repl_core::ident::{qualified, qualified_display};
-use steep_repl_core::init_slot::{self, Record};
+use steep_repl_core::init_slot::Record;
 use steep_repl_core::lsn::Lsn;
 use steep_repl_core::names::{self, Token};
 use steep_repl_core::selection::NoIdentity;
@@ -116,7 +114,7 @@ fn complete(asked: &Asked) -> Result<i64> {
     // Whoever names the publication that the slot was made with says nothing new.
     let asked = &Asked { publication: asked.publication.filter(|_| !is_recorded), ..asked.clone() };
     let left = match backup {
-        Backup::Physical => Some(left_at(asked, &from, token, &connection)?),
+        Backup::Physical => Some(physical_copy::left_at(&from, token, &asked.options, &connection)?),
         Backup::Logical => None,
     };
     let start = start(asked, left, &record, &slot)?;
@@ -157,10 +155,10 @@ fn complete(asked: &Asked) -> Result<i64> {
     surroundings::check_room(&mut Strict, asked.node, false)?;
     let snapshot = match backup {
         Backup::Physical => {
-            check_untouched(&plan)?;
-            check_nothing_prepared(asked)?;
-            check_not_emptied(&connection, &plan)?;
-            check_same_partitions(asked, &connection, &plan)?;
+            physical_copy::check_untouched(&plan)?;
+            physical_copy::check_nothing_prepared(asked.source)?;
+            physical_copy::check_not_emptied(&connection, &plan)?;
+            physical_copy::check_same_partitions(asked.source, &connection, &plan)?;
             check_nothing_lacks(asked, &connection, &record, &plan, &Before::Xid(user::next_xid()?))?;
             None
         }
@@ -423,106 +421,6 @@ fn start(asked: &Asked, left: Option<Lsn>, record: &Record, slot: &Slot) -> Resu
         return Err(SlotError::Beyond { lsn: start, node: node(), end: slot.now }.into());
     }
     Ok(start)
-}
-
-/// Where a physical copy left the timeline of the source.
-fn left_at(asked: &Asked, from: &Node, token: Token, connection: &Connection) -> Result<Lsn> {
-    let (timeline, here) = (slots::timeline(connection)?, instance::here().and_then(|here| here.timeline));
-    let here = here.ok_or(Error::Standby)?;
-    let before = match timeline {
-        1 => Vec::new(),
-        _ => {
-            let walsender = connect_walsender(from, token, &asked.options)?;
-            init_slot::history(&slots::timeline_history(&walsender, timeline)?)
-        }
-    };
-    let history = init_slot::history(&instance::timeline_history(here).unwrap_or_default());
-    if here == timeline && history == before {
-        return Err(SlotError::NoTimeline { node: asked.source.to_owned(), timeline }.into());
-    }
-    let left = init_slot::left_at(&history, timeline, &before)
-        .ok_or_else(|| SlotError::OtherHistory { node: asked.source.to_owned(), timeline })?;
-    say_timelines_between(asked, timeline, &init_slot::timelines_after(&history, timeline));
-    Ok(left)
-}
-
-/// Says that a copy of a copy may have rows that its source never had: the server counts only what was written since the last promotion.
-fn say_timelines_between(asked: &Asked, timeline: u32, between: &[u32]) {
-    if between.is_empty() {
-        return;
-    }
-    let (node, names) = (asked.source, between.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
-    raise::warning_with(
-        &format!("this copy of node \"{node}\" was on other timelines since it left timeline {timeline}: {names}"),
-        Some("What was written there is not looked for, and stays."),
-        "Make the copy from the node itself, or compare the tables of the two afterwards.",
-    );
-}
-
-/// Refuses a physical copy that has prepared transactions, which keep their locks for as long as nobody ends them here. That nothing else was
-/// written is known before: rolled back, they count as if something was.
-fn check_nothing_prepared(asked: &Asked) -> Result<()> {
-    let gids = copied::prepared_transactions()?;
-    if gids.is_empty() {
-        return Ok(());
-    }
-    Err(SlotError::Prepared { node: asked.source.to_owned(), gids }.into())
-}
-
-/// Refuses a physical copy that somebody has written to, as far as the server has counted it.
-fn check_untouched(plan: &Plan) -> Result<()> {
-    let relids: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
-    let tables = user::written_to(&relids)?;
-    if tables.is_empty() {
-        return Ok(());
-    }
-    Err(SlotError::Written { tables }.into())
-}
-
-/// Refuses a physical copy that has had tables emptied by TRUNCATE, which the server counts as no row. Such a table got a file of its own here,
-/// numbered after what the source had given out until the copy left it; one that the source has emptied and filled since has kept the old one.
-fn check_not_emptied(connection: &Connection, plan: &Plan) -> Result<()> {
-    let located: Vec<(u32, String, String)> =
-        plan.tables.iter().map(|table| (table.relid, table.table_schema.clone(), table.table_name.clone())).collect();
-    let filled = user::waiting_at_most(5000, || user::not_empty(&located))?;
-    let leaves: Vec<(String, String)> =
-        located.iter().map(|(_, schema, name)| (schema.clone(), name.clone())).collect();
-    let there: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
-    let there = state::filenodes(connection, &there)?;
-    let here = user::filenodes(&located.iter().map(|(relid, ..)| *relid).collect::<Vec<u32>>())?;
-    let is_emptied = |place: &usize| {
-        let table = plan.tables.get(*place)?;
-        if filled.contains(&table.relid) {
-            return None;
-        }
-        let (here, there) = (here.get(&table.relid)?, there.get(&table.source_relid)?);
-        // They come from a counter that begins anew when it is used up.
-        (here.wrapping_sub(*there).cast_signed() > 0)
-            .then(|| format!("{}: emptied", qualified_display(&table.table_schema, &table.table_name)))
-    };
-    let tables: Vec<String> = slots::not_empty(connection, &leaves, None)?.iter().filter_map(is_emptied).collect();
-    if tables.is_empty() {
-        return Ok(());
-    }
-    Err(SlotError::Written { tables }.into())
-}
-
-/// Refuses a physical copy in which a table is no partition that has become one since: what was written into it until then never comes.
-fn check_same_partitions(asked: &Asked, connection: &Connection, plan: &Plan) -> Result<()> {
-    let there: Vec<u32> = plan.tables.iter().map(|table| table.source_relid).collect();
-    let here: Vec<u32> = plan.tables.iter().map(|table| table.relid).collect();
-    let (there, here) = (state::parents(connection, &there)?, user::parents(&here)?);
-    let attached: Vec<String> = plan
-        .tables
-        .iter()
-        .filter(|table| there.contains_key(&table.source_relid))
-        .filter(|table| there.get(&table.source_relid) != here.get(&table.relid))
-        .map(|table| qualified_display(&table.table_schema, &table.table_name))
-        .collect();
-    if attached.is_empty() {
-        return Ok(());
-    }
-    Err(SlotError::Attached { node: asked.source.to_owned(), tables: attached }.into())
 }
 
 /// Refuses to make tables empty here that held rows before replication starts: those that are not here, hold rows there now, and were there when

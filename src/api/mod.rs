@@ -10,6 +10,7 @@ mod control;
 mod init;
 mod large_tables;
 mod nodes;
+mod physical_copy;
 mod preflight;
 mod prepare;
 mod refresh;

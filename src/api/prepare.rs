@@ -116,13 +116,14 @@ fn prepare(wanted: &Wanted) -> Result<(slots::Prepared, String)> {
     }
     let free = said.free().0;
     if wanted.slot.is_some() && free < 2 {
-        return Err(Error::TooFewSlots {
+        return Err(SlotError::TooFew {
             node: wanted.node.to_owned(),
             free,
             needed: 2,
             why: "It is made under a name of its own, and copied under the one that was asked for.",
             instead: "leave slot_name out",
-        });
+        }
+        .into());
     }
     let plan = source_only::plan(&about, &connection, &said)?;
     let request = request(wanted, token, &slot, &plan)?;

@@ -13,7 +13,7 @@ use crate::catalog::progress::Brief;
 use crate::catalog::snapshots::{self, Known};
 use crate::catalog::{events, nodes, ownership};
 use crate::coordinator::phase::{Phase, Way};
-use crate::error::{Error, Result, SnapshotError};
+use crate::error::{Error, Result, SlotError, SnapshotError};
 use crate::pg::{raise, role, shmem, system};
 use crate::schema::{self, Plan};
 use crate::settings;
@@ -258,14 +258,15 @@ fn examine_source(source: &str, publication: Option<&str>, token: Token, options
     let targets = i64::from(options.files.as_ref().map_or(1, |files| files.targets));
     let (free, needed) = (said.free().0, targets + 1);
     if free < needed {
-        return Err(Error::TooFewSlots {
+        return Err(SlotError::TooFew {
             node: source.to_owned(),
             free,
             needed,
             why: "Each target gets one. One more is there for a moment when a target takes its own, and when the exported \
                   snapshot has to be renewed.",
             instead: "ask for fewer targets",
-        });
+        }
+.into());
     }
     source_only::plan(&about, &connection, &said)
 }

@@ -539,20 +539,6 @@ pub enum Error {
         /// The setting to raise.
         setting: &'static str,
     },
-    /// A source has too few slots for what is to be made there.
-    #[error("node \"{node}\" has {free} free replication slots, and {needed} are needed")]
-    TooFewSlots {
-        /// Name of the node.
-        node: String,
-        /// How many are free.
-        free: i64,
-        /// How many it takes.
-        needed: i64,
-        /// What takes them.
-        why: &'static str,
-        /// What takes fewer.
-        instead: &'static str,
-    },
     /// An operation took longer than it may.
     #[error("operation {operation} took longer than {limit}")]
     InitTimeout {

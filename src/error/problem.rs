@@ -318,14 +318,6 @@ impl Error {
                     "Raise {setting} on node \"{node}\" and restart it, drop what is not needed any more, or use method => 'parallel'."
                 )),
             ),
-            TooFewSlots { node, why, instead, .. } => (
-                "53400",
-                Some((*why).to_owned()),
-                Some(format!(
-                    "Raise max_replication_slots on node \"{node}\" and restart it, drop slots that are not needed any more, \
-                     or {instead}."
-                )),
-            ),
             InitTimeout { .. } => (
                 "57014",
                 None,

@@ -193,6 +193,20 @@ pub enum SlotError {
         /// A slot or an origin.
         what: String,
     },
+    /// A source has too few slots for what is to be made there.
+    #[error("node \"{node}\" has {free} free replication slots, and {needed} are needed")]
+    TooFew {
+        /// Name of the node.
+        node: String,
+        /// How many are free.
+        free: i64,
+        /// How many it takes.
+        needed: i64,
+        /// What takes them.
+        why: &'static str,
+        /// What takes fewer.
+        instead: &'static str,
+    },
     /// No background worker is to be had.
     #[error("no background worker is free")]
     NoWorker,
@@ -203,8 +217,8 @@ impl SlotError {
     pub(super) fn parts(&self) -> (&'static str, Option<String>, Option<String>) {
         use SlotError::{
             Attached, Before, Beyond, Elsewhere, Exists, Foreign, HasWritten, InUse, Missing, Name, NoLsn, NoTimeline,
-            NoWorker, NotKept, NotRestored, OtherHistory, OtherRows, Prepared, Released, Taken, Unclear, Unusable,
-            Written, Younger,
+            NoWorker, NotKept, NotRestored, OtherHistory, OtherRows, Prepared, Released, Taken, TooFew, Unclear,
+            Unusable, Written, Younger,
         };
         let some = |text: &str| Some(text.to_owned());
         match self {
@@ -330,6 +344,14 @@ impl SlotError {
                     "The backup was not made under the snapshot of the slot (pg_dump --snapshot=...), or was changed since. Make \
                      another one under it, or begin anew with steep_repl.prepare_init.",
                 ),
+            ),
+            TooFew { node, why, instead, .. } => (
+                "53400",
+                Some((*why).to_owned()),
+                Some(format!(
+                    "Raise max_replication_slots on node \"{node}\" and restart it, drop slots that are not needed any more, \
+                     or {instead}."
+                )),
             ),
             InUse { .. } => ("55006", None, some("End who uses it, then resume the operation.")),
             NoWorker => (
